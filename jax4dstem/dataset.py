@@ -1,0 +1,279 @@
+"""Lazy datasets: a source that reads tiles of the scan, and a chain of pattern functions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax4dstem.coordinates import Calibration
+from jax4dstem.errors import InputError
+from jax4dstem.typing import Array, Num
+
+
+@runtime_checkable
+class PatternSource(Protocol):
+    """Where raw patterns come from: anything that reads a rectangle of the scan."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """``(scan_y, scan_x, det_y, det_x)``."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the stored numbers, in the machine's byte order."""
+        ...
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Scan rows and columns that are cheapest to read together."""
+        ...
+
+    def read(self, rows: slice, cols: slice) -> np.ndarray:
+        """Patterns of that rectangle, ``(rows, cols, det_y, det_x)``, owned by the caller."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Patterns held in memory as one 4D array."""
+
+    array: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the array."""
+        return self.array.shape  # type: ignore[return-value]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the array."""
+        return self.array.dtype
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Any rectangle is cheap."""
+        return 1, 1
+
+    def read(self, rows: slice, cols: slice) -> np.ndarray:
+        """Slice the array."""
+        return self.array[rows, cols]
+
+
+@dataclass(frozen=True)
+class ScanCrop:
+    """A rectangle ``[y0, y1) x [x0, x1)`` of another source's scan."""
+
+    source: PatternSource
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the rectangle."""
+        return self.y1 - self.y0, self.x1 - self.x0, *self.source.shape[2:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the source."""
+        return self.source.dtype
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Chunks of the source."""
+        return self.source.chunks
+
+    def read(self, rows: slice, cols: slice) -> np.ndarray:
+        """Read from the source, moved by the crop's origin."""
+        return self.source.read(
+            slice(self.y0 + rows.start, self.y0 + rows.stop),
+            slice(self.x0 + cols.start, self.x0 + cols.stop),
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pattern function of a chain, called ``fn(pattern, *per_position, *shared)``."""
+
+    fn: Callable
+    shared: tuple[Any, ...] = ()
+    per_position: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A 4D-STEM scan: raw patterns on disk or in memory, plus what happens to each when it is read.
+
+    Nothing is read until a lift (`map_patterns`, `reduce_patterns`) asks for it. `map` adds a pattern
+    function to the chain; the chain is compiled into the same kernel as whatever is lifted over the
+    dataset, so preprocessing costs no second pass and no copy on disk.
+
+    Attributes:
+        source: Reads rectangles of the scan.
+        calibration: Physical scales.
+        steps: The chain of pattern functions.
+        notes: How shape, type and calibration were decided, one sentence each.
+        path: The file, where there is one.
+
+    Example:
+        >>> import numpy as np
+        >>> scan = Dataset.from_array(np.ones((2, 3, 8, 8), np.uint16))
+        >>> scan.map(lambda pattern, gain: gain * pattern, 2.0).shape
+        (2, 3, 8, 8)
+    """
+
+    source: PatternSource
+    calibration: Calibration = field(default_factory=Calibration)
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    path: str | None = None
+
+    @classmethod
+    def from_array(cls, array: np.ndarray, calibration: Calibration | None = None) -> "Dataset":
+        """Wrap a 4D array.
+
+        Raises:
+            InputError: The array is not 4D or has an empty axis.
+        """
+        check_shape(array.shape, "the array")
+        return cls(ArraySource(array), calibration or Calibration())
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the raw data, ``(scan_y, scan_x, det_y, det_x)``."""
+        return self.source.shape
+
+    @property
+    def scan_shape(self) -> tuple[int, int]:
+        """``(scan_y, scan_x)``."""
+        return self.shape[:2]
+
+    @property
+    def detector_shape(self) -> tuple[int, int]:
+        """Shape of a raw pattern, ``(det_y, det_x)``."""
+        return self.shape[2:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the raw data."""
+        return self.source.dtype
+
+    @property
+    def n_patterns(self) -> int:
+        """Number of scan positions."""
+        return self.shape[0] * self.shape[1]
+
+    def map(self, fn: Callable, *shared: Any, per_position: Sequence[Any] = ()) -> "Dataset":
+        """Add a pattern function to the chain; nothing is computed yet.
+
+        Args:
+            fn: A pure function, called ``fn(pattern, *per_position, *shared)`` on one pattern.
+            shared: Parameters (pytrees of arrays) that are the same for all positions.
+            per_position: Pytrees of arrays with leading axes ``(scan_y, scan_x)``.
+
+        Returns:
+            A dataset over the same source with the longer chain.
+
+        Raises:
+            InputError: A per-position argument does not have the shape of the scan.
+        """
+        check_per_position(per_position, self.scan_shape)
+        return replace(self, steps=(*self.steps, Step(fn, shared, tuple(per_position))))
+
+    def crop_scan(self, y0: int, y1: int, x0: int, x1: int) -> "Dataset":
+        """Restrict the scan to ``[y0, y1) x [x0, x1)``; only those patterns are read.
+
+        Raises:
+            InputError: The rectangle is empty, leaves the scan, or the chain has per-position steps.
+        """
+        height, width = self.scan_shape
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            raise InputError(
+                f"scan crop rows {y0}:{y1}, columns {x0}:{x1} is empty or outside the "
+                f"{height} x {width} scan"
+            )
+        if any(step.per_position for step in self.steps):
+            raise InputError("crop the scan before adding steps that differ per position")
+        return replace(self, source=ScanCrop(self.source, y0, y1, x0, x1))
+
+    def crop_detector(self, y0: int, y1: int, x0: int, x1: int) -> "Dataset":
+        """Restrict every pattern to ``[y0, y1) x [x0, x1)``.
+
+        Raises:
+            InputError: The rectangle is empty or leaves the detector.
+        """
+        height, width = self.detector_shape
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            raise InputError(
+                f"detector crop rows {y0}:{y1}, columns {x0}:{x1} is empty or outside the "
+                f"{height} x {width} detector"
+            )
+        return self.map(CropDetector(y0, y1, x0, x1))
+
+    def bin_detector(self, factor: int) -> "Dataset":
+        """Sum ``factor`` x ``factor`` pixels of every pattern; an incomplete rim is dropped.
+
+        Raises:
+            InputError: The factor is smaller than 1 or larger than the detector.
+        """
+        if not 1 <= factor <= min(self.detector_shape):
+            raise InputError(
+                f"cannot bin a {self.detector_shape[0]} x {self.detector_shape[1]} detector by {factor}"
+            )
+        if factor == 1:
+            return self
+        binned = self.map(BinDetector(factor))
+        return replace(binned, calibration=self.calibration.binned(factor))
+
+
+@dataclass(frozen=True)
+class CropDetector:
+    """Pattern function: the rectangle ``[y0, y1) x [x0, x1)`` of a pattern."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    def __call__(self, pattern: Num[Array, "det_y det_x"]) -> Num[Array, "crop_y crop_x"]:
+        """Return the rectangle."""
+        return pattern[self.y0 : self.y1, self.x0 : self.x1]
+
+
+@dataclass(frozen=True)
+class BinDetector:
+    """Pattern function: sums over ``factor`` x ``factor`` pixels, as counts are summed by a detector."""
+
+    factor: int
+
+    def __call__(self, pattern: Num[Array, "det_y det_x"]) -> Num[Array, "bin_y bin_x"]:
+        """Return the summed pattern in floating point."""
+        height, width = (n // self.factor for n in pattern.shape)
+        whole = pattern[: height * self.factor, : width * self.factor].astype(float)
+        return jnp.sum(whole.reshape(height, self.factor, width, self.factor), axis=(1, 3))
+
+
+def check_shape(shape: tuple[int, ...], what: str) -> None:
+    """Raise InputError unless ``shape`` is a non-empty 4D scan."""
+    if len(shape) != 4:
+        raise InputError(
+            f"{what} has {len(shape)} axes {shape}; expected (scan_y, scan_x, det_y, det_x); "
+            "for a 3D stack of patterns give scan_shape"
+        )
+    if 0 in shape:
+        raise InputError(f"{what} is empty: shape {shape}")
+
+
+def check_per_position(per_position: Sequence[Any], scan_shape: tuple[int, int]) -> None:
+    """Raise InputError unless every leaf starts with the scan axes."""
+    for leaf in jax.tree.leaves(tuple(per_position)):
+        if np.shape(leaf)[:2] != scan_shape:
+            raise InputError(
+                f"a per-position argument has shape {np.shape(leaf)}; "
+                f"it must start with the scan shape {scan_shape}"
+            )
