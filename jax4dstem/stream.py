@@ -178,9 +178,7 @@ def reduce_patterns(
     return jax.tree.map(np.asarray, reducer.finalize(_merge_states(reducer, state)))
 
 
-def tiles(
-    scan_shape: tuple[int, int], chunks: tuple[int, int], limit: int
-) -> list[Tile]:
+def tiles(scan_shape: tuple[int, int], chunks: tuple[int, int], limit: int) -> list[Tile]:
     """Cut a scan into chunk-aligned rectangles of at most ``limit`` positions (at least one chunk)."""
     (height, width), (chunk_y, chunk_x) = scan_shape, chunks
     if chunk_y * width <= limit:
@@ -375,8 +373,11 @@ def _update_batch(reducer: Any, value: Any, weight: Any, plan: _Plan) -> int:
     per_device = plan.tile_size // plan.mesh.size
     wanted = max(1, size(state) // max(1, size(value)) // plan.cache_batch)
     n_batches = per_device // plan.cache_batch
-    groups = max(divisor for divisor in range(1, n_batches + 1)
-                 if n_batches % divisor == 0 and divisor <= wanted)
+    groups = max(
+        divisor
+        for divisor in range(1, n_batches + 1)
+        if n_batches % divisor == 0 and divisor <= wanted
+    )
     return groups * plan.cache_batch
 
 
@@ -407,8 +408,9 @@ def _allocate(spec: Any, scan_shape: tuple[int, int], out: h5py.Group | None) ->
         raise InputError("out= writes from one process only; gather in memory or run one process")
 
     def create(path: Any, leaf: Any) -> h5py.Dataset:
-        name = "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
-                        for key in path)
+        name = "/".join(
+            str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path
+        )
         return out.create_dataset(name or "result", (*scan_shape, *leaf.shape), leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(create, spec)

@@ -1,0 +1,259 @@
+"""Where is the direct beam: per pattern, over the scan (descan), and shifting patterns onto it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.ndimage import map_coordinates
+from scipy import ndimage, optimize
+
+from jax4dstem.coordinates import detector_grid, radius_from
+from jax4dstem.detectors import center_of_mass, disk_mask
+from jax4dstem.errors import InputError
+from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
+
+
+class DirectBeam(NamedTuple):
+    """Where the direct beam is found in a mean pattern, and its radius (half maximum), in px."""
+
+    center: np.ndarray
+    radius: float
+
+
+def find_direct_beam(mean: np.ndarray, blur: float = 1.0) -> DirectBeam:
+    """Find the direct beam as the brightest compact region of a mean (or single) pattern.
+
+    The center is the center of mass of the connected region above half of the blurred maximum;
+    its radius is that of a disk of equal area.
+
+    Args:
+        mean: ``(det_y, det_x)``, bad pixels repaired.
+        blur: Width of the Gaussian that suppresses noise before the maximum is taken, in px.
+
+    Returns:
+        Center ``(y, x)`` and radius in px.
+
+    Raises:
+        InputError: The pattern has no intensity.
+    """
+    smooth = ndimage.gaussian_filter(np.asarray(mean, np.float64), blur)
+    if not smooth.max() > 0:
+        raise InputError("the mean pattern is empty: there is no direct beam to find")
+    regions, _ = ndimage.label(smooth >= 0.5 * smooth.max())
+    region = regions == regions.flat[np.argmax(smooth)]
+    center = np.array(ndimage.center_of_mass(mean, region))
+    return DirectBeam(center, float(np.sqrt(region.sum() / np.pi)))
+
+
+def beam_candidate(
+    pattern: Pattern, expected: Point, radius: Scalar, search: Scalar
+) -> Float[Array, "2"]:
+    """Whole-pixel maximum of the blurred pattern within ``search`` px of the expected center.
+
+    Args:
+        pattern: ``(det_y, det_x)``.
+        expected: ``(y, x)`` in px, from the mean pattern.
+        radius: Radius of the direct beam in px; the blur has this width.
+        search: Radius of the region that is searched in px.
+
+    Returns:
+        ``(y, x)`` in px.
+    """
+    y, x = detector_grid(pattern.shape)
+    blurred = _gaussian_rows(y[:, 0], radius) @ pattern.astype(float) @ _gaussian_rows(x[0], radius)
+    inside = radius_from(expected, pattern.shape) <= search
+    peak = jnp.argmax(jnp.where(inside, blurred, -jnp.inf))
+    return jnp.stack(jnp.unravel_index(peak, pattern.shape)).astype(float)
+
+
+def _gaussian_rows(positions: Array, width: Scalar) -> Array:
+    return jnp.exp(-0.5 * ((positions[:, None] - positions[None, :]) / width) ** 2)
+
+
+@dataclass(frozen=True)
+class AlignDirectBeam:
+    r"""Pattern function: sub-pixel center of the direct beam, by iterated center of mass.
+
+    .. math:: c_{n+1} = \frac{\sum_r r\, I(r)\, w(r - c_n)}{\sum_r I(r)\, w(r - c_n)}
+
+    with the soft disk w of `disk_mask`. The window follows the beam, so that what lies outside it
+    (Bragg disks) has no influence and a flat background none at the fixed point. The iteration
+    count is fixed; the result is differentiable in the pattern and the start.
+
+    Attributes:
+        iterations: Number of steps.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> beam = disk_mask((32, 32), jnp.array([15.3, 16.8]), 3.0)
+        >>> AlignDirectBeam()(beam, jnp.array([15.0, 16.0]), 5.0).round(2).tolist()
+        [15.3..., 16.8...]
+    """
+
+    iterations: int = 10
+
+    def __call__(self, pattern: Pattern, start: Point, window: Scalar) -> Float[Array, "2"]:
+        """Center ``(y, x)`` in px from ``start``, in a window of radius ``window`` px."""
+
+        def step(center: Array, _: None) -> tuple[Array, None]:
+            weighted = pattern * disk_mask(pattern.shape, center, window)
+            return center_of_mass(weighted), None
+
+        return jax.lax.scan(step, jnp.asarray(start, float), None, length=self.iterations)[0]
+
+
+def align_direct_beam(
+    pattern: Pattern, expected: Point, radius: Scalar, search: Scalar
+) -> Float[Array, "2"]:
+    """Center of the direct beam of one pattern, with no start but the scan's mean beam.
+
+    A coarse search (`beam_candidate`) followed by the sub-pixel iteration (`AlignDirectBeam`) in a
+    window of 1.5 beam radii plus one pixel.
+
+    Args:
+        pattern: ``(det_y, det_x)`` counts.
+        expected: ``(y, x)`` of the direct beam in the mean pattern, px.
+        radius: Radius of the direct beam, px.
+        search: How far from ``expected`` the beam may be, px.
+
+    Returns:
+        ``(y, x)`` in px; NaN for an empty pattern.
+    """
+    start = beam_candidate(pattern, expected, radius, search)
+    return AlignDirectBeam()(pattern, start, 1.5 * radius + 1.0)
+
+
+class DescanFit(NamedTuple):
+    """Smooth descan surface, the centers to use, and which measured centers were outliers."""
+
+    surface: np.ndarray
+    center: np.ndarray
+    outlier: np.ndarray
+
+
+def fit_descan(
+    measured: np.ndarray, *, order: int = 2, noise: np.ndarray | float = 0.0
+) -> DescanFit:
+    r"""Fit a low-order polynomial to the measured centers and combine the two.
+
+    The surface is a robust least-squares fit (soft L1) of all monomials up to ``order`` in the scan
+    coordinates. With shot noise of variance σ² in a measured center and residuals of variance s²
+    (robust) about the surface, the combined center is
+
+    .. math:: c = \mathrm{surface} + \max(0, 1 - σ^2 / s^2)\,(\mathrm{measured} - \mathrm{surface}),
+
+    the empirical-Bayes estimate: measured centers where they are precise, the surface where shot
+    noise dominates. Outliers (5 robust standard deviations and half a pixel off) and missing
+    centers (NaN) take the surface.
+
+    Args:
+        measured: ``(scan_y, scan_x, 2)`` in px.
+        order: Degree of the surface: 1 is a plane.
+        noise: Standard deviation of a measured center from shot noise, scalar or per position, px.
+
+    Returns:
+        Surface and center ``(scan_y, scan_x, 2)``, outlier ``(scan_y, scan_x)``.
+
+    Raises:
+        InputError: No center could be measured.
+    """
+    measured = np.asarray(measured, np.float64)
+    known = np.isfinite(measured).all(-1)
+    if not known.any():
+        raise InputError("no direct beam could be located in any pattern")
+    basis = _monomials(measured.shape[:2], order)
+    surface = np.stack(
+        [basis @ _robust_fit(basis[known], measured[known][:, axis]) for axis in range(2)], axis=-1
+    )
+    residual = measured - surface
+    spread = 1.4826 * np.median(np.abs(residual[known]), axis=0)
+    distance = np.linalg.norm(residual, axis=-1)
+    outlier = ~(distance <= np.maximum(0.5, 5 * np.linalg.norm(spread)))
+    variance = np.maximum(spread**2, np.finfo(float).tiny)
+    trust = np.clip(1 - np.asarray(noise)[..., None] ** 2 / variance, 0, 1)
+    center = np.where(outlier[..., None], surface, surface + trust * np.nan_to_num(residual))
+    return DescanFit(surface, center, outlier)
+
+
+def _monomials(scan_shape: tuple[int, int], order: int) -> np.ndarray:
+    """All monomials of total degree up to ``order`` (fewer on a short axis), ``(y, x, terms)``."""
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in scan_shape), indexing="ij")
+    height, width = scan_shape
+    return np.stack(
+        [
+            y**i * x**j
+            for i in range(min(order, height - 1) + 1)
+            for j in range(min(order - i, width - 1) + 1)
+        ],
+        axis=-1,
+    )
+
+
+def _robust_fit(basis: np.ndarray, values: np.ndarray) -> np.ndarray:
+    start = np.linalg.lstsq(basis, values, rcond=None)[0]
+    scale = max(1.4826 * np.median(np.abs(values - basis @ start)), 1e-6)
+    return optimize.least_squares(
+        lambda coefficients: basis @ coefficients - values,
+        start,
+        jac=lambda _: basis,
+        loss="soft_l1",
+        f_scale=scale,
+    ).x
+
+
+def shift_pattern(pattern: Pattern, shift: Point) -> Float[Array, "det_y det_x"]:
+    """Move a pattern by a sub-pixel amount with bilinear interpolation; zeros enter at the rim.
+
+    Local and positive: it cannot ring, unlike `fourier_shift`, whose ripples around the direct beam
+    dominate the weak parts of a diffraction pattern. For features and pictures, not for fits.
+
+    Args:
+        pattern: ``(det_y, det_x)``.
+        shift: ``(y, x)`` in px; positive moves the content down and to the right.
+
+    Returns:
+        The moved pattern.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> spot = jnp.zeros((4, 4)).at[1, 1].set(4.0)
+        >>> shift_pattern(spot, jnp.array([1.0, 0.5]))[2].tolist()
+        [0.0, 2.0, 2.0, 0.0]
+    """
+    y, x = detector_grid(pattern.shape)
+    return sample_pattern(pattern, *jnp.broadcast_arrays(y - shift[0], x - shift[1]))
+
+
+def sample_pattern(
+    pattern: Pattern, y: Float[Array, "*points"], x: Float[Array, "*points"]
+) -> Float[Array, "*points"]:
+    """Bilinear interpolation of the pattern at fractional positions (px); 0 outside."""
+    return map_coordinates(pattern.astype(float), [y, x], order=1, mode="constant")
+
+
+def fourier_shift(pattern: Pattern, shift: Point) -> Float[Array, "det_y det_x"]:
+    r"""Move a periodic pattern by :math:`\mathcal F^{-1}[e^{-2πi k·s} \mathcal F I]`.
+
+    Exactly invertible for odd sizes (at even sizes the Nyquist row and column lose their phase);
+    sharp edges ring.
+
+    Args:
+        pattern: ``(det_y, det_x)``.
+        shift: ``(y, x)`` in px.
+    """
+    height, width = pattern.shape
+    phase = shift[0] * jnp.fft.fftfreq(height)[:, None] + shift[1] * jnp.fft.rfftfreq(width)[None]
+    spectrum = jnp.fft.rfft2(pattern.astype(float)) * jnp.exp(-2j * jnp.pi * phase)
+    return jnp.fft.irfft2(spectrum, s=pattern.shape)
+
+
+def center_pattern(pattern: Pattern, center: Point) -> Float[Array, "det_y det_x"]:
+    """Move the pattern so that ``center`` falls on the middle pixel ``(det_y // 2, det_x // 2)``."""
+    return shift_pattern(pattern, middle(pattern.shape) - center)
+
+
+def middle(shape: tuple[int, int]) -> Float[Array, "2"]:
+    """The pixel onto which `center_pattern` moves the direct beam, ``(y, x)``."""
+    return jnp.array([shape[0] // 2, shape[1] // 2], dtype=float)

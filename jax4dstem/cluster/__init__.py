@@ -1,0 +1,15 @@
+"""Which domains are there: one-round and divisive clustering of scores or embeddings."""
+
+from jax4dstem.cluster.splitters import GaussianMixture, HDBSCAN, KMeans, Split, Splitter
+from jax4dstem.cluster.tree import ClusterTree, divide, drop_outliers
+
+__all__ = [
+    "HDBSCAN",
+    "ClusterTree",
+    "GaussianMixture",
+    "KMeans",
+    "Split",
+    "Splitter",
+    "divide",
+    "drop_outliers",
+]

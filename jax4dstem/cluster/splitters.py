@@ -1,0 +1,249 @@
+"""Ways to split one set of points; each is a value with a `split` method, on top of scikit-learn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import sklearn.cluster
+import sklearn.mixture
+from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from jax4dstem.cluster.selection import elbow, gaussian_reference, silhouette
+from jax4dstem.embed import subsample
+
+MAX_FIT = 20_000  # points a model is fitted to; the others are assigned to its clusters
+NOISE_DRAWS = 5
+NOISE_MARGIN = 0.02  # what a real split must gain in silhouette over the best split of noise
+STABILITY_DRAWS = 3
+
+
+@dataclass(frozen=True)
+class Split:
+    """One set of points, split or not.
+
+    Attributes:
+        labels: ``(n,)`` int, 0 to K - 1, -1 for outliers; all 0 when the set was not split.
+        k: Candidate numbers of clusters ``(m,)``.
+        criterion: Inertia (K-means) or BIC (mixture) at each candidate; empty for HDBSCAN.
+        silhouette: Mean silhouette at each candidate; NaN for K = 1.
+        noise: Mean silhouette that the same split reaches on points without clusters, and the level
+            that a split must exceed to be kept.
+        stability: Mean adjusted Rand index between this split and splits with other seeds, on
+            bootstrap samples; NaN for a set that was not split.
+        criterion_name: "inertia", "BIC" or "".
+    """
+
+    labels: np.ndarray
+    k: np.ndarray
+    criterion: np.ndarray
+    silhouette: np.ndarray
+    noise: tuple[float, float]
+    stability: float
+    criterion_name: str
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters that were made."""
+        return int(self.labels.max()) + 1 if len(self.labels) else 0
+
+
+class Splitter(Protocol):
+    """Splits a set of points into clusters, or leaves it whole when that is no better than noise."""
+
+    def split(self, scores: np.ndarray, seed: int) -> Split:
+        """Split ``(n, d)`` points."""
+        ...
+
+
+@dataclass(frozen=True)
+class KMeans:
+    """K-means++ with restarts; K is the smaller of the elbow and the best silhouette.
+
+    Where the two disagree the coarser answer is taken: a later level can still split further.
+
+    Attributes:
+        k: A fixed number of clusters, or None to choose it.
+        k_max: Largest candidate.
+        restarts: K-means++ starts; the one with the lowest inertia counts.
+    """
+
+    k: int | None = None
+    k_max: int = 6
+    restarts: int = 10
+
+    def split(self, scores: np.ndarray, seed: int) -> Split:
+        """Split ``(n, d)`` points; see `Split`."""
+        return _split_by_k(self, scores, seed)
+
+    def candidates(self, n: int) -> np.ndarray:
+        """Numbers of clusters to try."""
+        return _candidates(self.k, self.k_max, n)
+
+    def fit(self, scores: np.ndarray, k: int, seed: int) -> Any:
+        """A fitted scikit-learn model."""
+        return sklearn.cluster.KMeans(k, n_init=self.restarts, random_state=seed).fit(scores)
+
+    def criterion(self, model: Any, scores: np.ndarray) -> float:
+        """Sum of squared distances to the cluster centers."""
+        return float(model.inertia_)
+
+    def choose(self, criterion: np.ndarray, silhouettes: np.ndarray) -> int:
+        """Index of the chosen candidate."""
+        return min(max(1, elbow(criterion)), int(np.nanargmax(silhouettes)))
+
+    criterion_name = "inertia"
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """Gaussian mixture with full covariances; K is the smaller of the best BIC and silhouette.
+
+    Attributes:
+        k: A fixed number of components, or None to choose it.
+        k_max: Largest candidate.
+        restarts: Starts; the one with the highest likelihood counts.
+    """
+
+    k: int | None = None
+    k_max: int = 6
+    restarts: int = 3
+
+    def split(self, scores: np.ndarray, seed: int) -> Split:
+        """Split ``(n, d)`` points; see `Split`."""
+        return _split_by_k(self, scores, seed)
+
+    def candidates(self, n: int) -> np.ndarray:
+        """Numbers of components to try."""
+        return _candidates(self.k, self.k_max, n)
+
+    def fit(self, scores: np.ndarray, k: int, seed: int) -> Any:
+        """A fitted scikit-learn model."""
+        spread = 1e-6 * float(scores.var(axis=0).mean()) + 1e-12
+        return sklearn.mixture.GaussianMixture(
+            k, n_init=self.restarts, random_state=seed, reg_covar=spread, max_iter=500, tol=1e-2
+        ).fit(scores)
+
+    def criterion(self, model: Any, scores: np.ndarray) -> float:
+        """Bayesian information criterion, per fitted model."""
+        return float(model.bic(scores))
+
+    def choose(self, criterion: np.ndarray, silhouettes: np.ndarray) -> int:
+        """Index of the chosen candidate."""
+        return min(max(1, int(np.argmin(criterion))), int(np.nanargmax(silhouettes)))
+
+    criterion_name = "BIC"
+
+
+@dataclass(frozen=True)
+class HDBSCAN:
+    """Density clustering; the number of clusters follows, and points between clusters are outliers.
+
+    Attributes:
+        min_cluster_size: Smallest cluster; None takes 1 % of the points, at least 5.
+    """
+
+    min_cluster_size: int | None = None
+
+    def split(self, scores: np.ndarray, seed: int) -> Split:
+        """Split ``(n, d)`` points; see `Split`."""
+        labels = self._labels(scores, seed)
+        observed = silhouette(scores, labels, seed)
+        n_clusters = int(labels.max()) + 1
+        if n_clusters < 2:
+            labels = np.zeros(len(scores), np.int32)
+        noise = _noise_level(self._labels, scores, seed)
+        if not observed > noise[1]:
+            labels = np.zeros(len(scores), np.int32)
+
+        def on_bootstrap(points: np.ndarray, draw: int) -> np.ndarray:
+            rows = np.random.default_rng(draw).random(len(points)) < 0.8
+            nearest = KNeighborsClassifier(1).fit(points[rows], self._labels(points[rows], draw))
+            return nearest.predict(points)
+
+        stability = _stability(on_bootstrap, scores, labels, seed)
+        empty = np.zeros(0)
+        k = np.array([n_clusters])
+        return Split(labels, k, empty, np.array([observed]), noise, stability, "")
+
+    def _labels(self, scores: np.ndarray, seed: int) -> np.ndarray:
+        chosen = subsample(len(scores), MAX_FIT, seed)
+        smallest = self.min_cluster_size or max(5, len(chosen) // 100)
+        if len(chosen) <= smallest:
+            return np.zeros(len(scores), np.int32)
+        model = sklearn.cluster.HDBSCAN(min_cluster_size=smallest, copy=True)
+        fitted = model.fit_predict(scores[chosen])
+        if len(chosen) == len(scores):
+            return fitted.astype(np.int32)
+        nearest = KNeighborsClassifier(1).fit(scores[chosen], fitted)
+        return nearest.predict(scores).astype(np.int32)
+
+
+def _candidates(k: int | None, k_max: int, n: int) -> np.ndarray:
+    """1 (for the curves) and every K to try; fewer than n clusters, so that each can have two."""
+    if k is not None:
+        return np.unique([1, max(1, min(k, n - 1))])
+    return np.arange(1, max(1, min(k_max, n - 1)) + 1)
+
+
+def _split_by_k(splitter: Any, scores: np.ndarray, seed: int) -> Split:
+    """Fit every candidate, choose one, and keep it if its silhouette beats noise."""
+    k = splitter.candidates(len(scores))
+    chosen = subsample(len(scores), MAX_FIT, seed)
+    models = [splitter.fit(scores[chosen], int(n), seed) for n in k]
+    labelings = [_ordered(model.predict(scores)) for model in models]
+    criterion = np.array([splitter.criterion(model, scores[chosen]) for model in models])
+    silhouettes = np.array([np.nan, *(silhouette(scores, x, seed) for x in labelings[1:])])
+    whole = np.zeros(len(scores), np.int32)
+    if len(k) < 2 or not np.ptp(scores, axis=0).any():
+        return Split(
+            whole, k, criterion, silhouettes, (np.nan, np.nan), np.nan, splitter.criterion_name
+        )
+    best = 1 if splitter.k is not None else splitter.choose(criterion, silhouettes)
+
+    def again(points: np.ndarray, draw: int) -> np.ndarray:
+        return splitter.fit(points, int(k[best]), draw).predict(points)
+
+    noise = _noise_level(again, scores, seed)
+    # A number of clusters the user has set is not second-guessed.
+    accepted = splitter.k is not None or silhouettes[best] > noise[1]
+    labels = labelings[best] if accepted else whole
+
+    def on_bootstrap(points: np.ndarray, draw: int) -> np.ndarray:
+        rows = np.random.default_rng(draw).integers(0, len(points), len(points))
+        return splitter.fit(points[rows], int(k[best]), draw).predict(points)
+
+    stability = _stability(on_bootstrap, scores[chosen], labels[chosen], seed)
+    return Split(labels, k, criterion, silhouettes, noise, stability, splitter.criterion_name)
+
+
+def _ordered(labels: np.ndarray) -> np.ndarray:
+    """Number the clusters by size, largest first, so that seeds do not permute them."""
+    sizes = np.bincount(labels)
+    rank = np.empty(len(sizes), np.int32)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
+    return rank[labels]
+
+
+def _noise_level(
+    label: Callable[[np.ndarray, int], np.ndarray], scores: np.ndarray, seed: int
+) -> tuple[float, float]:
+    """Mean silhouette of splits of noise, and the level a real split must exceed."""
+    found = []
+    for draw in range(seed, seed + NOISE_DRAWS):
+        points = gaussian_reference(scores, draw)
+        found.append(silhouette(points, label(points, draw), draw))
+    return float(np.mean(found)), float(np.max(found) + NOISE_MARGIN)
+
+
+def _stability(
+    label: Callable[[np.ndarray, int], np.ndarray],
+    scores: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+) -> float:
+    if not labels.any():
+        return float("nan")
+    draws = range(seed + 1, seed + 1 + STABILITY_DRAWS)
+    return float(np.mean([adjusted_rand_score(labels, label(scores, draw)) for draw in draws]))

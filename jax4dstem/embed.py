@@ -1,0 +1,124 @@
+"""Embeddings: PCA from a streamed covariance, and UMAP of its scores."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from scipy import linalg
+from sklearn.neighbors import KNeighborsRegressor
+
+from jax4dstem.errors import InputError
+from jax4dstem.reducers import CovarianceResult
+from jax4dstem.typing import Array, Float
+
+
+class PCA(NamedTuple):
+    """Principal components of feature vectors."""
+
+    mean: np.ndarray
+    components: np.ndarray
+    explained_variance: np.ndarray
+    explained_variance_ratio: np.ndarray
+
+
+def fit_pca(statistics: CovarianceResult, n_components: int) -> PCA:
+    """Principal components from a covariance, which `reduce_patterns` gathers in one pass.
+
+    The sign of each component is fixed so that its largest entry is positive.
+
+    Args:
+        statistics: Mean ``(p,)`` and covariance ``(p, p)``.
+        n_components: Number of components; at most p and the number of patterns are kept.
+
+    Returns:
+        Mean ``(p,)``, components ``(d, p)``, variances ``(d,)`` and their share of the total.
+
+    Raises:
+        InputError: The covariance is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from jax4dstem.reducers import CovarianceResult
+        >>> fit_pca(CovarianceResult(np.zeros(2), np.diag([1.0, 3.0]), 10), 1).components.round(6)
+        array([[0., 1.]])
+    """
+    covariance = np.asarray(statistics.covariance)
+    if not np.isfinite(covariance).all():
+        raise InputError("the feature covariance is not finite: some pattern has invalid features")
+    size = len(covariance)
+    keep = max(1, min(n_components, size, int(statistics.weight)))
+    values, vectors = linalg.eigh(covariance, subset_by_index=[size - keep, size - 1])
+    components = vectors.T[::-1]
+    largest = np.abs(components).argmax(axis=1)
+    components = components * np.sign(components[np.arange(keep), largest])[:, None]
+    variance = np.maximum(values[::-1], 0)
+    total = max(float(np.trace(covariance)), np.finfo(float).tiny)
+    return PCA(np.asarray(statistics.mean), components, variance, variance / total)
+
+
+def project(
+    features: Float[Array, "p"], mean: Float[Array, "p"], components: Float[Array, "d p"]
+) -> Float[Array, "d"]:
+    """PCA scores of one feature vector."""
+    return components @ (features - mean)
+
+
+def embed_umap(
+    scores: np.ndarray,
+    *,
+    n_components: int = 3,
+    n_neighbors: int = 15,
+    min_dist: float = 0.0,
+    max_fit: int = 10_000,
+    seed: int = 0,
+) -> np.ndarray:
+    """UMAP of PCA scores; a large scan is fitted on a seeded subsample and the rest interpolated.
+
+    A position outside the subsample gets the distance-weighted mean of the embedding of its nearest
+    neighbors in the subsample.
+
+    Args:
+        scores: ``(n, d)``.
+        n_components: Dimension of the embedding.
+        n_neighbors: Size of the neighborhood; smaller scans use n - 1.
+        min_dist: Smallest distance in the embedding; 0 packs clusters.
+        max_fit: Largest number of points that UMAP itself sees.
+        seed: Seed of subsample and embedding; the same seed gives the same result.
+
+    Returns:
+        ``(n, n_components)`` float32.
+
+    Raises:
+        InputError: Fewer positions than UMAP can embed.
+
+    Reference: McInnes, Healy and Melville, arXiv:1802.03426 (2018).
+    """
+    if len(scores) < 2 * (n_components + 1):
+        raise InputError(
+            f"UMAP to {n_components} dimensions needs at least {2 * (n_components + 1)} positions, "
+            f"got {len(scores)}"
+        )
+    import umap  # takes seconds to import and compiles for a minute at its first fit
+
+    chosen = subsample(len(scores), max_fit, seed)
+    model = umap.UMAP(
+        n_components=n_components,
+        n_neighbors=min(n_neighbors, len(chosen) - 1),
+        min_dist=min_dist,
+        random_state=seed,
+        n_jobs=1,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numba and spectral-initialization chatter
+        fitted = np.asarray(model.fit_transform(scores[chosen]), np.float32)
+    if len(chosen) == len(scores):
+        return fitted
+    nearest = KNeighborsRegressor(n_neighbors=5, weights="distance").fit(scores[chosen], fitted)
+    return nearest.predict(scores).astype(np.float32)
+
+
+def subsample(n: int, limit: int, seed: int) -> np.ndarray:
+    """Sorted indices of at most ``limit`` of n items, drawn with a seed."""
+    if n <= limit:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, limit, replace=False))

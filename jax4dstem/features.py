@@ -1,0 +1,117 @@
+"""From patterns to feature vectors: which pixels tell positions apart, and how they are weighted."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jax4dstem.align import DirectBeam, shift_pattern
+from jax4dstem.detectors import annular_mask, normalize_dose
+from jax4dstem.errors import InputError
+from jax4dstem.typing import Array, Bool, Float, Int, Pattern, Point, Scalar
+
+
+def prepare_pattern(
+    pattern: Pattern, center: Point, target: Point, dose: Scalar
+) -> Float[Array, "det_y det_x"]:
+    """Center the pattern on ``target`` and scale it to the common ``dose``.
+
+    The scale is that of the whole pattern before it is moved, so no intensity is lost at the rim.
+
+    Args:
+        pattern: ``(det_y, det_x)`` counts.
+        center: ``(y, x)`` of its direct beam, px.
+        target: ``(y, x)`` where the direct beam shall be, px.
+        dose: Total counts after scaling.
+    """
+    return shift_pattern(normalize_dose(pattern, dose), target - center)
+
+
+def ring_radii(
+    beam: DirectBeam, centers: np.ndarray, shape: tuple[int, int]
+) -> tuple[float, float]:
+    """Default annular mask: outside the direct beam, inside what every pattern covers.
+
+    The inner radius is twice the beam radius plus the two pixels that interpolation and blur soften;
+    the outer one reaches the nearest detector edge of the most off-center pattern.
+
+    Args:
+        beam: Direct beam of the mean pattern.
+        centers: ``(scan_y, scan_x, 2)`` beam centers, px.
+        shape: ``(det_y, det_x)``.
+
+    Returns:
+        Inner and outer radius in px.
+
+    Raises:
+        InputError: The beam fills the detector.
+    """
+    low, high = np.nanmin(centers, axis=(0, 1)), np.nanmax(centers, axis=(0, 1))
+    outer = float(np.floor(min(low.min(), *(np.array(shape) - 1 - high))))
+    inner = float(np.ceil(2 * beam.radius + 2))
+    if inner >= outer:
+        raise InputError(
+            f"the direct beam (radius {beam.radius:.1f} px) fills the {shape[0]} x {shape[1]} "
+            "detector: no ring is left for features; give features.inner and features.outer"
+        )
+    return inner, outer
+
+
+def select_pixels(
+    std_map: np.ndarray, center: tuple[float, float], inner: float, outer: float, fraction: float
+) -> np.ndarray:
+    """The ``fraction`` of a ring's pixels that vary most over the scan.
+
+    Args:
+        std_map: ``(det_y, det_x)`` standard deviation over the scan.
+        center: ``(y, x)`` of the ring, px.
+        inner: Inner radius, px.
+        outer: Outer radius, px.
+        fraction: Share of the ring's pixels to keep, in (0, 1].
+
+    Returns:
+        Boolean ``(det_y, det_x)``.
+
+    Reference: Shi et al., npj Comput. Mater. 8, 114 (2022): 24 to 57 px, the top 30 %.
+    """
+    ring = np.asarray(annular_mask(std_map.shape, jnp.asarray(center, float), inner, outer)) > 0.5
+    return top_fraction(std_map, ring, fraction)
+
+
+def top_fraction(values: np.ndarray, mask: np.ndarray, fraction: float) -> np.ndarray:
+    """Restrict a mask to the ``fraction`` of its pixels with the largest values."""
+    if not 0 < fraction <= 1:
+        raise InputError(f"the fraction of pixels must lie in (0, 1], got {fraction:g}")
+    threshold = np.quantile(values[mask], 1 - fraction)
+    return mask & (values >= threshold)
+
+
+def gather_features(
+    pattern: Float[Array, "..."], pixels: Int[Array, "features"], scale: Float[Array, "features"]
+) -> Float[Array, "features"]:
+    """Feature vector: the chosen pixels (flat indices) times their scale."""
+    return pattern.reshape(-1)[pixels] * scale
+
+
+def poisson_scale(mean: np.ndarray, selected: np.ndarray) -> np.ndarray:
+    r"""Scale that makes shot noise equal in all features, :math:`1 / \sqrt{\mu}`.
+
+    Counts of mean μ have variance μ. Dividing by the square root of the *scan's mean*, unlike taking
+    the square root of each count, keeps features linear in intensity, so a probe half on each of two
+    domains lies halfway between their clusters. A floor of 5 % of the features' average mean keeps
+    nearly dark pixels from being blown up.
+
+    Args:
+        mean: ``(det_y, det_x)`` mean pattern.
+        selected: Boolean ``(det_y, det_x)``.
+
+    Returns:
+        ``(features,)``.
+    """
+    values = np.maximum(np.asarray(mean, np.float64)[selected], 0)
+    return (1 / np.sqrt(values + 0.05 * values.mean() + np.finfo(np.float32).tiny)).astype(
+        np.float32
+    )
+
+
+def mask_pixels(mask: Bool[np.ndarray, "det_y det_x"]) -> np.ndarray:
+    """Flat indices of a mask's pixels, as `gather_features` takes them."""
+    return np.flatnonzero(mask).astype(np.int32)
