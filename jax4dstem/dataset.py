@@ -159,6 +159,11 @@ class Dataset:
         return self.shape[2:]
 
     @property
+    def pattern_shape(self) -> tuple[int, ...]:
+        """Shape of a pattern after the chain (the detector's, unless a step changes it)."""
+        return jax.eval_shape(chain(self.steps), *one_position(self, self.steps)).shape
+
+    @property
     def dtype(self) -> np.dtype:
         """Type of the raw data."""
         return self.source.dtype
@@ -207,7 +212,7 @@ class Dataset:
         Raises:
             InputError: The rectangle is empty or leaves the detector.
         """
-        height, width = self.detector_shape
+        height, width = self.pattern_shape
         if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
             raise InputError(
                 f"detector crop rows {y0}:{y1}, columns {x0}:{x1} is empty or outside the "
@@ -229,6 +234,32 @@ class Dataset:
             return self
         binned = self.map(BinDetector(factor))
         return replace(binned, calibration=self.calibration.binned(factor))
+
+
+def chain(steps: tuple[Step, ...]) -> Callable:
+    """The steps as one function of a pattern and all their arguments."""
+    fns = tuple(step.fn for step in steps)
+
+    def run(pattern: Any, per_position: Any, shared: Any) -> Any:
+        for fn, per, common in zip(fns, per_position, shared, strict=True):
+            pattern = fn(pattern, *per, *common)
+        return pattern
+
+    return run
+
+
+def one_position(dataset: Dataset, steps: tuple[Step, ...]) -> tuple[Any, Any, Any]:
+    """Shapes and dtypes of one position's raw pattern, and of a chain's arguments there."""
+
+    def spec(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
+
+    per_position = jax.tree.map(
+        lambda leaf: spec(np.shape(leaf)[2:], np.asarray(leaf).dtype),
+        tuple(step.per_position for step in steps),
+    )
+    shared = tuple(step.shared for step in steps)
+    return spec(dataset.detector_shape, dataset.dtype), per_position, shared
 
 
 @dataclass(frozen=True)

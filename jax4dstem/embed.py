@@ -57,8 +57,8 @@ def fit_pca(statistics: CovarianceResult, n_components: int) -> PCA:
 
 
 def project(
-    features: Float[Array, "p"], mean: Float[Array, "p"], components: Float[Array, "d p"]
-) -> Float[Array, "d"]:
+    features: Float[Array, " p"], mean: Float[Array, " p"], components: Float[Array, "d p"]
+) -> Float[Array, " d"]:
     """PCA scores of one feature vector."""
     return components @ (features - mean)
 

@@ -3,26 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.align import DirectBeam, shift_pattern
-from jax4dstem.detectors import annular_mask, normalize_dose
+from jax4dstem.align import DirectBeam
+from jax4dstem.detectors import annular_mask
 from jax4dstem.errors import InputError
-from jax4dstem.typing import Array, Bool, Float, Int, Pattern, Point, Scalar
-
-
-def prepare_pattern(
-    pattern: Pattern, center: Point, target: Point, dose: Scalar
-) -> Float[Array, "det_y det_x"]:
-    """Center the pattern on ``target`` and scale it to the common ``dose``.
-
-    The scale is that of the whole pattern before it is moved, so no intensity is lost at the rim.
-
-    Args:
-        pattern: ``(det_y, det_x)`` counts.
-        center: ``(y, x)`` of its direct beam, px.
-        target: ``(y, x)`` where the direct beam shall be, px.
-        dose: Total counts after scaling.
-    """
-    return shift_pattern(normalize_dose(pattern, dose), target - center)
+from jax4dstem.typing import Array, Bool, Float, Int
 
 
 def ring_radii(
@@ -85,8 +69,8 @@ def top_fraction(values: np.ndarray, mask: np.ndarray, fraction: float) -> np.nd
 
 
 def gather_features(
-    pattern: Float[Array, "..."], pixels: Int[Array, "features"], scale: Float[Array, "features"]
-) -> Float[Array, "features"]:
+    pattern: Float[Array, "..."], pixels: Int[Array, " features"], scale: Float[Array, " features"]
+) -> Float[Array, " features"]:
     """Feature vector: the chosen pixels (flat indices) times their scale."""
     return pattern.reshape(-1)[pixels] * scale
 

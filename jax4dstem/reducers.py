@@ -78,34 +78,40 @@ class Moments:
 
 @dataclass(frozen=True)
 class Mean:
-    """Weighted mean alone: with one-hot weights of k labels, one matrix product per batch."""
+    """Weighted mean of every leaf of a pytree: for k labels, one matrix product per batch."""
 
-    def init(self, value: Any, weight: Any) -> tuple[Array, Array]:
+    def init(self, value: Any, weight: Any) -> tuple[Array, Any]:
         """Zero weight and mean."""
-        return jnp.zeros(weight.shape), jnp.zeros((*weight.shape, *value.shape))
+        zeros = jax.tree.map(lambda v: jnp.zeros((*weight.shape, *v.shape)), value)
+        return jnp.zeros(weight.shape), zeros
 
-    def update(self, state: Any, values: Array, weights: Array) -> Any:
+    def update(self, state: Any, values: Any, weights: Array) -> Any:
         """Merge a batch."""
         total = jnp.sum(weights, axis=0)
-        summed = jnp.tensordot(weights, values.astype(float), (0, 0))
-        return self.merge(state, (total, summed * _expand(_inverse(total), summed)))
+
+        def mean(leaf: Array) -> Array:
+            summed = jnp.tensordot(weights, leaf.astype(float), (0, 0))
+            return summed * _expand(_inverse(total), summed)
+
+        return self.merge(state, (total, jax.tree.map(mean, values)))
 
     def merge(self, a: Any, b: Any) -> Any:
         """Weighted mean of two means."""
         (weight_a, mean_a), (weight_b, mean_b) = a, b
-        total = weight_a + weight_b
-        return total, mean_a + (mean_b - mean_a) * _expand(weight_b * _inverse(total), mean_a)
+        share = weight_b * _inverse(weight_a + weight_b)
+        merged = jax.tree.map(lambda x, y: x + (y - x) * _expand(share, x), mean_a, mean_b)
+        return weight_a + weight_b, merged
 
-    def finalize(self, state: Any) -> Array:
+    def finalize(self, state: Any) -> Any:
         """The mean; NaN where nothing was seen."""
         weight, mean = state
-        return jnp.where(_expand(weight, mean) > 0, mean, jnp.nan)
+        return jax.tree.map(lambda m: jnp.where(_expand(weight, m) > 0, m, jnp.nan), mean)
 
 
 class CovarianceResult(NamedTuple):
     """Mean and population covariance of feature vectors, and the sum of the weights."""
 
-    mean: Float[Array, "features"]
+    mean: Float[Array, " features"]
     covariance: Float[Array, "features features"]
     weight: Float[Array, ""]
 

@@ -21,7 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from tqdm import tqdm
 
-from jax4dstem.dataset import Dataset, Step, check_per_position
+from jax4dstem.dataset import Dataset, Step, chain, check_per_position, one_position
 from jax4dstem.errors import InputError
 
 TILE_BYTES = 32 * 2**20  # patterns held at once, as float32; a few tiles are in flight
@@ -106,9 +106,7 @@ def map_patterns(
     steps = (*dataset.steps, Step(fn, shared, tuple(per_position)))
     plan = _Plan.of(dataset, tile_bytes)
     kernel = _map_kernel(tuple(step.fn for step in steps), plan.mesh, plan.cache_batch)
-    spec = jax.eval_shape(
-        _apply_chain(tuple(step.fn for step in steps)), *_one_position_spec(dataset, steps)
-    )
+    spec = jax.eval_shape(chain(steps), *one_position(dataset, steps))
     result = _allocate(spec, dataset.scan_shape, out)
 
     def store(tile: Tile, values: Any) -> None:
@@ -167,7 +165,7 @@ def reduce_patterns(
     steps = (*dataset.steps, Step(_pair_with_weight, (), (np.asarray(weights, np.float32),)))
     fns = tuple(step.fn for step in steps)
     plan = _Plan.of(dataset, tile_bytes)
-    value, weight = jax.eval_shape(_apply_chain(fns), *_one_position_spec(dataset, steps))
+    value, weight = jax.eval_shape(chain(steps), *one_position(dataset, steps))
     batch = _update_batch(reducer, value, weight, plan)
     kernel = _reduce_kernel(fns, reducer, plan.mesh, plan.cache_batch, batch)
     state = _initial_states(reducer, value, weight, plan.mesh)
@@ -273,28 +271,6 @@ def _pair_with_weight(value: Any, weight: Any) -> tuple[Any, Any]:
     return value, weight
 
 
-def _apply_chain(fns: tuple[Callable, ...]) -> Callable:
-    def chain(pattern: Any, per_position: Any, shared: Any) -> Any:
-        for fn, per, common in zip(fns, per_position, shared, strict=True):
-            pattern = fn(pattern, *per, *common)
-        return pattern
-
-    return chain
-
-
-def _one_position_spec(dataset: Dataset, steps: tuple[Step, ...]) -> tuple[Any, Any, Any]:
-    """Shapes and dtypes of one position's pattern, per-position and shared arguments."""
-
-    def spec(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
-
-    per = jax.tree.map(
-        lambda leaf: spec(np.shape(leaf)[2:], np.asarray(leaf).dtype),
-        tuple(step.per_position for step in steps),
-    )
-    return spec(dataset.detector_shape, dataset.dtype), per, tuple(step.shared for step in steps)
-
-
 @functools.lru_cache(maxsize=256)
 def _map_kernel(fns: tuple[Callable, ...], mesh: Mesh, cache_batch: int) -> Callable:
     return jax.jit(
@@ -312,11 +288,11 @@ def _map_chain(
     fns: tuple[Callable, ...], cache_batch: int, patterns: Any, per_position: Any, shared: Any
 ) -> Any:
     """The chain over a device's patterns, ``cache_batch`` at a time."""
-    chain = _apply_chain(fns)
+    run = chain(tuple(Step(fn) for fn in fns))
     if patterns.shape[0] <= cache_batch:
-        return jax.vmap(chain, (0, 0, None))(patterns, per_position, shared)
+        return jax.vmap(run, (0, 0, None))(patterns, per_position, shared)
     return jax.lax.map(
-        lambda args: chain(*args, shared), (patterns, per_position), batch_size=cache_batch
+        lambda args: run(*args, shared), (patterns, per_position), batch_size=cache_batch
     )
 
 
@@ -341,7 +317,7 @@ def _reduce_kernel(
             (patterns, per_position, present),
         )
         one = jax.tree.map(lambda leaf: leaf[0], (patterns, per_position))
-        value, weight = jax.eval_shape(_apply_chain(fns), *one, shared)
+        value, weight = jax.eval_shape(chain(tuple(Step(fn) for fn in fns)), *one, shared)
         # A fresh state per tile, merged afterwards, keeps float32 sums of many patterns accurate.
         tile_state, _ = jax.lax.scan(step, reducer.init(value, weight), batches)
         return jax.tree.map(lambda leaf: leaf[None], reducer.merge(state, tile_state))

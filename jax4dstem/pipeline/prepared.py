@@ -1,0 +1,88 @@
+"""The prepared dataset: what happens to every pattern before features and pictures are made of it.
+
+Repair of bad pixels, centering, normalization and binning are a chain of pattern functions; nothing
+is stored, the chain is compiled into whatever is lifted over it.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from jax4dstem.align import center_pattern, middle
+from jax4dstem.cepstrum import ewpc
+from jax4dstem.dataset import BinDetector, Dataset
+from jax4dstem.detectors import normalize_dose, normalize_peak, repair_pixels
+from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.typing import Tree
+
+AUTO_BIN = 128  # px; a wider detector is summed down to about this before features are taken
+
+
+def repaired(dataset: Dataset, done: Tree) -> Dataset:
+    """The dataset without its bad pixels."""
+    bad = done["detector"]["bad_pixels"].data.astype(bool)
+    return dataset.map(repair_pixels, bad) if bad.any() else dataset
+
+
+def prepare(dataset: Dataset, done: Tree, recipe: Recipe) -> Dataset:
+    """Repair, normalize, center and bin: the chain that features and pictures are made from.
+
+    The direct beam comes to lie at `beam_position` of the returned dataset's patterns. The pattern is
+    normalized before it is moved, so no intensity is lost at the rim.
+    """
+    chain = repaired(dataset, done)
+    if recipe.prepare.normalize == "dose":
+        chain = chain.map(normalize_dose, typical_dose(done))
+    elif recipe.prepare.normalize == "peak":
+        chain = chain.map(normalize_peak)
+    chain = chain.map(center_pattern, per_position=(done["center"].data.astype(np.float32),))
+    factor = bin_factor(dataset, recipe)
+    return chain.map(BinDetector(factor)) if factor > 1 else chain
+
+
+def bin_factor(dataset: Dataset, recipe: Recipe) -> int:
+    """Detector pixels that are summed to one prepared pixel, per axis."""
+    height, width = dataset.pattern_shape
+    return recipe.prepare.bin or max(1, round(min(height, width) / AUTO_BIN))
+
+
+def beam_position(dataset: Dataset, recipe: Recipe) -> np.ndarray:
+    """Where the direct beam lies in a prepared pattern, ``(y, x)`` in its (binned) pixels."""
+    height, width = dataset.pattern_shape
+    factor = bin_factor(dataset, recipe)
+    target = np.asarray(middle((height, width)))
+    return ((target - (factor - 1) / 2) / factor).astype(np.float32)
+
+
+def typical_dose(done: Tree) -> float:
+    """Median of the valid patterns' total counts."""
+    return float(np.median(done["images"]["dose"].data[done["invalid"].data == 0]))
+
+
+def cepstra(dataset: Dataset, done: Tree, recipe: Recipe) -> Dataset:
+    """The prepared patterns' cepstra."""
+    return prepare(dataset, done, recipe).map(ewpc, *_cepstrum_options(dataset, done, recipe))
+
+
+def with_cepstra(dataset: Dataset, done: Tree, recipe: Recipe) -> Dataset:
+    """Pairs of prepared pattern and cepstrum."""
+    options = _cepstrum_options(dataset, done, recipe)
+    return prepare(dataset, done, recipe).map(_pattern_and_cepstrum, *options)
+
+
+def _pattern_and_cepstrum(pattern: Any, center: Any, window: Any, offset: Any) -> Any:
+    return pattern, ewpc(pattern, center, window, offset)
+
+
+def _cepstrum_options(
+    dataset: Dataset, done: Tree, recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Center and width of the window (prepared px), and the offset of the logarithm."""
+    center = beam_position(dataset, recipe)
+    height, width = prepare(dataset, done, recipe).pattern_shape
+    covered = min(*center, height - 1 - center[0], width - 1 - center[1])
+    window = recipe.cepstrum.window or 0.4 * covered
+    offset = recipe.cepstrum.offset
+    if offset is None:  # one count, relative to the mean intensity
+        offset = height * width / typical_dose(done)
+    return center, np.float32(window), np.float32(offset)

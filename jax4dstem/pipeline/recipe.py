@@ -1,0 +1,313 @@
+"""The recipe: every parameter of every stage, as frozen dataclasses read from and written to TOML.
+
+``"auto"`` in TOML is None here: the value is found from the data. A key that is not in a dataclass, or
+a value of another type, is an error that names the key.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from jax4dstem.errors import InputError
+
+Method = Literal["kmeans", "gmm", "hdbscan"]
+Rectangle = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Input:
+    """How the file is read; what is not given is found. See `open_dataset`.
+
+    ``invalid_patterns`` says what happens to blank patterns and patterns with NaN or infinite pixels:
+    stop with an error, or exclude them (label -1).
+    """
+
+    key: str | None = None
+    scan_shape: tuple[int, int] | None = None
+    dtype: str | None = None
+    axes: str | None = None
+    frame_skip: int = 0
+    flyback: int = 0
+    detector_shape: tuple[int, int] | None = None
+    crop_scan: Rectangle | None = None
+    crop_detector: Rectangle | None = None
+    bin_detector: int = 1
+    pixel_inv_angstrom: float | None = None
+    scan_step_nm: float | None = None
+    energy_kv: float | None = None
+    invalid_patterns: Literal["error", "exclude"] = "error"
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Bad pixels, direct beam, normalization.
+
+    ``search`` (px) is how far from the mean beam a pattern's beam may be; auto: a quarter of the
+    detector. ``descan_order`` is the degree of the descan surface. ``bin`` sums detector pixels of the
+    centered patterns; auto: down to about 128 px. ``contrast`` is how far a hot pixel stands out.
+    """
+
+    repair_pixels: bool = True
+    contrast: float = 5.0
+    search: float | None = None
+    descan_order: int = 2
+    bin: int | None = None
+    normalize: Literal["dose", "peak", "none"] = "dose"
+
+
+@dataclass(frozen=True)
+class Detectors:
+    """Radii of the virtual detectors in units of the direct beam's radius."""
+
+    bright_field: float = 1.5
+    dark_field_inner: float = 2.0
+    dark_field_outer: float | None = None
+
+
+@dataclass(frozen=True)
+class Features:
+    """Feature vectors.
+
+    ``kind`` "std" takes the ``fraction`` of pixels between ``inner`` and ``outer`` (px of the prepared
+    pattern; auto: from the direct beam to the detector edge) that vary most over the scan; "cepstrum"
+    does the same in the cepstrum, with radii in px of the transform. ``scale`` "poisson" divides by the
+    root of the mean, so that shot noise is equal in all features.
+    """
+
+    kind: Literal["std", "cepstrum"] = "std"
+    inner: float | None = None
+    outer: float | None = None
+    fraction: float = 0.3
+    scale: Literal["poisson", "none"] = "poisson"
+
+
+@dataclass(frozen=True)
+class Cepstrum:
+    """EWPC: ``window`` (standard deviation, px; auto: 0.4 of the covered radius) and ``offset`` of the
+    logarithm relative to the mean intensity (auto: one count)."""
+
+    window: float | None = None
+    offset: float | None = None
+
+
+@dataclass(frozen=True)
+class Embed:
+    """PCA to ``n_components``; UMAP of the scores, fitted to at most ``max_fit`` positions."""
+
+    n_components: int = 10
+    umap: bool = True
+    umap_components: int = 3
+    n_neighbors: int = 15
+    min_dist: float = 0.0
+    max_fit: int = 10_000
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Divisive clustering in PCA scores or in the UMAP embedding.
+
+    ``methods`` has one entry per level. ``k`` fixes the number of clusters of the first level; auto:
+    chosen up to ``k_max``. ``drop_outliers`` is the share of positions set aside first.
+    """
+
+    space: Literal["pca", "umap"] = "pca"
+    methods: tuple[Method, ...] = ("kmeans", "kmeans", "kmeans")
+    k: int | None = None
+    k_max: int = 6
+    restarts: int = 10
+    min_size: int = 20
+    min_cluster_size: int | None = None
+    drop_outliers: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every stage's parameters; `Recipe()` is the default recipe."""
+
+    seed: int = 0
+    input: Input = field(default_factory=Input)
+    prepare: Prepare = field(default_factory=Prepare)
+    detectors: Detectors = field(default_factory=Detectors)
+    features: Features = field(default_factory=Features)
+    cepstrum: Cepstrum = field(default_factory=Cepstrum)
+    embed: Embed = field(default_factory=Embed)
+    cluster: Cluster = field(default_factory=Cluster)
+
+
+def load_recipe(path: str | Path | None, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe and apply overrides.
+
+    Args:
+        path: A TOML file, or None for the default recipe.
+        overrides: Values by dotted key, such as ``{"cluster.k": 3}``.
+
+    Returns:
+        The validated recipe.
+
+    Raises:
+        InputError: The file is missing or not TOML, a key is unknown, a value has a wrong type or range.
+
+    Example:
+        >>> load_recipe(None, {"cluster.k": 3}).cluster.k
+        3
+    """
+    table: dict[str, Any] = {}
+    if path is not None:
+        try:
+            table = tomllib.loads(Path(path).read_text())
+        except OSError as error:
+            raise InputError(f"cannot read the recipe {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"the recipe {path} is not valid TOML: {error}") from error
+    for key, value in (overrides or {}).items():
+        *sections, name = key.split(".")
+        target = table
+        for section in sections:
+            target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise InputError(f"recipe key {key}: {section} is not a section")
+        target[name] = value
+    recipe = _build(Recipe, table, "")
+    _check_ranges(recipe)
+    return recipe
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as TOML text, with every default written out."""
+
+    def plain(value: Any) -> Any:
+        if value is None:
+            return "auto"
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    return tomli_w.dumps(plain(dataclasses.asdict(recipe)))
+
+
+def _build(cls: Any, table: Any, prefix: str) -> Any:
+    if not isinstance(table, dict):
+        raise InputError(f"recipe key {prefix.rstrip('.')} must be a section, got {table!r}")
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in table.items():
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1)
+            advice = (
+                f"; did you mean {prefix}{near[0]}?" if near else f"; known: {', '.join(hints)}"
+            )
+            raise InputError(f"unknown recipe key {prefix}{key}{advice}")
+        hint = hints[key]
+        if dataclasses.is_dataclass(hint):
+            values[key] = _build(hint, value, f"{prefix}{key}.")
+        else:
+            values[key] = _convert(value, hint, f"{prefix}{key}")
+    return cls(**values)
+
+
+def _convert(value: Any, hint: Any, key: str) -> Any:
+    """The TOML value as the annotated type, or an error that names the key."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:
+        inner = next(arg for arg in args if arg is not type(None))
+        return None if value == "auto" else _convert(value, inner, key)
+    if origin is Literal:
+        if value in args:
+            return value
+        raise InputError(f"recipe key {key} must be one of {', '.join(args)}; got {value!r}")
+    if origin is tuple:
+        repeated = len(args) == 2 and args[1] is Ellipsis
+        if isinstance(value, list | tuple) and value and (repeated or len(value) == len(args)):
+            kinds = [args[0]] * len(value) if repeated else args
+            return tuple(_convert(v, kind, key) for v, kind in zip(value, kinds, strict=True))
+        expected = "a list" if repeated else f"a list of {len(args)} values"
+        raise InputError(f"recipe key {key} must be {expected}; got {value!r}")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise InputError(f"recipe key {key} must be of type {hint.__name__}; got {value!r}")
+
+
+def _check_ranges(recipe: Recipe) -> None:
+    """Ranges that a type cannot express; those that depend on the data are checked with the data."""
+    at_least: list[tuple[str, float]] = [
+        ("input.bin_detector", 1),
+        ("input.frame_skip", 0),
+        ("input.flyback", 0),
+        ("prepare.descan_order", 0),
+        ("prepare.bin", 1),
+        ("prepare.contrast", 1),
+        ("embed.n_components", 1),
+        ("embed.umap_components", 1),
+        ("embed.n_neighbors", 2),
+        ("embed.max_fit", 100),
+        ("cluster.k", 1),
+        ("cluster.k_max", 2),
+        ("cluster.restarts", 1),
+        ("cluster.min_size", 2),
+        ("cluster.min_cluster_size", 2),
+        ("features.inner", 0),
+        ("cepstrum.offset", 0),
+        ("detectors.bright_field", 0),
+        ("detectors.dark_field_inner", 0),
+    ]
+    for key, low in at_least:
+        value = _get(recipe, key)
+        if value is not None and value < low:
+            raise InputError(f"recipe key {key} must be at least {low:g}; got {value:g}")
+    for key in (
+        "prepare.search",
+        "cepstrum.window",
+        "input.pixel_inv_angstrom",
+        "input.scan_step_nm",
+        "input.energy_kv",
+        "features.outer",
+    ):
+        value = _get(recipe, key)
+        if value is not None and not value > 0:
+            raise InputError(f"recipe key {key} must be positive; got {value:g}")
+    if not 0 < recipe.features.fraction <= 1:
+        raise InputError(
+            f"recipe key features.fraction must lie in (0, 1]; got {recipe.features.fraction:g}"
+        )
+    if not 0 <= recipe.cluster.drop_outliers <= 0.5:
+        raise InputError(
+            "recipe key cluster.drop_outliers must lie in [0, 0.5]; "
+            f"got {recipe.cluster.drop_outliers:g}"
+        )
+    inner, outer = recipe.features.inner, recipe.features.outer
+    if inner is not None and outer is not None and inner >= outer:
+        raise InputError(f"features.inner {inner:g} must be smaller than features.outer {outer:g}")
+    if recipe.cluster.space == "umap" and not recipe.embed.umap:
+        raise InputError("cluster.space = 'umap' needs embed.umap = true")
+
+
+def check_recipe_fits(recipe: Recipe, shape: tuple[int, ...]) -> None:
+    """Raise InputError for lengths in the recipe that no pattern of this shape can satisfy."""
+    height, width = shape[:2]
+    factor = recipe.prepare.bin or 1
+    if factor > min(height, width) // 8:
+        raise InputError(f"prepare.bin {factor} leaves too little of a {height} x {width} detector")
+    room = min(height, width) / 2
+    for key in ("features.inner", "features.outer"):
+        value = _get(recipe, key)
+        if value is not None and value * factor > room:
+            raise InputError(
+                f"{key} {value:g} px lies outside the {height} x {width} detector; "
+                f"a ring of at most {room / factor:g} px fits"
+            )
+
+
+def _get(recipe: Recipe, key: str) -> Any:
+    value: Any = recipe
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
