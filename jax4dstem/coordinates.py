@@ -6,9 +6,12 @@ Angles are in radians, counter-clockwise on the screen, where y points down.
 """
 
 from dataclasses import dataclass, replace
+from math import sqrt
+from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+
+from jax4dstem.typing import Array, Float, Scalar
 
 
 @dataclass(frozen=True)
@@ -90,3 +93,130 @@ def radius_from(center: Float[Array, "2"], shape: tuple[int, int]) -> Float[Arra
     squared = (y - center[0]) ** 2 + (x - center[1]) ** 2
     at_center = squared == 0  # the derivative of sqrt is infinite there
     return jnp.where(at_center, 0.0, jnp.sqrt(jnp.where(at_center, 1.0, squared)))
+
+
+def electron_wavelength(energy_kv: float) -> float:
+    r"""Relativistic wavelength of the beam electrons in Å.
+
+    .. math:: \lambda = \frac{h}{\sqrt{2 m_0 e U \left(1 + e U / 2 m_0 c^2\right)}}
+
+    Args:
+        energy_kv: Beam energy in kV.
+
+    Example:
+        >>> round(electron_wavelength(200.0), 5)
+        0.02508
+    """
+    volts = 1e3 * energy_kv
+    return 12.264259 / sqrt(volts * (1 + 0.97847644e-6 * volts))
+
+
+def rotation_matrix(theta: Scalar) -> Float[Array, "2 2"]:
+    r"""Rotation of (y, x) vectors, counter-clockwise on the screen.
+
+    .. math:: R = \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}
+
+    Args:
+        theta: In radians.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> right = jnp.array([0.0, 1.0])
+        >>> (rotation_matrix(jnp.pi / 2) @ right).round(3).tolist()  # up: y points down
+        [-1.0, -0.0]
+    """
+    cos, sin = jnp.cos(theta), jnp.sin(theta)
+    return jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
+
+
+def deformation(e_xx: Scalar, e_yy: Scalar, e_xy: Scalar, theta: Scalar) -> Float[Array, "2 2"]:
+    r"""Deformation gradient that maps real-space lattice vectors, :math:`a' = F a`.
+
+    .. math:: F = (I + E) R(\theta), \qquad
+        E = \begin{pmatrix} e_{yy} & e_{xy} \\ e_{xy} & e_{xx} \end{pmatrix}
+
+    on (y, x) vectors: first the rotation, then the strain, in the axes of the scan.
+
+    Args:
+        e_xx: Strain along x (to the right); tension is positive.
+        e_yy: Strain along y (down).
+        e_xy: Tensor shear strain, half of the change of a right angle.
+        theta: Rotation in radians, counter-clockwise on the screen.
+
+    Returns:
+        F, to act on (y, x) column vectors; `strain_of` is the inverse.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> (deformation(0.02, 0.0, 0.0, 0.0) @ jnp.array([3.0, 5.0])).round(2).tolist()
+        [3.0, 5.1]
+    """
+    e_xx, e_yy, e_xy, theta = (jnp.asarray(value, float) for value in (e_xx, e_yy, e_xy, theta))
+    stretch = jnp.stack([jnp.stack([1 + e_yy, e_xy]), jnp.stack([e_xy, 1 + e_xx])])
+    return stretch @ rotation_matrix(theta)
+
+
+class Strain(NamedTuple):
+    """Finite strain and rotation (radians); see `deformation` for axes and signs."""
+
+    e_xx: Float[Array, "..."]
+    e_yy: Float[Array, "..."]
+    e_xy: Float[Array, "..."]
+    theta: Float[Array, "..."]
+
+
+def strain_of(gradient: Float[Array, "2 2"]) -> Strain:
+    r"""Strain and rotation of a deformation gradient, by left polar decomposition.
+
+    .. math:: F = (I + E) R, \qquad \theta = \operatorname{atan2}(F_{10} - F_{01}, F_{00} + F_{11}),
+        \qquad E = F R^{\mathsf T} - I .
+
+    In two dimensions the rotation has this closed form, so the decomposition is smooth in F
+    wherever det F > 0.
+
+    Args:
+        gradient: F on (y, x) vectors.
+
+    Returns:
+        The strain, such that ``deformation(*strain_of(F))`` is F.
+
+    Example:
+        >>> [round(float(value), 3) for value in strain_of(deformation(0.01, -0.02, 0.005, 0.3))]
+        [0.01, -0.02, 0.005, 0.3]
+    """
+    theta = jnp.arctan2(gradient[1, 0] - gradient[0, 1], gradient[0, 0] + gradient[1, 1])
+    stretch = gradient @ rotation_matrix(theta).T
+    return Strain(stretch[1, 1] - 1, stretch[0, 0] - 1, stretch[0, 1], theta)
+
+
+def reciprocal_basis(basis: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
+    r"""Reciprocal basis vectors as rows, :math:`a_i \cdot g_j = \delta_{ij}` (no 2π).
+
+    Args:
+        basis: Basis vectors as rows (y, x); its own inverse when applied twice.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> reciprocal_basis(jnp.diag(jnp.array([2.0, 4.0]))).tolist()
+        [[0.5, 0.0], [0.0, 0.25]]
+    """
+    return jnp.linalg.inv(basis).T
+
+
+def deform(vectors: Float[Array, "n 2"], gradient: Float[Array, "2 2"]) -> Float[Array, "n 2"]:
+    r"""Reciprocal vectors of a deformed lattice, :math:`g' = F^{-\mathsf T} g`.
+
+    Args:
+        vectors: Reciprocal vectors as rows (y, x), in any unit.
+        gradient: F of real space, from `deformation`; tension shortens reciprocal vectors.
+
+    Returns:
+        The deformed vectors as rows.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> stretched = deform(jnp.array([[0.0, 51.0]]), deformation(0.02, 0.0, 0.0, 0.0))
+        >>> stretched.round(2).tolist()
+        [[0.0, 50.0]]
+    """
+    return vectors @ jnp.linalg.inv(gradient)

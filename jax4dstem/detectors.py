@@ -48,10 +48,15 @@ def virtual_image(pattern: Pattern, mask: Mask) -> Float[Array, ""]:
     return jnp.sum(pattern.astype(float) * mask)
 
 
-def annular_detector(
+def bright_field(pattern: Pattern, center: Point, radius: Scalar) -> Float[Array, ""]:
+    """Signal of a disk of ``radius`` px that follows the pattern's own ``center`` (y, x)."""
+    return virtual_image(pattern, disk_mask(pattern.shape, center, radius))
+
+
+def annular_dark_field(
     pattern: Pattern, center: Point, inner: Scalar, outer: Scalar
 ) -> Float[Array, ""]:
-    """Signal of a ring that follows the pattern's own ``center``; ``inner`` 0 is a bright field.
+    """Signal of a ring that follows the pattern's own ``center``.
 
     Args:
         pattern: ``(det_y, det_x)`` counts.
@@ -59,9 +64,7 @@ def annular_detector(
         inner: Inner radius in px.
         outer: Outer radius in px.
     """
-    ring = annular_mask(pattern.shape, center, inner, outer)
-    disk = disk_mask(pattern.shape, center, outer)
-    return virtual_image(pattern, jnp.where(jnp.asarray(inner) > 0, ring, disk))
+    return virtual_image(pattern, annular_mask(pattern.shape, center, inner, outer))
 
 
 def center_of_mass(pattern: Num[Array, "det_y det_x"]) -> Float[Array, "2"]:

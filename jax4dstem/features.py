@@ -6,7 +6,7 @@ import numpy as np
 from jax4dstem.align import DirectBeam
 from jax4dstem.detectors import annular_mask
 from jax4dstem.errors import InputError
-from jax4dstem.typing import Array, Bool, Float, Int
+from jax4dstem.typing import Array, Bool, Float, Int, Num
 
 
 def ring_radii(
@@ -69,7 +69,7 @@ def top_fraction(values: np.ndarray, mask: np.ndarray, fraction: float) -> np.nd
 
 
 def gather_features(
-    pattern: Float[Array, "..."], pixels: Int[Array, " features"], scale: Float[Array, " features"]
+    pattern: Num[Array, "..."], pixels: Int[Array, " features"], scale: Float[Array, " features"]
 ) -> Float[Array, " features"]:
     """Feature vector: the chosen pixels (flat indices) times their scale."""
     return pattern.reshape(-1)[pixels] * scale

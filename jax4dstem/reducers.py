@@ -25,7 +25,7 @@ class MomentsResult(NamedTuple):
 class Moments:
     r"""Mean and population standard deviation, numerically safe in one pass.
 
-    A batch contributes sums of deviations from its own mean, and two sets of patterns merge by
+    A batch contributes sums of deviations from its own weighted mean, and two sets of patterns merge by
 
     .. math::
         \mu = \mu_a + \delta \, W_b / W, \qquad
@@ -49,12 +49,14 @@ class Moments:
     def update(self, state: Any, values: Array, weights: Array) -> Any:
         """Merge a batch."""
         values = values.astype(float)
-        deviation = values - jnp.mean(values, axis=0)
+        each = jnp.sum(weights.reshape(weights.shape[0], -1), axis=1)
+        center = jnp.tensordot(each, values, (0, 0)) * _inverse(jnp.sum(each))
+        deviation = values - center
         total = jnp.sum(weights, axis=0)
         first = jnp.tensordot(weights, deviation, (0, 0))
         second = jnp.tensordot(weights, deviation**2, (0, 0))
         shift = first * _expand(_inverse(total), first)
-        batch = total, jnp.mean(values, axis=0) + shift, second - shift * first
+        batch = total, center + shift, second - shift * first
         return self.merge(state, batch)
 
     def merge(self, a: Any, b: Any) -> Any:

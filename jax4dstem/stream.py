@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import h5py
 import jax
@@ -28,6 +28,7 @@ TILE_BYTES = 32 * 2**20  # patterns held at once, as float32; a few tiles are in
 CACHE_BYTES = 2**20  # patterns a CPU core works on at once; they stay in its cache
 
 
+@runtime_checkable
 class Reducer(Protocol):
     """A mergeable one-pass statistic of per-pattern values; `merge` is associative and commutative.
 

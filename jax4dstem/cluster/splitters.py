@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import sklearn.cluster
@@ -49,6 +49,7 @@ class Split:
         return int(self.labels.max()) + 1 if len(self.labels) else 0
 
 
+@runtime_checkable
 class Splitter(Protocol):
     """Splits a set of points into clusters, or leaves it whole when that is no better than noise."""
 

@@ -13,7 +13,7 @@ from jax4dstem.align import (
     fit_descan,
 )
 from jax4dstem.dataset import Dataset
-from jax4dstem.detectors import annular_detector, center_of_mass, check_ring
+from jax4dstem.detectors import annular_dark_field, bright_field, center_of_mass, check_ring
 from jax4dstem.features import ring_radii
 from jax4dstem.io.results import Field
 from jax4dstem.pipeline.prepared import repaired
@@ -97,8 +97,8 @@ def _virtual_images(dataset: Dataset, center: np.ndarray, beam: DirectBeam, reci
 
 def _image_signals(pattern: Any, center: Any, bright: Any, inner: Any, outer: Any) -> Any:
     return {
-        "bright_field": annular_detector(pattern, center, 0.0, bright),
-        "annular_dark_field": annular_detector(pattern, center, inner, outer),
+        "bright_field": bright_field(pattern, center, bright),
+        "annular_dark_field": annular_dark_field(pattern, center, inner, outer),
         "center_of_mass": center_of_mass(pattern) - center,
     }
 

@@ -1,0 +1,35 @@
+"""Shapes and types of every public function are checked at run time while the tests run."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+
+with install_import_hook("jax4dstem", "typechecker.check"):
+    import jax4dstem.cli
+    import jax4dstem.pipeline
+    import jax4dstem.report  # noqa: F401
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Measured and simulated data beside the checkout; tests that need it skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared data sets are not here")
+    return SHARED
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def precision(request):
+    """Run the test in single and in double precision."""
+    with jax.enable_x64(request.param == "float64"):
+        yield request.param

@@ -1,0 +1,119 @@
+"""Every pattern function, by the same rules: jit = no jit = vmap, gradients = finite differences."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from jax4dstem import align, cepstrum, dataset, detectors, embed, features
+
+SIZE = 24
+
+
+class Case(NamedTuple):
+    """A pattern function, its further arguments, and whether it is smooth in them."""
+
+    fn: Callable
+    args: tuple[Any, ...]
+    smooth: bool = True
+
+
+def beam(rng: np.random.Generator) -> np.ndarray:
+    y, x = np.indices((SIZE, SIZE))
+    spot = np.exp(-((y - 11.3) ** 2 + (x - 12.6) ** 2) / 8)
+    return 100 * spot + rng.uniform(1, 2, (SIZE, SIZE))
+
+
+CENTER = (11.3, 12.6)
+BAD = np.zeros((SIZE, SIZE), bool)
+BAD[3, 4] = BAD[0, 0] = True
+CASES = {
+    "virtual_image": Case(detectors.virtual_image, (np.eye(SIZE),)),
+    "annular_dark_field": Case(detectors.annular_dark_field, (np.array(CENTER), 3.1, 8.2)),
+    "bright_field": Case(detectors.bright_field, (np.array(CENTER), 8.2)),
+    "center_of_mass": Case(detectors.center_of_mass, ()),
+    "total_counts": Case(detectors.total_counts, ()),
+    "count_invalid": Case(detectors.count_invalid, (), smooth=False),
+    "normalize_dose": Case(detectors.normalize_dose, (7.0,)),
+    "normalize_peak": Case(detectors.normalize_peak, ()),
+    "repair_pixels": Case(detectors.repair_pixels, (BAD,)),
+    "beam_candidate": Case(align.beam_candidate, (np.array([12.0, 12.0]), 2.0, 6.0), smooth=False),
+    "AlignDirectBeam": Case(align.AlignDirectBeam(3), (np.array([11.0, 12.0]), 5.3)),
+    "align_direct_beam": Case(align.align_direct_beam, (np.array([12.0, 12.0]), 2.0, 6.0), False),
+    "shift_pattern": Case(align.shift_pattern, (np.array([0.3, -1.4]),)),
+    "fourier_shift": Case(align.fourier_shift, (np.array([0.3, -1.4]),)),
+    "center_pattern": Case(align.center_pattern, (np.array(CENTER),)),
+    "ewpc": Case(cepstrum.ewpc, (np.array(CENTER), 6.0, 0.1)),
+    "gather_features": Case(
+        features.gather_features, (np.array([3, 9, 100], np.int32), np.array([1.0, 2.0, 0.5]))
+    ),
+    "CropDetector": Case(dataset.CropDetector(2, 20, 3, 19), ()),
+    "BinDetector": Case(dataset.BinDetector(5), ()),
+}
+
+
+def arguments(case: Case, rng: np.random.Generator) -> tuple[Any, ...]:
+    def to_jax(value: Any) -> Any:
+        array = np.asarray(value)
+        return jnp.asarray(array, float) if array.dtype.kind == "f" else jnp.asarray(array)
+
+    return tuple(to_jax(value) for value in (beam(rng), *case.args))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_jit_and_vmap_change_nothing(name, rng, precision):
+    case = CASES[name]
+    pattern, *rest = arguments(case, rng)
+    plain = case.fn(pattern, *rest)
+    tolerance = {"rtol": 2e-4, "atol": 2e-4} if precision == "float32" else {"rtol": 1e-9, "atol": 1e-9}
+    chex.assert_trees_all_close(jax.jit(case.fn)(pattern, *rest), plain, **tolerance)
+    batch = jnp.stack([pattern, 2 * pattern + 1, pattern[::-1]])
+    lifted = jax.vmap(case.fn, (0, *(None for _ in rest)))(batch, *rest)
+    for i in range(3):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], lifted)
+        chex.assert_trees_all_close(one, case.fn(batch[i], *rest), **tolerance)
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(plain) if leaf.dtype.kind == "f"}
+    assert dtypes <= {np.dtype(precision)}
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.smooth])
+def test_gradients_are_finite_differences(name, rng):
+    case = CASES[name]
+    with jax.enable_x64(True):
+        given = arguments(case, rng)
+        floats = [i for i, value in enumerate(given) if value.dtype.kind == "f"]
+
+        def of_floats(*values):
+            full = list(given)
+            for i, value in zip(floats, values, strict=True):
+                full[i] = jnp.asarray(value)
+            return case.fn(*full)
+
+        check_grads(
+            of_floats,
+            [given[i] for i in floats],
+            order=1,
+            modes=("rev",),
+            eps=1e-6,
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_integer_counts_are_accepted(name, rng):
+    case = CASES[name]
+    pattern, *rest = arguments(case, rng)
+    counts = jnp.round(pattern).astype(jnp.uint16)
+    floats = case.fn(counts.astype(float), *rest)
+    chex.assert_trees_all_close(case.fn(counts, *rest), floats, rtol=1e-5, atol=1e-5)
+
+
+def test_project_is_the_inverse_of_a_basis():
+    components = jnp.eye(4)[:2]
+    assert embed.project(jnp.arange(4.0), jnp.ones(4), components).tolist() == [-1.0, 0.0]
