@@ -1,0 +1,38 @@
+"""Differentiable simulation of nanobeam patterns and scans, and the built-in demonstration data."""
+
+from jax4dstem.simulate.heterojunction import HeterojunctionTruth, heterojunction
+from jax4dstem.simulate.monolayer import WS2, WSE2, Monolayer, monolayer_intensities
+from jax4dstem.simulate.pattern import (
+    Background,
+    Optics,
+    PatternParameters,
+    background,
+    bragg_disks,
+    hexagonal_indices,
+    lattice_positions,
+    simulate_pattern,
+    window_size,
+)
+from jax4dstem.simulate.scan import simulate_scan
+from jax4dstem.simulate.specimen import coherent_strain, probe_shares
+
+__all__ = [
+    "WS2",
+    "WSE2",
+    "Background",
+    "HeterojunctionTruth",
+    "Monolayer",
+    "Optics",
+    "PatternParameters",
+    "background",
+    "bragg_disks",
+    "coherent_strain",
+    "heterojunction",
+    "hexagonal_indices",
+    "lattice_positions",
+    "monolayer_intensities",
+    "probe_shares",
+    "simulate_pattern",
+    "simulate_scan",
+    "window_size",
+]

@@ -1,0 +1,240 @@
+"""Differentiable model of one nanobeam pattern: Bragg disks on a lattice, and a film's halos.
+
+Everything is a pure function of arrays; gradients exist with respect to every floating argument.
+"""
+
+from math import ceil
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import spence
+
+from jax4dstem.coordinates import radius_from
+from jax4dstem.typing import Array, Float, Int, Point, Scalar
+
+
+class Background(NamedTuple):
+    """Radial intensity between the disks; heights are relative, lengths in px.
+
+    A Lorentzian tail around the direct beam, and Gaussian rings (the halos of an amorphous film).
+    """
+
+    tail_height: Scalar
+    tail_width: Scalar
+    halo_heights: Float[Array, " halos"]
+    halo_radii: Float[Array, " halos"]
+    halo_widths: Float[Array, " halos"]
+
+
+class Optics(NamedTuple):
+    """What all patterns of a scan share.
+
+    Attributes:
+        indices: Reflections (h, k) to draw; (0, 0) is the direct beam.
+        radius: Of the disks, in px.
+        edge_width: Of the disks' logistic edge, in px.
+        background: Of the specimen between the disks.
+    """
+
+    indices: Int[Array, "reflections 2"]
+    radius: Scalar
+    edge_width: Scalar
+    background: Background
+
+
+class PatternParameters(NamedTuple):
+    """What differs from position to position.
+
+    A probe that covers several lattices at once (a domain boundary) scatters from each incoherently.
+
+    Attributes:
+        center: Of the direct beam, (y, x) in px.
+        vectors: g1 and g2 as rows (y, x) in px, of every lattice under the probe.
+        intensities: Of every reflection of every lattice, relative, weighted by its share.
+        background_fraction: Share of the electrons outside the disks, 0 to 1.
+        dose: Expected electrons on the detector.
+    """
+
+    center: Float[Array, "2"]
+    vectors: Float[Array, "lattices 2 2"]
+    intensities: Float[Array, "lattices reflections"]
+    background_fraction: Scalar
+    dose: Scalar
+
+
+def hexagonal_indices(shells: int) -> np.ndarray:
+    """Reflections (h, k) with h² + hk + k² <= ``shells``, the direct beam first.
+
+    The square of the length of h g1 + k g2 in units of g1², for g1 and g2 at 60 degrees.
+
+    Example:
+        >>> hexagonal_indices(1).tolist()
+        [[0, 0], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0]]
+    """
+    limit = int(2 * np.sqrt(shells / 3))
+    h, k = np.mgrid[-limit : limit + 1, -limit : limit + 1].reshape(2, -1)
+    length = h**2 + h * k + k**2
+    order = np.argsort(length, kind="stable")
+    order = order[length[order] <= shells]
+    return np.stack([h[order], k[order]], axis=1).astype(np.int32)
+
+
+def window_size(radius: float, edge_width: float) -> int:
+    """Side in px of a window that holds a soft-edged disk down to 5e-5 of its height."""
+    return 2 * ceil(radius + 10 * edge_width) + 1
+
+
+def bragg_disks(
+    shape: tuple[int, int],
+    positions: Float[Array, "n 2"],
+    intensities: Float[Array, " n"],
+    radius: Scalar,
+    edge_width: Scalar,
+    window: int,
+) -> Float[Array, "det_y det_x"]:
+    r"""Sum of soft-edged disks.
+
+    .. math::
+        I(r) = \sum_j \frac{I_j}{A} \,
+            \frac{1}{1 + \exp\left((|r - r_j| - R) / w\right)}, \qquad
+        A = -2 \pi w^2 \operatorname{Li}_2\left(-e^{R/w}\right) ,
+
+    where A is the area of one disk, so that ``intensities`` are sums over whole disks. Each disk is
+    drawn in a window of its own, which is what makes this fast; what leaves the detector is dropped.
+
+    Args:
+        shape: ``(det_y, det_x)``.
+        positions: Disk centers (y, x) in px.
+        intensities: Sum of each disk.
+        radius: R in px.
+        edge_width: w in px; 0.3 is about the blur of a sharp disk by square pixels.
+        window: Side of the windows in px, static; see `window_size`.
+
+    Returns:
+        The pattern.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> one = bragg_disks((32, 32), jnp.array([[15.5, 16.2]]), jnp.array([100.0]), 4.0, 0.3, 15)
+        >>> round(float(one.sum()))
+        100
+    """
+    offsets = jnp.arange(window)
+    corners = jax.lax.stop_gradient(jnp.floor(positions + 0.5)).astype(int) - window // 2
+    rows, columns = corners[:, :1] + offsets, corners[:, 1:] + offsets
+    dy, dx = rows - positions[:, :1], columns - positions[:, 1:]
+    disks = _soft_disk(dy[:, :, None] ** 2 + dx[:, None, :] ** 2, radius, edge_width)
+    heights = intensities / _soft_disk_area(radius, edge_width)
+    return (
+        jnp.zeros(shape, disks.dtype)
+        .at[rows[:, :, None], columns[:, None, :]]
+        .add(heights[:, None, None] * disks, mode="drop", wrap_negative_indices=False)
+    )
+
+
+def _soft_disk(squared: Array, radius: Scalar, edge_width: Scalar) -> Array:
+    at_center = squared == 0  # the derivative of sqrt is infinite there
+    distance = jnp.where(at_center, 0.0, jnp.sqrt(jnp.where(at_center, 1.0, squared)))
+    return jax.nn.sigmoid((radius - distance) / edge_width)
+
+
+def _soft_disk_area(radius: Scalar, edge_width: Scalar) -> Array:
+    # The inversion formula of the dilogarithm; its remainder cannot overflow.
+    remainder = spence(1 + jnp.exp(-radius / edge_width))
+    return jnp.pi * radius**2 + edge_width**2 * (jnp.pi**3 / 3 + 2 * jnp.pi * remainder)
+
+
+def lattice_positions(
+    center: Point, vectors: Float[Array, "2 2"], indices: Int[Array, "n 2"]
+) -> Float[Array, "n 2"]:
+    """Reflections ``center + h g1 + k g2`` on the detector, (y, x) in px.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> g = jnp.array([[0.0, 10.0], [5.0, 0.0]])
+        >>> lattice_positions(jnp.array([32.0, 31.0]), g, jnp.array([[1, -1]])).tolist()
+        [[27.0, 41.0]]
+    """
+    return center + indices @ vectors
+
+
+def background(
+    shape: tuple[int, int], center: Point, parameters: Background
+) -> Float[Array, "det_y det_x"]:
+    r"""Radial background of an amorphous film.
+
+    .. math::
+        B(r) = \frac{t}{1 + (r / w)^2} + \sum_m b_m \exp\left(-\frac{(r - r_m)^2}{2 w_m^2}\right)
+
+    Args:
+        shape: ``(det_y, det_x)``.
+        center: (y, x) in px.
+        parameters: t, w, and b, r, w of the halos.
+
+    Returns:
+        B in the units of the heights.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> tail = Background(1.0, 5.0, jnp.zeros(0), jnp.zeros(0), jnp.ones(0))
+        >>> float(background((9, 9), jnp.array([4.0, 0.0]), tail)[4, 5])
+        0.5
+    """
+    distance = radius_from(center, shape)
+    tail = parameters.tail_height / (1 + (distance / parameters.tail_width) ** 2)
+    offset = distance[..., None] - parameters.halo_radii
+    halos = jnp.exp(-0.5 * (offset / parameters.halo_widths) ** 2)
+    return tail + halos @ jnp.asarray(parameters.halo_heights)
+
+
+def simulate_pattern(
+    parameters: PatternParameters, optics: Optics, shape: tuple[int, int], window: int
+) -> Float[Array, "det_y det_x"]:
+    r"""Expected electrons per pixel.
+
+    .. math:: \lambda = N \left[(1 - f) \frac{D}{\sum D} + f \frac{B}{\sum B}\right]
+
+    with the Bragg disks D of all lattices under the probe, the background B and its share f. The
+    sums run over the detector, so the expected electrons on it are exactly the dose N.
+
+    Args:
+        parameters: Of this position.
+        optics: Of the scan.
+        shape: ``(det_y, det_x)``.
+        window: Side in px of the disks' windows, static; see `window_size`.
+
+    Returns:
+        The mean of the counts; Poisson noise is added by `simulate_scan`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> halos = Background(1.0, 4.0, jnp.array([0.1]), jnp.array([12.0]), jnp.array([4.0]))
+        >>> optics = Optics(jnp.asarray(hexagonal_indices(1)), 2.0, 0.3, halos)
+        >>> position = PatternParameters(
+        ...     center=jnp.array([15.0, 16.5]),
+        ...     vectors=jnp.array([[[0.0, 10.0], [-8.66, 5.0]]]),
+        ...     intensities=jnp.ones((1, 7)),
+        ...     background_fraction=0.1,
+        ...     dose=1000.0,
+        ... )
+        >>> round(float(simulate_pattern(position, optics, (32, 32), 11).sum()))
+        1000
+    """
+    positions = jax.vmap(lattice_positions, (None, 0, None))(
+        parameters.center, parameters.vectors, optics.indices
+    )
+    disks = bragg_disks(
+        shape,
+        positions.reshape(-1, 2),
+        parameters.intensities.reshape(-1),
+        optics.radius,
+        optics.edge_width,
+        window,
+    )
+    film = background(shape, parameters.center, optics.background)
+    fraction = parameters.background_fraction
+    return parameters.dose * (
+        (1 - fraction) * disks / jnp.sum(disks) + fraction * film / jnp.sum(film)
+    )
