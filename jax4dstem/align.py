@@ -88,8 +88,9 @@ class AlignDirectBeam:
     Example:
         >>> import jax.numpy as jnp
         >>> beam = disk_mask((32, 32), jnp.array([15.3, 16.8]), 3.0)
-        >>> AlignDirectBeam()(beam, jnp.array([15.0, 16.0]), 5.0).round(2).tolist()
-        [15.3..., 16.8...]
+        >>> center = AlignDirectBeam()(beam, jnp.array([15.0, 16.0]), 5.0)
+        >>> bool(jnp.allclose(center, jnp.array([15.3, 16.8]), atol=0.02))
+        True
     """
 
     iterations: int = 10

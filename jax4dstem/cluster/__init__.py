@@ -6,6 +6,7 @@ from jax4dstem.cluster.tree import ClusterTree, divide, drop_outliers
 __all__ = [
     "HDBSCAN",
     "ClusterTree",
+    "Curves",
     "GaussianMixture",
     "KMeans",
     "Split",

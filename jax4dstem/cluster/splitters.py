@@ -1,7 +1,7 @@
 """Ways to split one set of points; each is a value with a `split` method, on top of scikit-learn."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +17,27 @@ MAX_FIT = 20_000  # points a model is fitted to; the others are assigned to its 
 NOISE_DRAWS = 5
 NOISE_MARGIN = 0.02  # what a real split must gain in silhouette over the best split of noise
 STABILITY_DRAWS = 3
+MIN_STABILITY = 0.5  # adjusted Rand index; a split that other seeds do not find again is not made
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What was tried to split one set of points.
+
+    Attributes:
+        k: Candidate numbers of clusters ``(m,)``.
+        criterion: Inertia (K-means) or BIC (mixture) at each candidate; empty for HDBSCAN.
+        silhouette: Mean silhouette at each candidate; NaN for K = 1.
+        noise: Mean silhouette that the same split reaches on points without clusters, and the level
+            that a split must exceed to be kept.
+        criterion_name: "inertia", "BIC" or "".
+    """
+
+    k: np.ndarray
+    criterion: np.ndarray
+    silhouette: np.ndarray
+    noise: tuple[float, float]
+    criterion_name: str
 
 
 @dataclass(frozen=True)
@@ -24,24 +45,15 @@ class Split:
     """One set of points, split or not.
 
     Attributes:
-        labels: ``(n,)`` int, 0 to K - 1, -1 for outliers; all 0 when the set was not split.
-        k: Candidate numbers of clusters ``(m,)``.
-        criterion: Inertia (K-means) or BIC (mixture) at each candidate; empty for HDBSCAN.
-        silhouette: Mean silhouette at each candidate; NaN for K = 1.
-        noise: Mean silhouette that the same split reaches on points without clusters, and the level
-            that a split must exceed to be kept.
+        labels: ``(n,)`` int32, 0 to K - 1, -1 for outliers; all 0 when the set was not split.
+        curves: What was tried.
         stability: Mean adjusted Rand index between this split and splits with other seeds, on
-            bootstrap samples; NaN for a set that was not split.
-        criterion_name: "inertia", "BIC" or "".
+            bootstrap samples; NaN when nothing better than noise was found.
     """
 
     labels: np.ndarray
-    k: np.ndarray
-    criterion: np.ndarray
-    silhouette: np.ndarray
-    noise: tuple[float, float]
+    curves: Curves
     stability: float
-    criterion_name: str
 
     @property
     def n_clusters(self) -> int:
@@ -151,22 +163,20 @@ class HDBSCAN:
         """Split ``(n, d)`` points; see `Split`."""
         labels = self._labels(scores, seed)
         observed = silhouette(scores, labels, seed)
-        n_clusters = int(labels.max()) + 1
-        if n_clusters < 2:
-            labels = np.zeros(len(scores), np.int32)
         noise = _noise_level(self._labels, scores, seed)
-        if not observed > noise[1]:
-            labels = np.zeros(len(scores), np.int32)
 
-        def on_bootstrap(points: np.ndarray, draw: int) -> np.ndarray:
+        def on_subsample(points: np.ndarray, draw: int) -> np.ndarray:
             rows = np.random.default_rng(draw).random(len(points)) < 0.8
             nearest = KNeighborsClassifier(1).fit(points[rows], self._labels(points[rows], draw))
             return nearest.predict(points)
 
-        stability = _stability(on_bootstrap, scores, labels, seed)
-        empty = np.zeros(0)
-        k = np.array([n_clusters])
-        return Split(labels, k, empty, np.array([observed]), noise, stability, "")
+        k = np.array([labels.max() + 1])
+        curves = Curves(k, np.zeros(0), np.array([observed]), noise, "")
+        if observed <= noise[1]:
+            return Split(np.zeros(len(scores), np.int32), curves, np.nan)
+        return _keep_if_stable(
+            Split(labels, curves, _stability(on_subsample, scores, labels, seed))
+        )
 
     def _labels(self, scores: np.ndarray, seed: int) -> np.ndarray:
         chosen = subsample(len(scores), MAX_FIT, seed)
@@ -189,34 +199,41 @@ def _candidates(k: int | None, k_max: int, n: int) -> np.ndarray:
 
 
 def _split_by_k(splitter: Any, scores: np.ndarray, seed: int) -> Split:
-    """Fit every candidate, choose one, and keep it if its silhouette beats noise."""
+    """Fit every candidate, choose one, and keep it if it is better than noise and stable."""
     k = splitter.candidates(len(scores))
+    whole = np.zeros(len(scores), np.int32)
+    if len(k) < 2 or not np.ptp(scores, axis=0).any():
+        nothing = np.full(1, np.nan)
+        curves = Curves(k[:1], nothing, nothing, (np.nan, np.nan), splitter.criterion_name)
+        return Split(whole, curves, np.nan)
     chosen = subsample(len(scores), MAX_FIT, seed)
     models = [splitter.fit(scores[chosen], int(n), seed) for n in k]
     labelings = [_ordered(model.predict(scores)) for model in models]
     criterion = np.array([splitter.criterion(model, scores[chosen]) for model in models])
     silhouettes = np.array([np.nan, *(silhouette(scores, x, seed) for x in labelings[1:])])
-    whole = np.zeros(len(scores), np.int32)
-    if len(k) < 2 or not np.ptp(scores, axis=0).any():
-        return Split(
-            whole, k, criterion, silhouettes, (np.nan, np.nan), np.nan, splitter.criterion_name
-        )
     best = 1 if splitter.k is not None else splitter.choose(criterion, silhouettes)
 
     def again(points: np.ndarray, draw: int) -> np.ndarray:
         return splitter.fit(points, int(k[best]), draw).predict(points)
 
-    noise = _noise_level(again, scores, seed)
-    # A number of clusters the user has set is not second-guessed.
-    accepted = splitter.k is not None or silhouettes[best] > noise[1]
-    labels = labelings[best] if accepted else whole
-
     def on_bootstrap(points: np.ndarray, draw: int) -> np.ndarray:
         rows = np.random.default_rng(draw).integers(0, len(points), len(points))
         return splitter.fit(points[rows], int(k[best]), draw).predict(points)
 
-    stability = _stability(on_bootstrap, scores[chosen], labels[chosen], seed)
-    return Split(labels, k, criterion, silhouettes, noise, stability, splitter.criterion_name)
+    noise = _noise_level(again, scores, seed)
+    curves = Curves(k, criterion, silhouettes, noise, splitter.criterion_name)
+    given = splitter.k is not None  # a number the user has set is not second-guessed
+    if not given and silhouettes[best] <= noise[1]:
+        return Split(whole, curves, np.nan)
+    labels = labelings[best]
+    split = Split(labels, curves, _stability(on_bootstrap, scores[chosen], labels[chosen], seed))
+    return split if given else _keep_if_stable(split)
+
+
+def _keep_if_stable(split: Split) -> Split:
+    if split.stability >= MIN_STABILITY:
+        return split
+    return replace(split, labels=np.zeros_like(split.labels))
 
 
 def _ordered(labels: np.ndarray) -> np.ndarray:
@@ -244,7 +261,5 @@ def _stability(
     labels: np.ndarray,
     seed: int,
 ) -> float:
-    if not labels.any():
-        return float("nan")
     draws = range(seed + 1, seed + 1 + STABILITY_DRAWS)
     return float(np.mean([adjusted_rand_score(labels, label(scores, draw)) for draw in draws]))

@@ -111,12 +111,12 @@ def _level_group(
 
 def _split_group(split: Split) -> Tree:
     return {
-        "k": Field(split.k, "", "numbers of clusters tried"),
-        "criterion": Field(split.criterion, "", f"{split.criterion_name} at each"),
-        "criterion_name": Field(split.criterion_name, "", "which criterion"),
-        "silhouette": Field(split.silhouette, "", "mean silhouette at each"),
+        "k": Field(split.curves.k, "", "numbers of clusters tried"),
+        "criterion": Field(split.curves.criterion, "", f"{split.curves.criterion_name} at each"),
+        "criterion_name": Field(split.curves.criterion_name, "", "which criterion"),
+        "silhouette": Field(split.curves.silhouette, "", "mean silhouette at each"),
         "noise": Field(
-            np.array(split.noise), "", "silhouette of split noise: mean, level to exceed"
+            np.array(split.curves.noise), "", "silhouette of split noise: mean, level to exceed"
         ),
         "stability": Field(np.array(split.stability), "", "adjusted Rand index over seeds"),
         "n_clusters": Field(np.array(split.n_clusters), "", "clusters made; 1 = not split"),
