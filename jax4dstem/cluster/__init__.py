@@ -1,6 +1,6 @@
 """Which domains are there: one-round and divisive clustering of scores or embeddings."""
 
-from jax4dstem.cluster.splitters import HDBSCAN, GaussianMixture, KMeans, Split, Splitter
+from jax4dstem.cluster.splitters import HDBSCAN, Curves, GaussianMixture, KMeans, Split, Splitter
 from jax4dstem.cluster.tree import ClusterTree, divide, drop_outliers
 
 __all__ = [

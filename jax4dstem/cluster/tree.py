@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.neighbors import LocalOutlierFactor
+from threadpoolctl import threadpool_limits
 
 from jax4dstem.cluster.splitters import Split, Splitter
 
@@ -99,7 +100,8 @@ def divide(
         for parent, members in pending.items():
             if parent >= 0 and len(members) < min_size:
                 continue
-            split = splits[parent] = splitter.split(scores[members], seed)
+            with threadpool_limits(1):  # idle OpenMP threads spin: many small fits get slower by far
+                split = splits[parent] = splitter.split(scores[members], seed)
             if parent >= 0 and split.n_clusters < 2:
                 continue
             labels[members[split.labels < 0]] = -1
