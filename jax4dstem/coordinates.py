@@ -148,8 +148,8 @@ def deformation(e_xx: Scalar, e_yy: Scalar, e_xy: Scalar, theta: Scalar) -> Floa
 
     Example:
         >>> import jax.numpy as jnp
-        >>> (deformation(0.02, 0.0, 0.0, 0.0) @ jnp.array([3.0, 5.0])).round(2).tolist()
-        [3.0, 5.1]
+        >>> (deformation(0.1, 0.0, 0.0, 0.0) @ jnp.array([3.0, 5.0])).tolist()  # 10 % along x
+        [3.0, 5.5]
     """
     e_xx, e_yy, e_xy, theta = (jnp.asarray(value, float) for value in (e_xx, e_yy, e_xy, theta))
     stretch = jnp.stack([jnp.stack([1 + e_yy, e_xy]), jnp.stack([e_xy, 1 + e_xx])])

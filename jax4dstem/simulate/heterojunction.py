@@ -5,6 +5,7 @@ After the specimen of Shi et al., npj Comput. Mater. 8, 114 (2022).
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from math import isfinite, radians
 
 import jax
@@ -42,7 +43,7 @@ PROBE_SIGMA = 0.8  # scan positions
 ORIENTATION = radians(7.0)  # of the zigzag direction a1 and of the triangles' base
 COHERENCY = 0.4  # share of the misfit that is strain; dislocations take the rest
 POISSON_RATIO = 0.22  # of WS2, in plane
-RIPPLE_SLOPE = radians(5.0)
+RIPPLE_SLOPE = radians(8.0)
 
 
 MATERIALS = (WS2, WSE2)
@@ -52,7 +53,7 @@ MATERIALS = (WS2, WSE2)
 class HeterojunctionTruth:
     """What the demonstration data were made from; arrays ``(scan_y, scan_x, ...)``.
 
-    Strain, rotation and lattice are those of the material with the larger share under the probe,
+    Strain, rotation, tilt and lattice are those of the material with the larger share under the probe,
     relative to that material's own bulk lattice at the specimen's orientation; NaN on bare film.
 
     Attributes:
@@ -61,6 +62,7 @@ class HeterojunctionTruth:
         e_yy: Strain along y.
         e_xy: Tensor shear strain.
         theta: Rotation in radians.
+        tilt: Slope of the sheet along (y, x), in radians.
         center: Of the direct beam, (y, x) in px.
         lattice: Real-space basis vectors as rows (y, x), in Å.
         fraction_ws2: Share of WS2 under the probe.
@@ -73,6 +75,7 @@ class HeterojunctionTruth:
     e_yy: np.ndarray
     e_xy: np.ndarray
     theta: np.ndarray
+    tilt: np.ndarray
     center: np.ndarray
     lattice: np.ndarray
     fraction_ws2: np.ndarray
@@ -91,7 +94,7 @@ def heterojunction(
     """Simulate a scan over a WS2 triangle in a WSe2 ring on a carbon film.
 
     The misfit of the lattices (3.15 and 3.28 Å) strains both, ridges of the sheet run from its middle
-    to its corners and tilt it by up to 5 degrees, the lattice turns slowly by about a degree, the
+    to its corners and tilt it by up to 8 degrees, the lattice turns slowly by about a degree, the
     beam drifts by several px over the scan, and the probe mixes what lies under it. Intensities come
     from the phase-object approximation; the shortening of a tilted sheet in projection is left out.
 
@@ -126,33 +129,33 @@ def heterojunction(
     pixel = FIELD / min(detector_shape)
     shares = _shares(scan_shape)
     gradients = _deformation_gradients(shares[..., 2])
+    tilt = _tilt(scan_shape)
     center = _descan(scan_shape, detector_shape)
     optics = _optics(pixel)
     parameters = PatternParameters(
-        center=center,
-        vectors=np.stack([_vectors(*pair) for pair in zip(MATERIALS, gradients, strict=True)], 2)
-        / pixel,
-        intensities=_intensities(shares, optics.indices),
-        background_fraction=_background_fraction(shares),
-        dose=np.full(scan_shape, dose),
+        center=jnp.asarray(center),
+        vectors=_vectors(gradients) / pixel,
+        intensities=_intensities(shares, tilt, optics.indices),
+        background_fraction=jnp.asarray(_background_fraction(shares)),
+        dose=jnp.full(scan_shape, float(dose)),
     )
     counts = simulate_scan(parameters, optics, detector_shape, seed=seed, progress=progress)
     calibration = Calibration(pixel, SCAN_STEP_NM, ENERGY_KV)
     note = f"simulated WS2/WSe2 heterojunction, {dose:g} electrons per pattern, seed {seed}"
     dataset = replace(Dataset.from_array(counts, calibration), notes=(note,))
-    return dataset, _truth(shares, gradients, center)
+    return dataset, _truth(shares, gradients, tilt, center)
 
 
 def _sheet_coordinates(scan_shape: tuple[int, int]) -> np.ndarray:
     """Positions in the axes of the flake, from its middle."""
-    points = scan_coordinates(scan_shape) - np.array([0.1, 0.0])
+    points = scan_coordinates(scan_shape) - np.array([0.1, -0.02])
     return points @ np.asarray(rotation_matrix(ORIENTATION))
 
 
 def _shares(scan_shape: tuple[int, int]) -> np.ndarray:
     """Shares of film, WS2 and WSe2 under the probe."""
     points = _sheet_coordinates(scan_shape)
-    flake = triangle_distance(points, 0.27) < 0
+    flake = triangle_distance(points, 0.26) < 0
     core = triangle_distance(points, 0.13) < 0
     return probe_shares(np.where(core, 1, np.where(flake, 2, 0)), 3, PROBE_SIGMA)
 
@@ -176,26 +179,34 @@ def _bulk(material: Monolayer) -> Array:
     return material.basis @ rotation_matrix(ORIENTATION).T
 
 
-def _vectors(material: Monolayer, gradients: np.ndarray) -> np.ndarray:
-    """Reciprocal vectors in Å⁻¹ over the scan."""
-    reference = reciprocal_basis(_bulk(material))
-    return np.asarray(_over_scan(lambda gradient: deform(reference, gradient))(gradients))
+def _vectors(gradients: list[np.ndarray]) -> Array:
+    """Reciprocal vectors of both lattices in Å⁻¹ over the scan."""
+
+    def of(material: Monolayer, gradient: np.ndarray) -> Array:
+        reference = jnp.broadcast_to(reciprocal_basis(_bulk(material)), gradient.shape)
+        return _over_scan(deform)(reference, gradient)
+
+    return jnp.stack([of(*pair) for pair in zip(MATERIALS, gradients, strict=True)], axis=2)
 
 
-def _intensities(shares: np.ndarray, indices: Array) -> np.ndarray:
-    """Of the reflections of WS2 and WSe2; over the film all is in the direct beam."""
-    points = _sheet_coordinates(shares.shape[:2])
-    rotation = np.asarray(rotation_matrix(ORIENTATION))
-    tilts = ridge_slopes(points, 0.03, RIPPLE_SLOPE) @ rotation.T
-    intensities = np.zeros((*shares.shape[:2], len(MATERIALS), len(indices)))
-    for number, material in enumerate(MATERIALS):
+def _tilt(scan_shape: tuple[int, int]) -> np.ndarray:
+    """Slope of the sheet over its ridges."""
+    slopes = ridge_slopes(_sheet_coordinates(scan_shape), 0.04, RIPPLE_SLOPE)
+    return slopes @ np.asarray(rotation_matrix(ORIENTATION)).T
 
-        def one(tilt: Array, material: Monolayer = material) -> Array:
-            return monolayer_intensities(material, indices, rotation, tilt, ENERGY_KV)
 
-        intensities[:, :, number] = shares[..., number + 1, None] * _over_scan(one)(tilts)
-    intensities[:, :, 0, 0] += shares[..., 0]
-    return intensities
+def _intensities(shares: np.ndarray, tilt: np.ndarray, indices: Array) -> Array:
+    """Of the reflections of both lattices; over bare film all is in the direct beam."""
+    sheets = [_sheet_intensities(material, indices, jnp.asarray(tilt)) for material in MATERIALS]
+    weighted = jnp.stack(sheets, axis=2) * shares[..., 1:, None]
+    return weighted.at[:, :, 0, 0].add(shares[..., 0])
+
+
+@partial(jax.jit, static_argnums=0)
+def _sheet_intensities(material: Monolayer, indices: Array, tilt: Array) -> Array:
+    rotation = rotation_matrix(ORIENTATION)
+    here = partial(monolayer_intensities, material, indices, rotation, energy_kv=ENERGY_KV)
+    return jax.vmap(jax.vmap(lambda slope: here(tilt=slope)))(tilt)
 
 
 def _background_fraction(shares: np.ndarray) -> np.ndarray:
@@ -227,7 +238,7 @@ def _optics(pixel: float) -> Optics:
 
 
 def _truth(
-    shares: np.ndarray, gradients: list[np.ndarray], center: np.ndarray
+    shares: np.ndarray, gradients: list[np.ndarray], tilt: np.ndarray, center: np.ndarray
 ) -> HeterojunctionTruth:
     label = shares.argmax(axis=-1)
     own = np.where((label == 2)[..., None, None], gradients[1], gradients[0])
@@ -242,6 +253,7 @@ def _truth(
     return HeterojunctionTruth(
         label,
         **{name: on_crystal(values) for name, values in strain._asdict().items()},
+        tilt=on_crystal(tilt),
         center=center,
         lattice=on_crystal(lattice),
         fraction_ws2=shares[..., 1],
@@ -250,5 +262,6 @@ def _truth(
     )
 
 
+@cache
 def _over_scan(fn: Callable) -> Callable:
     return jax.jit(jax.vmap(jax.vmap(fn)))

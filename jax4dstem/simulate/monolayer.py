@@ -133,7 +133,7 @@ def monolayer_intensities(
         >>> beams = jnp.array([[0, 0], [1, 0], [-1, 0]])
         >>> intensities = monolayer_intensities(WS2, beams, jnp.eye(2), jnp.zeros(2), 80.0)
         >>> [round(float(value), 4) for value in intensities]
-        [0.9847, 0.0014, 0.0018]
+        [0.9701, 0.0011, 0.0016]
     """
     wavelength = electron_wavelength(energy_kv)
     frequencies = np.fft.fftfreq(_CELL_SAMPLES, 1 / _CELL_SAMPLES).round().astype(int)

@@ -46,6 +46,7 @@ def simulate_scan(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> from jax4dstem.simulate import Background, hexagonal_indices
         >>> halos = Background(1.0, 4.0, jnp.array([0.1]), jnp.array([12.0]), jnp.array([4.0]))
         >>> optics = Optics(jnp.asarray(hexagonal_indices(1)), 2.0, 0.3, halos)
         >>> positions = PatternParameters(
@@ -114,20 +115,20 @@ def _check(
 ) -> None:
     check_detector(shape)
     scan_shape = np.shape(parameters.dose)
-    n_lattices, n_reflections = np.shape(parameters.vectors)[2:3], np.shape(optics.indices)[:1]
-    expected = PatternParameters(
-        center=(2,),
-        vectors=(*n_lattices, 2, 2),
-        intensities=(*n_lattices, *n_reflections),
-        background_fraction=(),
-        dose=(),
-    )
+    lattices, reflections = np.shape(parameters.vectors)[2:3], np.shape(optics.indices)[:1]
+    tails = {
+        "center": (2,),
+        "vectors": (*lattices, 2, 2),
+        "intensities": (*lattices, *reflections),
+        "background_fraction": (),
+        "dose": (),
+    }
     if len(scan_shape) != 2 or 0 in scan_shape:
         raise InputError(
             f"the dose has shape {scan_shape}; give it for a non-empty (scan_y, scan_x)"
         )
-    for name, leaf, tail in zip(parameters._fields, parameters, expected, strict=True):
-        _check_leaf(name, np.asarray(leaf), (*scan_shape, *tail))
+    for name, tail in tails.items():
+        _check_leaf(name, np.asarray(getattr(parameters, name)), (*scan_shape, *tail))
     for name in ("intensities", "background_fraction", "dose"):
         if np.min(getattr(parameters, name)) < 0:
             raise InputError(f"{name} has negative values; counts have a mean of zero or more")
