@@ -89,4 +89,4 @@ def test_strain_has_gradients():
             (rotation_matrix, (0.3,)),
             (deformation, (0.01, -0.02, 0.005, 0.7)),
         ):
-            check_grads(jax.jit(fn), args, order=2, rtol=1e-4)
+            check_grads(jax.jit(fn), args, order=1, rtol=1e-6)

@@ -57,7 +57,7 @@ def optics() -> Optics:
 def position(dose: float = 1e4) -> PatternParameters:
     one = jnp.array([[0.3, 12.4], [-10.7, 6.1]])
     return PatternParameters(
-        center=jnp.array([19.3, 23.8]),
+        center=jnp.array([19.3, 23.77]),
         vectors=jnp.stack([one, 0.95 * one]),
         intensities=jnp.linspace(1.0, 2.0, 14).reshape(2, 7),
         background_fraction=jnp.asarray(0.15),
@@ -239,6 +239,12 @@ def test_counts_that_could_overflow_16_bits_get_32():
 def test_bad_parameters_are_refused(change, shape, options, words):
     with pytest.raises(InputError, match=words):
         simulate_scan(scan()._replace(**change), optics(), shape, **options)
+
+
+@pytest.mark.parametrize("change", [{"radius": 0.0}, {"edge_width": -0.3}])
+def test_disks_without_extent_are_refused(change):
+    with pytest.raises(InputError, match="must be positive"):
+        simulate_scan(scan(), optics()._replace(**change), SHAPE)
 
 
 def test_shares_add_up_and_are_pure_inside():

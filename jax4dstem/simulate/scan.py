@@ -41,8 +41,8 @@ def simulate_scan(
         Counts ``(scan_y, scan_x, det_y, det_x)``: uint16, or uint32 where a dose exceeds 60,000.
 
     Raises:
-        InputError: A parameter is negative, not finite or not of the scan's shape, or the detector
-            is smaller than 32 px.
+        InputError: A parameter is negative, not finite or not of the scan's shape, the disks have
+            no extent, or the detector is smaller than 32 px.
 
     Example:
         >>> import jax.numpy as jnp
@@ -134,6 +134,11 @@ def _check(
             raise InputError(f"{name} has negative values; counts have a mean of zero or more")
     if np.max(parameters.background_fraction) > 1:
         raise InputError("background_fraction exceeds 1; it is a share of the electrons")
+    if not (optics.radius > 0 and optics.edge_width > 0):
+        raise InputError(
+            f"disks have radius {optics.radius} px and edge width {optics.edge_width} px; "
+            "both must be positive"
+        )
     if seed < 0 or tile < 1:
         raise InputError(f"seed {seed} and tile {tile} must be at least 0 and 1")
 
