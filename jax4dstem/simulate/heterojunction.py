@@ -217,11 +217,15 @@ def _background_fraction(shares: np.ndarray) -> np.ndarray:
 
 
 def _descan(scan_shape: tuple[int, int], detector_shape: tuple[int, int]) -> np.ndarray:
-    """Drift of the direct beam: a plane with a little curvature, in proportion to the detector."""
+    """Drift of the direct beam, in proportion to the detector: a plane, a little curvature, a wobble.
+
+    The wobble keeps a low-order fit of the drift from being exact.
+    """
     y, x = np.moveaxis(scan_coordinates(scan_shape), -1, 0)
     drift = np.stack([-1 + 4.5 * y + x + 1.5 * y**2, 1.5 - 4 * x + 1.2 * y + 2 * x * y], axis=-1)
+    wobble = 0.08 * np.stack([np.sin(14 * y), np.cos(11 * y + 3 * x)], axis=-1)
     middle = (np.array(detector_shape) - 1) / 2
-    return middle + drift * (min(detector_shape) / 128)
+    return middle + (drift + wobble) * (min(detector_shape) / 128)
 
 
 def _optics(pixel: float) -> Optics:
