@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.fft
 
-from jax4dstem import Moments, map_patterns, open_dataset, reduce_patterns
+from jax4dstem import Moments, map_patterns, open_dataset, reduce_patterns, use_all_cores
 from jax4dstem.cepstrum import ewpc
 from jax4dstem.detectors import annular_mask, center_of_mass, virtual_image
 
@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    use_all_cores()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scan.npy"
         write_scan(path, options.patterns)

@@ -13,6 +13,7 @@ import typer
 
 import jax4dstem
 from jax4dstem.errors import InputError, OutputError
+from jax4dstem.stream import use_all_cores
 
 app = typer.Typer(
     help="From raw 4D-STEM data to domains, in one command.",
@@ -137,7 +138,7 @@ def version(
 def main() -> None:
     """Entry point: errors a user can act on become one line and exit status 1."""
     with _one_line_errors():
-        _keep_compiled_kernels()
+        _set_up_jax()
         app()
 
 
@@ -153,10 +154,11 @@ def _one_line_errors() -> Iterator[None]:
         sys.exit(130)
 
 
-def _keep_compiled_kernels() -> None:
-    """Keep compiled kernels between runs, in the user's cache directory."""
+def _set_up_jax() -> None:
+    """Use every core, and keep compiled kernels between runs in the user's cache directory."""
     import jax
 
+    use_all_cores()
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "jax4dstem"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -33,7 +33,10 @@ class PatternSource(Protocol):
         ...
 
     def read(self, rows: slice, cols: slice) -> np.ndarray:
-        """Patterns of that rectangle, ``(rows, cols, det_y, det_x)``, owned by the caller."""
+        """Patterns of that rectangle, ``(rows, cols, det_y, det_x)``; they must not change later.
+
+        A view of a fresh memory map is best: the CPU then computes on the file's pages.
+        """
         ...
 
 

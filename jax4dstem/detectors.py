@@ -45,7 +45,7 @@ def virtual_image(pattern: Pattern, mask: Mask) -> Float[Array, ""]:
         >>> float(virtual_image(jnp.ones((4, 4)), jnp.eye(4)))
         4.0
     """
-    return jnp.sum(pattern.astype(float) * mask)
+    return jnp.vdot(pattern.astype(float), mask)
 
 
 def bright_field(pattern: Pattern, center: Point, radius: Scalar) -> Float[Array, ""]:

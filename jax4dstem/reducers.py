@@ -25,7 +25,7 @@ class MomentsResult(NamedTuple):
 class Moments:
     r"""Mean and population standard deviation, numerically safe in one pass.
 
-    A batch contributes sums of deviations from its own weighted mean, and two sets of patterns merge by
+    A batch contributes sums of deviations from its first pattern, and two sets of patterns merge by
 
     .. math::
         \mu = \mu_a + \delta \, W_b / W, \qquad
@@ -48,16 +48,22 @@ class Moments:
 
     def update(self, state: Any, values: Array, weights: Array) -> Any:
         """Merge a batch."""
-        values = values.astype(float)
-        each = jnp.sum(weights.reshape(weights.shape[0], -1), axis=1)
-        center = jnp.tensordot(each, values, (0, 0)) * _inverse(jnp.sum(each))
-        deviation = values - center
+        present = weights.reshape(len(weights), -1).sum(axis=1) > 0
+        origin = values[jnp.argmax(present)].astype(float)
+
+        def add(sums: Any, item: Any) -> tuple[Any, None]:
+            value, weight = item
+            deviation = value.astype(float) - origin
+            weighted = _expand(weight, sums[0]) * deviation
+            return (sums[0] + weighted, sums[1] + weighted * deviation), None
+
+        zeros = jnp.zeros((*weights.shape[1:], *origin.shape))
+        # Unrolled, the sums become one fused loop over pixels: twice as fast on a CPU as matrix
+        # products, which would write every deviation to memory.
+        (first, second), _ = jax.lax.scan(add, (zeros, zeros), (values, weights), unroll=16)
         total = jnp.sum(weights, axis=0)
-        first = jnp.tensordot(weights, deviation, (0, 0))
-        second = jnp.tensordot(weights, deviation**2, (0, 0))
         shift = first * _expand(_inverse(total), first)
-        batch = total, center + shift, second - shift * first
-        return self.merge(state, batch)
+        return self.merge(state, (total, origin + shift, second - shift * first))
 
     def merge(self, a: Any, b: Any) -> Any:
         """Chan's formula."""
