@@ -1,0 +1,293 @@
+"""One function per figure; each draws arrays of the results file and computes nothing."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+
+from jax4dstem.cepstrum import unfold_cepstrum
+from jax4dstem.coordinates import Calibration
+from jax4dstem.report.style import (
+    FONT,
+    cluster_color,
+    cluster_image,
+    new_figure,
+    scale_bar,
+    show_image,
+)
+from jax4dstem.typing import Tree
+
+COLUMNS = 6  # clusters per row
+MAX_POINTS = 20_000  # points of an embedding that are drawn
+
+
+def overview(done: Tree, about: dict[str, Any]) -> Figure:
+    """The result at one look: dark field, log-STD map, embedding, domains."""
+    height, width = done["images"]["annular_dark_field"].data.shape
+    figure = new_figure(17, 4.3)
+    axes = figure.subplots(1, 4, width_ratios=[max(0.6, min(1.6, width / height)), 1, 1.05, 1.45])
+    scan_image(axes[0], done["images"]["annular_dark_field"], "Annular dark field", about, bar=False)
+    std_map_on(axes[1], done)
+    level = best_level(done)
+    embedding_on(axes[2], done, level, 0, 1)
+    label_map_on(axes[3], done, level, about)
+    return figure
+
+
+def best_level(done: Tree) -> int:
+    """The deepest level with at most eight clusters, for pictures that show one level."""
+    sizes = {level: len(done["clusters"][f"level_{level}"]["ids"].data) for level in levels(done)}
+    small = [level for level, size in sizes.items() if size <= 8]
+    return small[-1] if small else 1
+
+
+def levels(done: Tree) -> list[int]:
+    """Levels of the clustering, coarsest first."""
+    return sorted(int(name.removeprefix("level_")) for name in done["labels"])
+
+
+def virtual_images(done: Tree, about: dict[str, Any]) -> Figure:
+    """Bright field, annular dark field, dose and the two components of the center of mass."""
+    images = done["images"]
+    com = images["center_of_mass"]
+    figure = new_figure(15, 7.6, "Virtual images")
+    axes = figure.subplots(2, 3).ravel()
+    radii = (
+        f"disk of {about['bright_field_radius']:.1f} px",
+        f"ring {about['dark_field_inner']:.0f}-{about['dark_field_outer']:.0f} px",
+    )
+    scan_image(axes[0], images["bright_field"], f"Bright field ({radii[0]})", about)
+    scan_image(axes[1], images["annular_dark_field"], f"Annular dark field ({radii[1]})", about)
+    scan_image(axes[2], images["dose"], "Dose", about)
+    for i, name in enumerate("yx"):
+        values = com.data[..., i]
+        limit = float(np.nanpercentile(np.abs(values), 99)) or 1.0
+        show_image(
+            axes[3 + i], values, f"Center of mass, {name} component", "px", cmap="RdBu_r",
+            vmin=-limit, vmax=limit,
+        )  # fmt: skip
+    axes[5].axis("off")
+    return figure
+
+
+def scan_image(axes: Axes, field: Any, title: str, about: dict[str, Any], bar: bool = True) -> None:
+    """An image over the scan with a scale bar; the color range leaves out the extreme half percent."""
+    low, high = np.nanpercentile(field.data, [0.5, 99.5])
+    show_image(
+        axes, field.data, title, field.units if bar else None, cmap="gray", vmin=low,
+        vmax=max(high, low + 1e-12),
+    )  # fmt: skip
+    scale_bar(axes, field.data.shape[1], *calibration(about).scan_units)
+
+
+def calibration(about: dict[str, Any]) -> Calibration:
+    """Calibration of the prepared patterns and the scan."""
+    pixel, step = float(about["pattern_pixel_inv_angstrom"]), float(about["scan_step_nm"])
+    return Calibration(None if np.isnan(pixel) else pixel, None if np.isnan(step) else step)
+
+
+def descan(done: Tree, about: dict[str, Any]) -> Figure:
+    """Center of the direct beam, and how far it is from the smooth surface."""
+    figure = new_figure(15, 7.2, "Direct beam over the scan (descan)")
+    axes = figure.subplots(2, 3)
+    measured, surface = done["descan"]["measured"].data, done["descan"]["surface"].data
+    for row, name in enumerate("yx"):
+        center = done["center"].data[..., row]
+        span = {"vmin": float(center.min()), "vmax": float(center.max()) + 1e-9}
+        rest = measured[..., row] - surface[..., row]
+        limit = float(np.nanpercentile(np.abs(rest), 99)) or 1e-3
+        show_image(axes[row, 0], center, f"Center {name}", "px", cmap="viridis", **span)
+        show_image(axes[row, 1], surface[..., row], f"Fitted surface {name}", "px", cmap="viridis", **span)
+        show_image(
+            axes[row, 2], rest, f"Measured - surface, {name}", "px", cmap="RdBu_r", vmin=-limit,
+            vmax=limit,
+        )  # fmt: skip
+        scale_bar(axes[row, 0], center.shape[1], *calibration(about).scan_units)
+    return figure
+
+
+def std_map(done: Tree, about: dict[str, Any]) -> Figure:
+    """Mean pattern and log-STD map with the feature mask drawn on it."""
+    figure = new_figure(13, 6, "What varies over the scan")
+    left, right = figure.subplots(1, 2)
+    mean = done["features"]["mean_pattern"].data
+    show_image(left, mean, "Mean pattern", "counts (log)", cmap="magma", norm=log_norm(mean))
+    pixel, unit = calibration(about).reciprocal_units
+    scale_bar(left, mean.shape[1], pixel, unit)
+    std_map_on(right, done, bar=True)
+    for radius in done["features"]["ring"].data if done["features"]["mask"].data.shape == mean.shape else ():
+        center = (mean.shape[1] // 2, mean.shape[0] // 2)
+        right.add_patch(Circle(center, radius, fill=False, ec="white", ls="--", lw=1.2))
+    return figure
+
+
+def std_map_on(axes: Axes, done: Tree, bar: bool = False) -> None:
+    """Log-STD map; pixels chosen as features are outlined."""
+    std, mask = done["features"]["std_map"].data, done["features"]["mask"].data
+    label = "standard deviation, counts (log)" if bar else None
+    show_image(axes, std, "log-STD map, feature mask outlined", label, cmap="magma", norm=log_norm(std))
+    if mask.shape == std.shape and 0 < mask.sum() < mask.size:
+        axes.contour(mask.astype(float), [0.5], colors="#66CCEE", linewidths=0.9)
+
+
+def log_norm(image: np.ndarray) -> LogNorm:
+    """Logarithmic colors between a low percentile of the positive values and the maximum."""
+    positive = image[np.isfinite(image) & (image > 0)]
+    if not positive.size:
+        return LogNorm(0.1, 1)
+    low = float(np.percentile(positive, 2))
+    return LogNorm(low, max(float(positive.max()), low * 1.01))
+
+
+def scree(done: Tree, about: dict[str, Any]) -> Figure:
+    """Share of the variance in each principal component."""
+    ratio = done["pca"]["explained_variance_ratio"].data
+    figure = new_figure(7, 4, "Principal components of the features")
+    axes = figure.subplots()
+    axes.semilogy(np.arange(1, len(ratio) + 1), np.maximum(ratio, 1e-12) * 100, "o-", color="#4477AA")
+    axes.set_xlabel("component", fontsize=FONT)
+    axes.set_ylabel("explained variance / %", fontsize=FONT)
+    axes.set_xticks(np.arange(1, len(ratio) + 1))
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def embedding(done: Tree, about: dict[str, Any]) -> Figure:
+    """Embedding colored by label: a row per level, a column per pair of axes."""
+    shown = levels(done)
+    points = _points(done)[0]
+    pairs = [(0, 1), (0, 2), (1, 2)] if points.shape[1] > 2 else [(0, min(1, points.shape[1] - 1))]
+    figure = new_figure(4.6 * len(pairs), 4.3 * len(shown))
+    grid = figure.subplots(len(shown), len(pairs), squeeze=False)
+    for row, level in enumerate(shown):
+        for column, (i, j) in enumerate(pairs):
+            embedding_on(grid[row, column], done, level, i, j)
+    return figure
+
+
+def embedding_on(axes: Axes, done: Tree, level: int, i: int, j: int) -> None:
+    """Two axes of the embedding, colored by the labels of a level."""
+    points, name = _points(done)
+    labels = done["labels"][f"level_{level}"].data.ravel()
+    chosen = np.flatnonzero(np.isfinite(points).all(axis=1))
+    chosen = chosen[:: max(1, len(chosen) // MAX_POINTS)]
+    colors = cluster_image(labels[chosen][None])[0]
+    size = float(np.clip(4000 / max(len(chosen), 1), 1.5, 40))
+    axes.scatter(points[chosen, i], points[chosen, j], c=colors, s=size, lw=0, alpha=0.7, rasterized=True)
+    axes.set_xlabel(f"{name} {i + 1}", fontsize=FONT)
+    axes.set_ylabel(f"{name} {j + 1}", fontsize=FONT)
+    axes.set_title(f"{name}, colored by level {level}", fontsize=FONT)
+    axes.tick_params(labelsize=FONT - 2)
+
+
+def _points(done: Tree) -> tuple[np.ndarray, str]:
+    kind = "umap" if "umap" in done["embedding"] else "pca"
+    return done["embedding"][kind].data, kind.upper()
+
+
+def label_maps(done: Tree, about: dict[str, Any]) -> Figure:
+    """Domains at every level, with scale bar and legend."""
+    shown = levels(done)
+    height, width = done["labels"]["level_1"].data.shape
+    aspect = float(np.clip(width / height, 0.4, 2.5))
+    figure = new_figure(min(20, (3.8 * aspect + 2.4) * len(shown)), 5.2)
+    for axes, level in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        label_map_on(axes, done, level, about)
+    return figure
+
+
+def label_map_on(axes: Axes, done: Tree, level: int, about: dict[str, Any]) -> None:
+    """Domains at one level; the legend gives each cluster's share of the scan."""
+    labels = done["labels"][f"level_{level}"].data
+    ids = np.unique(labels)
+    show_image(axes, cluster_image(labels), f"Level {level}: {(ids >= 0).sum()} clusters")
+    scale_bar(axes, labels.shape[1], *calibration(about).scan_units)
+    for cluster in sorted(ids, key=lambda i: (i < 0, i)):
+        share = 100 * (labels == cluster).mean()
+        name = "outliers" if cluster < 0 else f"{cluster}"
+        axes.scatter([], [], marker="s", s=70, color=[cluster_color(int(cluster))], label=f"{name}: {share:.1f} %")
+    columns = 1 if len(ids) <= 16 else 2
+    axes.legend(
+        loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=FONT - 1 if len(ids) < 12 else FONT - 3,
+        frameon=False, ncol=columns, handletextpad=0.3,
+    )  # fmt: skip
+
+
+def mean_patterns(done: Tree, about: dict[str, Any], level: int) -> Figure:
+    """Mean pattern (log) and mean cepstrum of every cluster of a level."""
+    group = done["clusters"][f"level_{level}"]
+    ids, patterns = group["ids"].data, group["mean_pattern"].data
+    columns = min(COLUMNS, len(ids))
+    bands = -(-len(ids) // columns)
+    figure = new_figure(2.9 * columns + 0.4, 5.9 * bands + 0.5, f"Level {level}: mean pattern (log) and mean cepstrum")
+    grid = figure.subplots(2 * bands, columns, squeeze=False)
+    for axes in grid.ravel():
+        axes.axis("off")
+    pixel, unit = calibration(about).reciprocal_units
+    for n, (cluster, pattern) in enumerate(zip(ids, patterns, strict=True)):
+        top, bottom = grid[2 * (n // columns), n % columns], grid[2 * (n // columns) + 1, n % columns]
+        title = f"cluster {cluster}  ({group['size'].data[n]})"
+        show_image(top, pattern, title, cmap="magma", norm=log_norm(pattern))
+        top.title.set_color(cluster_color(int(cluster)))
+        cepstrum_on(bottom, group["mean_cepstrum"].data[n], pattern.shape, about)
+        if n == 0:
+            scale_bar(top, pattern.shape[1], pixel, unit)
+        for axes in (top, bottom):
+            axes.axis("on")
+    return figure
+
+
+def cepstrum_on(axes: Axes, half: np.ndarray, shape: tuple[int, int], about: dict[str, Any]) -> None:
+    """The inner half of a cepstrum, with colors for what lies beyond its bright center."""
+    full = np.asarray(unfold_cepstrum(jnp.asarray(half), shape[1]))
+    height, width = shape
+    rows = slice(height // 4, height - height // 4)
+    cols = slice(width // 4, width - width // 4)
+    y, x = np.indices(shape)
+    outside = np.hypot(y - height // 2, x - width // 2) > min(shape) / 24
+    inner = full[rows, cols]
+    visible = inner[outside[rows, cols] & np.isfinite(inner)]
+    top = float(np.percentile(visible, 99.7)) if visible.size else 1.0
+    show_image(axes, inner, "", cmap="viridis", vmin=0, vmax=top or 1.0)
+    scale_bar(axes, inner.shape[1], *calibration(about).quefrency_step(width))
+
+
+def split_curves(done: Tree, about: dict[str, Any]) -> Figure | None:
+    """Elbow (inertia or BIC) and silhouette of every split that was tried."""
+    splits = {n: s for n, s in done["clusters"]["splits"].items() if len(s["k"].data) > 1}
+    if not splits:
+        return None
+    order = sorted(splits, key=lambda n: -1 if n == "whole" else int(n.removeprefix("cluster_")))
+    columns = min(5, len(order))
+    rows = -(-len(order) // columns)
+    figure = new_figure(3.5 * columns + 0.5, 2.9 * rows + 0.6, "How many clusters: elbow and silhouette")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(order) :]:
+        axes.axis("off")
+    for axes, name in zip(grid, order, strict=False):
+        split_curve_on(axes, name.replace("_", " "), splits[name])
+    return figure
+
+
+def split_curve_on(axes: Axes, name: str, split: dict[str, Any]) -> None:
+    """Criterion (left axis), silhouette (right axis), noise level, and the K that was made."""
+    k, made = split["k"].data, int(split["n_clusters"].data)
+    verdict = f"K = {made}" if made > 1 else "not split"
+    axes.set_title(f"{name}: {verdict}", fontsize=FONT)
+    axes.plot(k, split["criterion"].data, "o-", color="#888888", ms=4)
+    axes.set_ylabel(str(split["criterion_name"].data), color="#666666", fontsize=FONT - 2)
+    axes.set_yticks([])
+    axes.set_xticks(k)
+    axes.set_xlabel("K", fontsize=FONT - 2)
+    right = axes.twinx()
+    right.plot(k, split["silhouette"].data, "s-", color="#4477AA", ms=4)
+    right.axhline(split["noise"].data[1], color="#EE6677", ls="--", lw=1.2)
+    right.set_ylim(min(0.0, float(np.nanmin(split["silhouette"].data)) - 0.05), 1)
+    right.set_ylabel("silhouette (noise: dashed)", color="#4477AA", fontsize=FONT - 3)
+    right.tick_params(labelsize=FONT - 3)
+    if made > 1:
+        axes.axvline(made, color="black", lw=1, ls=":")

@@ -1,0 +1,157 @@
+"""The HTML page: sections of figures and tables, embedded in one file."""
+
+import base64
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from jax4dstem.cepstrum import find_cepstrum_peaks
+from jax4dstem.errors import InputError, OutputError
+from jax4dstem.io.results import read_group
+from jax4dstem.report import figures
+from jax4dstem.report.style import cluster_color
+from jax4dstem.typing import Tree
+
+Section = tuple[str, str, str, Callable[[Tree, dict[str, Any]], Figure | None]]
+
+# Title, file name, caption, figure; a later stage adds a line.
+SECTIONS: list[Section] = [
+    ("Domains", "label_maps", "Clusters at every level; a leaf keeps its number and color.", figures.label_maps),
+    ("Virtual images", "virtual_images", "Sums over detector regions that follow the direct beam.", figures.virtual_images),
+    ("Direct beam", "descan", "Where the direct beam is, and what a smooth surface leaves.", figures.descan),
+    ("Features", "std_map", "Feature pixels are those that vary most between the dashed circles.", figures.std_map),
+    ("Principal components", "scree", "", figures.scree),
+    ("Embedding", "embedding", "A picture of the feature space; one point per position.", figures.embedding),
+    ("Number of clusters", "split_curves", "The coarser of elbow and best silhouette is taken, if its silhouette is above that of noise (dashed).", figures.split_curves),
+]  # fmt: skip
+
+
+def write_report(out: str | Path) -> Path:
+    """Draw the figures and the page of a results directory.
+
+    Args:
+        out: Directory with results.h5.
+
+    Returns:
+        The path of report.html; the figures lie in ``figures/`` beside it.
+
+    Raises:
+        InputError: There is no results file.
+        OutputError: The report cannot be written.
+    """
+    out = Path(out)
+    if not (out / "results.h5").is_file():
+        raise InputError(f"there is no results.h5 in {out}; run jax4dstem analyze first")
+    done, about = read_group(out / "results.h5")
+    try:
+        (out / "figures").mkdir(exist_ok=True)
+        _save(figures.overview(done, about), out / "figures" / "overview.png")
+        sections = [
+            {"title": title, "caption": caption, "image": image}
+            for title, name, caption, draw in _all_sections(done)
+            if (image := _save(draw(done, about), out / "figures" / f"{name}.png"))
+        ]
+        page = _render(done, about, sections)
+        temporary = out / ".report.html.part"
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(out / "report.html")
+    except OSError as error:
+        (out / ".report.html.part").unlink(missing_ok=True)
+        raise OutputError(f"cannot write the report to {out}: {error.strerror}") from error
+    return out / "report.html"
+
+
+def _all_sections(done: Tree) -> list[Section]:
+    def of_level(level: int) -> Section:
+        return (
+            f"Clusters of level {level}",
+            f"clusters_level_{level}",
+            "Titles give the cluster and its number of positions.",
+            lambda done, about: figures.mean_patterns(done, about, level),
+        )
+
+    return [SECTIONS[0], *(of_level(level) for level in figures.levels(done)), *SECTIONS[1:]]
+
+
+def _save(figure: Figure | None, path: Path) -> str:
+    """Write a figure as PNG and return it as base64; empty for no figure."""
+    if figure is None:
+        return ""
+    buffer = BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    path.write_bytes(buffer.getvalue())
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _render(done: Tree, about: dict[str, Any], sections: list[dict[str, str]]) -> str:
+    environment = Environment(loader=PackageLoader("jax4dstem.report"), autoescape=True)
+    return environment.get_template("page.html.j2").render(
+        name=Path(str(about["input_path"])).name,
+        about={key: _plain(value) for key, value in about.items()},
+        summary=_summary(done, about),
+        warnings=_warnings(done),
+        sections=sections,
+        tables=[_cluster_table(done, about, level) for level in figures.levels(done)],
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _summary(done: Tree, about: dict[str, Any]) -> list[str]:
+    """What was found, in sentences."""
+    lines = []
+    for level in figures.levels(done):
+        group = done["clusters"][f"level_{level}"]
+        stability = float(group["stability"].data)
+        text = f"Level {level}: {len(group['ids'].data)} clusters"
+        if not np.isnan(stability):
+            text += f", found again by other seeds with an adjusted Rand index of {stability:.2f}"
+        lines.append(text + ".")
+    center = done["center"].data
+    drift = np.ptp(center.reshape(-1, 2), axis=0)
+    lines.append(
+        f"The direct beam has a radius of {float(about['beam_radius']):.1f} px and moves by "
+        f"{drift[0]:.1f} px (y) and {drift[1]:.1f} px (x) over the scan."
+    )
+    return lines
+
+
+def _warnings(done: Tree) -> list[str]:
+    counts = {
+        "patterns are blank or have NaN or infinite pixels and were excluded": (done["invalid"].data > 0).sum(),
+        "detector pixels are hot or dead and were replaced by their neighbors": done["detector"]["bad_pixels"].data.sum(),
+        "positions have a direct beam far from the descan surface, whose value was used": done["descan"]["outlier"].data.sum(),
+    }  # fmt: skip
+    return [f"{count} {what}" for what, count in counts.items() if count]
+
+
+def _cluster_table(done: Tree, about: dict[str, Any], level: int) -> dict[str, Any]:
+    group = done["clusters"][f"level_{level}"]
+    total = done["labels"][f"level_{level}"].data.size
+    shape = group["mean_pattern"].data.shape[1:]
+    rows = []
+    for n, cluster in enumerate(group["ids"].data):
+        peaks = find_cepstrum_peaks(
+            group["mean_cepstrum"].data[n], shape, figures.calibration(about), inner=min(shape) / 30
+        )
+        color = "#" + "".join(f"{round(255 * c):02x}" for c in cluster_color(int(cluster)))
+        parent = int(group["parent"].data[n])
+        rows.append(
+            {
+                "id": int(cluster),
+                "color": color,
+                "parent": "whole scan" if parent < 0 else parent,
+                "size": int(group["size"].data[n]),
+                "share": f"{100 * group['size'].data[n] / total:.1f} %",
+                "spacings": ", ".join(f"{peak.length:.2f}" for peak in peaks[:4]) or "none",
+            }
+        )
+    return {"level": level, "rows": rows, "unit": figures.calibration(about).quefrency_step(1)[1]}
