@@ -146,8 +146,8 @@ def fit_descan(
     .. math:: c = \mathrm{surface} + \max(0, 1 - σ^2 / s^2)\,(\mathrm{measured} - \mathrm{surface}),
 
     the empirical-Bayes estimate: measured centers where they are precise, the surface where shot
-    noise dominates. Outliers (5 robust standard deviations and half a pixel off) and missing
-    centers (NaN) take the surface.
+    noise dominates. Outliers (5 robust standard deviations and half a pixel off the median of their
+    neighborhood) and missing centers (NaN) take the neighborhood's.
 
     Args:
         measured: ``(scan_y, scan_x, 2)`` in px.
@@ -168,13 +168,15 @@ def fit_descan(
     surface = np.stack(
         [basis @ _robust_fit(basis[known], measured[known][:, axis]) for axis in range(2)], axis=-1
     )
-    residual = measured - surface
+    residual = np.where(known[..., None], measured - surface, 0.0)
+    # A surface of low order may be pixels off in a corner; a wrong beam is alone among its neighbors.
+    around = ndimage.median_filter(residual, size=(5, 5, 1), mode="nearest")
+    distance = np.linalg.norm(residual - around, axis=-1)
+    outlier = ~known | (distance > np.maximum(0.5, 5 * 1.4826 * np.median(distance[known])))
     spread = 1.4826 * np.median(np.abs(residual[known]), axis=0)
-    distance = np.linalg.norm(residual, axis=-1)
-    outlier = ~(distance <= np.maximum(0.5, 5 * np.linalg.norm(spread)))
     variance = np.maximum(spread**2, np.finfo(float).tiny)
     trust = np.clip(1 - np.asarray(noise)[..., None] ** 2 / variance, 0, 1)
-    center = np.where(outlier[..., None], surface, surface + trust * np.nan_to_num(residual))
+    center = surface + trust * np.where(outlier[..., None], around, residual)
     return DescanFit(surface, center, outlier)
 
 

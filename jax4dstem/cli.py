@@ -32,7 +32,10 @@ RecipeFile = Annotated[
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", "-s", metavar="KEY=VALUE", help="One recipe value, such as cluster.k=3; repeatable."
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="One recipe value, such as cluster.k=3; repeatable.",
     ),
 ]
 Key = Annotated[str | None, typer.Option(help="Dataset inside the file.")]
@@ -62,7 +65,9 @@ def info(
     step_size, step_unit = dataset.calibration.scan_units
     typer.echo(f"file      {file}")
     typer.echo(f"scan      {scan[0]} x {scan[1]} positions (y, x), step {step_size:g} {step_unit}")
-    typer.echo(f"detector  {detector[0]} x {detector[1]} px (y, x), pixel {pixel_size:g} {pixel_unit}")
+    typer.echo(
+        f"detector  {detector[0]} x {detector[1]} px (y, x), pixel {pixel_size:g} {pixel_unit}"
+    )
     typer.echo(f"type      {dataset.dtype}, {size / 2**20:,.1f} MiB as read")
     for note in dataset.notes:
         typer.echo(f"          {note}")
@@ -82,9 +87,7 @@ def analyze(
     """Find the domains in a scan: results.h5, figures and report.html in OUT."""
     from jax4dstem.pipeline import analyze as run
 
-    options = _options(
-        recipe, settings, key=key, scan_shape=scan_shape, pixel=pixel, step=step
-    )
+    options = _options(recipe, settings, key=key, scan_shape=scan_shape, pixel=pixel, step=step)
     begin = time.perf_counter()
     run(file, out, options, typer.echo)
     _report(out, begin)
@@ -112,7 +115,9 @@ def demo(
 
 
 @app.command()
-def report(out: Annotated[Path, typer.Argument(metavar="OUT", help="A results directory.")]) -> None:
+def report(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A results directory.")],
+) -> None:
     """Draw figures and report.html again from OUT/results.h5."""
     _report(out, time.perf_counter())
 

@@ -98,8 +98,9 @@ def embed_umap(
             f"UMAP to {n_components} dimensions needs at least {2 * (n_components + 1)} positions, "
             f"got {len(scores)}"
         )
-    import umap  # takes seconds to import and compiles for a minute at its first fit
-
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells of packages that we do not need
+        import umap  # takes seconds to import and compiles for a minute at its first fit
     chosen = subsample(len(scores), max_fit, seed)
     model = umap.UMAP(
         n_components=n_components,

@@ -40,7 +40,7 @@ def ring_radii(
 
 
 def select_pixels(
-    std_map: np.ndarray, center: tuple[float, float], inner: float, outer: float, fraction: float
+    std_map: np.ndarray, center: np.ndarray, inner: float, outer: float, fraction: float
 ) -> np.ndarray:
     """The ``fraction`` of a ring's pixels that vary most over the scan.
 

@@ -39,8 +39,8 @@ def test_a_beam_that_fills_the_detector_leaves_no_ring():
 @given(st.floats(0.05, 1.0))
 def test_the_chosen_pixels_are_the_most_varying_of_the_ring(fraction):
     std = np.random.default_rng(0).uniform(size=(40, 40))
-    mask = features.select_pixels(std, (20.0, 20.0), 5.0, 15.0, fraction)
-    ring = features.select_pixels(std, (20.0, 20.0), 5.0, 15.0, 1.0)
+    mask = features.select_pixels(std, np.array([20.0, 20.0]), 5.0, 15.0, fraction)
+    ring = features.select_pixels(std, np.array([20.0, 20.0]), 5.0, 15.0, 1.0)
     assert (mask & ~ring).sum() == 0
     assert mask.sum() == pytest.approx(fraction * ring.sum(), abs=1.5)
     if mask.sum() < ring.sum():

@@ -70,7 +70,9 @@ def test_jit_and_vmap_change_nothing(name, rng, precision):
     case = CASES[name]
     pattern, *rest = arguments(case, rng)
     plain = case.fn(pattern, *rest)
-    tolerance = {"rtol": 2e-4, "atol": 2e-4} if precision == "float32" else {"rtol": 1e-9, "atol": 1e-9}
+    tolerance = (
+        {"rtol": 2e-4, "atol": 2e-4} if precision == "float32" else {"rtol": 1e-9, "atol": 1e-9}
+    )
     chex.assert_trees_all_close(jax.jit(case.fn)(pattern, *rest), plain, **tolerance)
     batch = jnp.stack([pattern, 2 * pattern + 1, pattern[::-1]])
     lifted = jax.vmap(case.fn, (0, *(None for _ in rest)))(batch, *rest)

@@ -100,7 +100,9 @@ def divide(
         for parent, members in pending.items():
             if parent >= 0 and len(members) < min_size:
                 continue
-            with threadpool_limits(1):  # idle OpenMP threads spin: many small fits get slower by far
+            with threadpool_limits(
+                1
+            ):  # idle OpenMP threads spin: many small fits get slower by far
                 split = splits[parent] = splitter.split(scores[members], seed)
             if parent >= 0 and split.n_clusters < 2:
                 continue

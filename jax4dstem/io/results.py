@@ -1,10 +1,9 @@
 """The results file: groups of described arrays in HDF5, written whole or not at all."""
 
-import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +38,31 @@ def write_group(path: str | Path, tree: Tree, attributes: dict[str, Any]) -> Non
         OutputError: The file cannot be written; an older file is left as it was.
     """
     path = Path(path)
+    # HDF5 cannot recover from a full disk (it crashes when it closes the file), so the file is made in
+    # memory: results are maps and means, small against the data.
+    image = BytesIO()
+    with h5py.File(image, "w") as file:
+        file.attrs.update(attributes)
+        _write(file, tree)
+    write_bytes(path, image.getbuffer())
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file under a temporary name and rename it when it is complete.
+
+    Raises:
+        OutputError: It cannot be written; an older file is left as it was.
+    """
     temporary = path.with_name(f".{path.name}.part")
-    with _one_line_output_errors(path, temporary):
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update(attributes)
-            _write(file, tree)
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def read_group(path: str | Path) -> tuple[Tree, dict[str, Any]]:
@@ -59,7 +75,9 @@ def read_group(path: str | Path) -> tuple[Tree, dict[str, Any]]:
         with h5py.File(path, "r") as file:
             return _read(file), dict(file.attrs)
     except OSError as error:
-        raise InputError(f"cannot read results from {path}: {_reason(error)}") from error
+        raise InputError(
+            f"cannot read results from {path}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def open_results(out: str | Path) -> xarray.DataTree:
@@ -138,27 +156,3 @@ def _read(group: h5py.Group) -> Tree:
             attributes = item.attrs
             tree[name] = Field(data, attributes.get("units", ""), attributes.get("description", ""))
     return tree
-
-
-@contextmanager
-def _one_line_output_errors(path: Path, temporary: Path) -> Iterator[None]:
-    """Turn failures of the disk into one line, and leave nothing half-written."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # h5py raises RuntimeError when closing fails
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {_reason(error)}") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _reason(error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    text = str(error)
-    if number is None:  # h5py puts the number into the text
-        known = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EROFS)
-        number = next((n for n in known if f"errno = {n}," in text), None)
-    if number is not None:
-        return os.strerror(number)
-    return text.splitlines()[0] if text else type(error).__name__

@@ -183,7 +183,7 @@ def readable_errors() -> Iterator[None]:
         yield
     except (OSError, ValueError, EOFError) as error:
         text = str(error).splitlines()[0]
-        if "filter" in text or "plugin" in text:
+        if "not registered" in text or "can't open directory" in text:
             raise InputError(
                 "the data are compressed with a filter that is not installed: "
                 f"pip install 'jax4dstem[compression]' ({text})"

@@ -35,7 +35,7 @@ def align(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     own = reduce_patterns(Mean(), centered, weights=valid, progress="direct beam")
     beam = find_direct_beam(own, blur=0.5)
     measured = _measure(clean, expected, beam.radius, search, valid)
-    inside = done["images"]["dose"].data * 0.5
+    inside = np.nan_to_num(done["images"]["dose"].data) * 0.5
     noise = beam.radius / 2 / np.sqrt(np.maximum(inside, 1))
     descan = fit_descan(measured, order=recipe.prepare.descan_order, noise=noise)
     center = descan.center.astype(np.float32)
@@ -47,7 +47,7 @@ def align(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
                 descan.surface.astype(np.float32), "px", "fitted descan surface (y, x)"
             ),
             "outlier": Field(
-                descan.outlier, "", "positions whose center is taken from the surface"
+                descan.outlier, "", "positions whose center is taken from their neighborhood"
             ),
         },
         "beam": {
@@ -56,7 +56,7 @@ def align(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
                 np.array(beam.radius), "px", "radius of the direct beam at half maximum"
             ),
         },
-        "images": _virtual_images(clean, center, beam, recipe),
+        "images": _virtual_images(clean, center, beam, recipe, valid),
     }
 
 
@@ -79,6 +79,8 @@ def _virtual_images(dataset: Dataset, center: np.ndarray, beam: DirectBeam, reci
     images = map_patterns(
         _image_signals, dataset, bright, inner, outer, per_position=(center,), progress="images"
     )
+    for image in images.values():
+        image[~valid] = np.nan
     return {
         "bright_field": Field(images["bright_field"], "counts", f"disk of {bright:.1f} px"),
         "annular_dark_field": Field(

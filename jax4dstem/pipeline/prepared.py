@@ -76,7 +76,7 @@ def _pattern_and_cepstrum(pattern: Any, center: Any, window: Any, offset: Any) -
 
 def _cepstrum_options(
     dataset: Dataset, done: Tree, recipe: Recipe
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.float32, np.float32]:
     """Center and width of the window (prepared px), and the offset of the logarithm."""
     center = beam_position(dataset, recipe)
     height, width = prepare(dataset, done, recipe).pattern_shape

@@ -32,7 +32,9 @@ def survey(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     beam = find_direct_beam(np.asarray(repair_pixels(jnp.asarray(raw.mean), jnp.asarray(bad))))
     return {
         "invalid": Field(invalid, "px", "pixels that are NaN or infinite; all for a blank pattern"),
-        "images": {"dose": Field(found["dose"], "counts", "sum of each pattern")},
+        "images": {
+            "dose": Field(np.where(valid, found["dose"], np.nan), "counts", "sum of each pattern")
+        },
         "detector": {
             "mean": Field(raw.mean, "counts", "mean raw pattern"),
             "std": Field(raw.std, "counts", "standard deviation over the scan, raw"),

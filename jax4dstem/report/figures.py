@@ -30,10 +30,12 @@ def overview(done: Tree, about: dict[str, Any]) -> Figure:
     height, width = done["images"]["annular_dark_field"].data.shape
     figure = new_figure(17, 4.3)
     axes = figure.subplots(1, 4, width_ratios=[max(0.6, min(1.6, width / height)), 1, 1.05, 1.45])
-    scan_image(axes[0], done["images"]["annular_dark_field"], "Annular dark field", about, bar=False)
+    scan_image(
+        axes[0], done["images"]["annular_dark_field"], "Annular dark field", about, bar=False
+    )
     std_map_on(axes[1], done)
     level = best_level(done)
-    embedding_on(axes[2], done, level, 0, 1)
+    embedding_on(axes[2], done, level, 0, min(1, _points(done)[0].shape[1] - 1))
     label_map_on(axes[3], done, level, about)
     return figure
 
@@ -101,7 +103,9 @@ def descan(done: Tree, about: dict[str, Any]) -> Figure:
         rest = measured[..., row] - surface[..., row]
         limit = float(np.nanpercentile(np.abs(rest), 99)) or 1e-3
         show_image(axes[row, 0], center, f"Center {name}", "px", cmap="viridis", **span)
-        show_image(axes[row, 1], surface[..., row], f"Fitted surface {name}", "px", cmap="viridis", **span)
+        show_image(
+            axes[row, 1], surface[..., row], f"Fitted surface {name}", "px", cmap="viridis", **span
+        )
         show_image(
             axes[row, 2], rest, f"Measured - surface, {name}", "px", cmap="RdBu_r", vmin=-limit,
             vmax=limit,
@@ -119,7 +123,9 @@ def std_map(done: Tree, about: dict[str, Any]) -> Figure:
     pixel, unit = calibration(about).reciprocal_units
     scale_bar(left, mean.shape[1], pixel, unit)
     std_map_on(right, done, bar=True)
-    for radius in done["features"]["ring"].data if done["features"]["mask"].data.shape == mean.shape else ():
+    for radius in (
+        done["features"]["ring"].data if done["features"]["mask"].data.shape == mean.shape else ()
+    ):
         center = (mean.shape[1] // 2, mean.shape[0] // 2)
         right.add_patch(Circle(center, radius, fill=False, ec="white", ls="--", lw=1.2))
     return figure
@@ -129,7 +135,9 @@ def std_map_on(axes: Axes, done: Tree, bar: bool = False) -> None:
     """Log-STD map; pixels chosen as features are outlined."""
     std, mask = done["features"]["std_map"].data, done["features"]["mask"].data
     label = "standard deviation, counts (log)" if bar else None
-    show_image(axes, std, "log-STD map, feature mask outlined", label, cmap="magma", norm=log_norm(std))
+    show_image(
+        axes, std, "log-STD map, feature mask outlined", label, cmap="magma", norm=log_norm(std)
+    )
     if mask.shape == std.shape and 0 < mask.sum() < mask.size:
         axes.contour(mask.astype(float), [0.5], colors="#66CCEE", linewidths=0.9)
 
@@ -148,7 +156,9 @@ def scree(done: Tree, about: dict[str, Any]) -> Figure:
     ratio = done["pca"]["explained_variance_ratio"].data
     figure = new_figure(7, 4, "Principal components of the features")
     axes = figure.subplots()
-    axes.semilogy(np.arange(1, len(ratio) + 1), np.maximum(ratio, 1e-12) * 100, "o-", color="#4477AA")
+    axes.semilogy(
+        np.arange(1, len(ratio) + 1), np.maximum(ratio, 1e-12) * 100, "o-", color="#4477AA"
+    )
     axes.set_xlabel("component", fontsize=FONT)
     axes.set_ylabel("explained variance / %", fontsize=FONT)
     axes.set_xticks(np.arange(1, len(ratio) + 1))
@@ -177,7 +187,9 @@ def embedding_on(axes: Axes, done: Tree, level: int, i: int, j: int) -> None:
     chosen = chosen[:: max(1, len(chosen) // MAX_POINTS)]
     colors = cluster_image(labels[chosen][None])[0]
     size = float(np.clip(4000 / max(len(chosen), 1), 1.5, 40))
-    axes.scatter(points[chosen, i], points[chosen, j], c=colors, s=size, lw=0, alpha=0.7, rasterized=True)
+    axes.scatter(
+        points[chosen, i], points[chosen, j], c=colors, s=size, lw=0, alpha=0.7, rasterized=True
+    )
     axes.set_xlabel(f"{name} {i + 1}", fontsize=FONT)
     axes.set_ylabel(f"{name} {j + 1}", fontsize=FONT)
     axes.set_title(f"{name}, colored by level {level}", fontsize=FONT)
@@ -209,7 +221,14 @@ def label_map_on(axes: Axes, done: Tree, level: int, about: dict[str, Any]) -> N
     for cluster in sorted(ids, key=lambda i: (i < 0, i)):
         share = 100 * (labels == cluster).mean()
         name = "outliers" if cluster < 0 else f"{cluster}"
-        axes.scatter([], [], marker="s", s=70, color=[cluster_color(int(cluster))], label=f"{name}: {share:.1f} %")
+        axes.scatter(
+            [],
+            [],
+            marker="s",
+            s=70,
+            color=[cluster_color(int(cluster))],
+            label=f"{name}: {share:.1f} %",
+        )
     columns = 1 if len(ids) <= 16 else 2
     axes.legend(
         loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=FONT - 1 if len(ids) < 12 else FONT - 3,
@@ -223,13 +242,20 @@ def mean_patterns(done: Tree, about: dict[str, Any], level: int) -> Figure:
     ids, patterns = group["ids"].data, group["mean_pattern"].data
     columns = min(COLUMNS, len(ids))
     bands = -(-len(ids) // columns)
-    figure = new_figure(2.9 * columns + 0.4, 5.9 * bands + 0.5, f"Level {level}: mean pattern (log) and mean cepstrum")
+    figure = new_figure(
+        2.9 * columns + 0.4,
+        5.9 * bands + 0.5,
+        f"Level {level}: mean pattern (log) and mean cepstrum",
+    )
     grid = figure.subplots(2 * bands, columns, squeeze=False)
     for axes in grid.ravel():
         axes.axis("off")
     pixel, unit = calibration(about).reciprocal_units
     for n, (cluster, pattern) in enumerate(zip(ids, patterns, strict=True)):
-        top, bottom = grid[2 * (n // columns), n % columns], grid[2 * (n // columns) + 1, n % columns]
+        top, bottom = (
+            grid[2 * (n // columns), n % columns],
+            grid[2 * (n // columns) + 1, n % columns],
+        )
         title = f"cluster {cluster}  ({group['size'].data[n]})"
         show_image(top, pattern, title, cmap="magma", norm=log_norm(pattern))
         top.title.set_color(cluster_color(int(cluster)))
@@ -241,7 +267,9 @@ def mean_patterns(done: Tree, about: dict[str, Any], level: int) -> Figure:
     return figure
 
 
-def cepstrum_on(axes: Axes, half: np.ndarray, shape: tuple[int, int], about: dict[str, Any]) -> None:
+def cepstrum_on(
+    axes: Axes, half: np.ndarray, shape: tuple[int, int], about: dict[str, Any]
+) -> None:
     """The inner half of a cepstrum, with colors for what lies beyond its bright center."""
     full = np.asarray(unfold_cepstrum(jnp.asarray(half), shape[1]))
     height, width = shape
@@ -264,7 +292,9 @@ def split_curves(done: Tree, about: dict[str, Any]) -> Figure | None:
     order = sorted(splits, key=lambda n: -1 if n == "whole" else int(n.removeprefix("cluster_")))
     columns = min(5, len(order))
     rows = -(-len(order) // columns)
-    figure = new_figure(3.5 * columns + 0.5, 2.9 * rows + 0.6, "How many clusters: elbow and silhouette")
+    figure = new_figure(
+        3.5 * columns + 0.5, 2.9 * rows + 0.6, "How many clusters: elbow and silhouette"
+    )
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(order) :]:
         axes.axis("off")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from jax4dstem.cepstrum import find_cepstrum_peaks
 from jax4dstem.errors import InputError, OutputError
-from jax4dstem.io.results import read_group
+from jax4dstem.io.results import read_group, write_bytes
 from jax4dstem.report import figures
 from jax4dstem.report.style import cluster_color
 from jax4dstem.typing import Tree
@@ -57,13 +57,10 @@ def write_report(out: str | Path) -> Path:
             for title, name, caption, draw in _all_sections(done)
             if (image := _save(draw(done, about), out / "figures" / f"{name}.png"))
         ]
-        page = _render(done, about, sections)
-        temporary = out / ".report.html.part"
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(out / "report.html")
     except OSError as error:
-        (out / ".report.html.part").unlink(missing_ok=True)
         raise OutputError(f"cannot write the report to {out}: {error.strerror}") from error
+    page = _render(done, about, sections)
+    write_bytes(out / "report.html", page.encode())
     return out / "report.html"
 
 
@@ -128,7 +125,7 @@ def _warnings(done: Tree) -> list[str]:
     counts = {
         "patterns are blank or have NaN or infinite pixels and were excluded": (done["invalid"].data > 0).sum(),
         "detector pixels are hot or dead and were replaced by their neighbors": done["detector"]["bad_pixels"].data.sum(),
-        "positions have a direct beam far from the descan surface, whose value was used": done["descan"]["outlier"].data.sum(),
+        "positions have a direct beam far from their neighbors', whose center was used": done["descan"]["outlier"].data.sum(),
     }  # fmt: skip
     return [f"{count} {what}" for what, count in counts.items() if count]
 

@@ -44,7 +44,9 @@ def new_figure(width: float, height: float, title: str = "") -> Figure:
     return figure
 
 
-def show_image(axes: Axes, image: np.ndarray, title: str, bar: str | None = None, **options: Any) -> Any:
+def show_image(
+    axes: Axes, image: np.ndarray, title: str, bar: str | None = None, **options: Any
+) -> Any:
     """Draw an image without ticks; ``bar`` labels its color bar."""
     drawn = axes.imshow(image, interpolation="nearest", **options)
     axes.set_title(title, fontsize=FONT)

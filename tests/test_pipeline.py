@@ -1,0 +1,341 @@
+"""The main job from end to end, on small simulated scans and, where they are, on real files."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from jax4dstem import InputError, open_results
+from jax4dstem.cli import app
+from jax4dstem.coordinates import Calibration
+from jax4dstem.dataset import Dataset
+from jax4dstem.io.results import read_group
+from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
+from jax4dstem.pipeline.demonstration import domain_agreement, merge_by_majority
+from jax4dstem.report import write_report
+
+QUICK = {"embed.umap": False, "cluster.restarts": 2}
+
+
+def two_domains(shape=(12, 14), size=40, seed=0, dose=3000.0):
+    """Left and right domain with different Bragg disks, a drifting beam and shot noise; and labels."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((size, size))
+    labels = (np.indices(shape)[1] >= shape[1] // 2).astype(int)
+    scan = np.zeros((*shape, size, size), np.uint16)
+    spots = {0: [(0, 11), (0, -11), (11, 0), (-11, 0)], 1: [(8, 8), (-8, -8), (8, -8), (-8, 8)]}
+    for i, j in np.ndindex(shape):
+        cy, cx = size / 2 + 0.1 * i, size / 2 - 0.1 * j
+        pattern = 0.02 + 5.0 * (np.hypot(y - cy, x - cx) < 2.5)
+        for dy, dx in spots[labels[i, j]]:
+            pattern = pattern + 1.0 * (np.hypot(y - cy - dy, x - cx - dx) < 2.5)
+        scan[i, j] = rng.poisson(pattern / pattern.sum() * dose)
+    return scan, labels
+
+
+@pytest.fixture(scope="module")
+def scan_file(tmp_path_factory):
+    scan, labels = two_domains()
+    path = tmp_path_factory.mktemp("data") / "scan.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = scan
+        file["data"].attrs.update(q_pixel_invA=0.03, scan_step_nm=2.0)
+    return path, labels
+
+
+@pytest.fixture(scope="module")
+def finished(scan_file, tmp_path_factory):
+    """A finished run of the command line, UMAP left out."""
+    out = tmp_path_factory.mktemp("run") / "deep" / "out"
+    arguments = ["analyze", str(scan_file[0]), "-o", str(out)]
+    for key, value in QUICK.items():
+        arguments += ["--set", f"{key}={json.dumps(value)}"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    return out, scan_file[1], result.output
+
+
+def test_domains_are_found(finished):
+    out, labels, output = finished
+    assert "[5/5] cluster" in output
+    tree, _ = read_group(out / "results.h5")
+    agreement = domain_agreement(tree["labels"]["level_1"].data, labels)
+    assert agreement == (1.0, 1.0)
+    center = tree["center"].data
+    drift = center[..., 0] - center[:1, :, 0]
+    np.testing.assert_allclose(drift, np.arange(12)[:, None] * np.full(14, 0.1), atol=0.35)
+
+
+def test_the_results_file_keeps_the_contract(finished):
+    out, _, _ = finished
+    results = open_results(out)
+    assert results.attrs["scan_shape"].tolist() == [12, 14]
+    assert results.attrs["seed"] == 0
+    assert len(results.attrs["input_hash"]) == 64
+    assert load_recipe(None).cluster.k_max == 6
+    assert "k_max = 6" in results.attrs["recipe"]
+    for name in ("/images/bright_field", "/images/annular_dark_field", "/labels/level_1"):
+        assert results[name].dims == ("scan_y", "scan_x")
+    assert results["/features/std_map"].dims == ("det_y", "det_x")
+    assert results["/labels/level_1"].dtype == np.int32
+    assert results["/embedding/pca"].shape[0] == 12 * 14
+
+    def check(name, item):
+        if isinstance(item, h5py.Dataset):
+            assert {"units", "description"} <= set(item.attrs), name
+            assert item.attrs["description"], name
+
+    with h5py.File(out / "results.h5") as file:
+        file.visititems(check)
+
+
+def test_the_report_is_complete_and_self_contained(finished):
+    out, _, _ = finished
+    page = (out / "report.html").read_text()
+    for title in ("Domains", "Virtual images", "Direct beam", "Features", "Embedding", "Number of"):
+        assert f"<h2>{title}" in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert page.count("data:image/png;base64") >= 8
+    assert (out / "figures" / "overview.png").stat().st_size > 10_000
+    assert "scan.h5" in page
+    assert "1/Å" in page
+
+
+def test_a_second_run_reuses_the_stages(finished, scan_file):
+    out, _, _ = finished
+    before = read_group(out / "results.h5")[0]["labels"]["level_1"].data
+    lines = []
+    analyze(scan_file[0], out, load_recipe(None, QUICK), lines.append)
+    assert all("reused" in line for line in lines)
+    np.testing.assert_array_equal(
+        read_group(out / "results.h5")[0]["labels"]["level_1"].data, before
+    )
+    lines.clear()
+    analyze(scan_file[0], out, load_recipe(None, {**QUICK, "cluster.k": 3}), lines.append)
+    assert ["reused" in line for line in lines] == [True, True, True, True, False]
+    assert len(np.unique(read_group(out / "results.h5")[0]["labels"]["level_1"].data)) == 3
+    lines.clear()
+    analyze(scan_file[0], out, load_recipe(None, QUICK), lines.append)
+
+
+def test_a_killed_run_resumes(scan_file, tmp_path):
+    """Kill the process as soon as the first stages are on disk; the next run reads them."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "jax4dstem.cli", "analyze", str(scan_file[0]), "-o", str(out)]
+    process = subprocess.Popen([*command, "--set", "embed.umap=false"], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "stages" / "align.h5").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "results.h5").exists()
+    lines = []
+    analyze(scan_file[0], out, load_recipe(None, {"embed.umap": False}), lines.append)
+    assert "reused" in lines[0]
+    assert "reused" in lines[1]
+    assert (out / "results.h5").exists()
+
+
+def invalid_scan(kind):
+    scan = two_domains(shape=(5, 6))[0].astype(np.float32)
+    if kind == "nan":
+        scan[2, 3, 4, 5] = np.nan
+    elif kind == "inf":
+        scan[2, 3, 4, 5] = np.inf
+    else:
+        scan[2, 3] = 0
+    return scan
+
+
+@pytest.mark.parametrize("kind", ["nan", "inf", "blank"])
+def test_invalid_patterns_stop_the_run_or_are_excluded(tmp_path, kind):
+    dataset = Dataset.from_array(invalid_scan(kind))
+    recipe = load_recipe(None, QUICK)
+    with pytest.raises(InputError, match=r"1 of 30 patterns are invalid.*\(2, 3\).*exclude"):
+        analyze_dataset(dataset, tmp_path / "out", recipe)
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out" / "stages").iterdir())
+    exclude = load_recipe(None, {**QUICK, "input.invalid_patterns": "exclude"})
+    results = analyze_dataset(dataset, tmp_path / "out", exclude, lambda _: None)
+    tree, _ = read_group(results)
+    labels = tree["labels"]["level_1"].data
+    assert labels[2, 3] == -1
+    assert (labels >= 0).sum() == 29
+    assert np.isfinite(tree["features"]["std_map"].data).all()
+    assert np.isfinite(tree["clusters"]["level_1"]["mean_pattern"].data).all()
+    write_report(tmp_path / "out")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 2)])
+def test_tiny_scans_do_not_crash(tmp_path, shape):
+    scan, _ = two_domains(shape=shape)
+    analyze_dataset(Dataset.from_array(scan), tmp_path, load_recipe(None), lambda _: None)
+    write_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"features.kind": "cepstrum"},
+        {"prepare.normalize": "peak", "features.scale": "none", "cluster.drop_outliers": 0.05},
+        {"prepare.normalize": "none", "prepare.bin": 2},
+        {"cluster.methods": ["gmm", "hdbscan"]},
+        {"cluster.methods": ["hdbscan"], "cluster.min_cluster_size": 20},
+        {"cluster.methods": ["kmeans"], "cluster.k": 2},
+    ],
+    ids=lambda overrides: ",".join(map(str, overrides.values())),
+)
+def test_the_ways_of_the_field_are_options(tmp_path, overrides):
+    scan, labels = two_domains()
+    recipe = load_recipe(None, {**QUICK, **overrides})
+    results = analyze_dataset(
+        Dataset.from_array(scan, Calibration(0.03)), tmp_path, recipe, lambda _: None
+    )
+    tree, _ = read_group(results)
+    found = tree["labels"]["level_1"].data
+    inside = found >= 0
+    assert inside.mean() > 0.8
+    assert domain_agreement(found[inside], labels[inside])[1] > 0.95
+
+
+def test_the_same_seed_gives_the_same_file(tmp_path):
+    scan, _ = two_domains(shape=(6, 7))
+    trees = []
+    for name in ("a", "b"):
+        recipe = load_recipe(None, {**QUICK, "seed": 4})
+        results = analyze_dataset(Dataset.from_array(scan), tmp_path / name, recipe, lambda _: None)
+        trees.append(read_group(results)[0])
+    np.testing.assert_array_equal(
+        trees[0]["embedding"]["pca"].data, trees[1]["embedding"]["pca"].data
+    )
+
+
+def test_umap_is_part_of_the_default_run(tmp_path):
+    scan, labels = two_domains(shape=(10, 10))
+    recipe = load_recipe(None, {"cluster.space": "umap", "cluster.methods": ["kmeans"]})
+    results = analyze_dataset(Dataset.from_array(scan), tmp_path, recipe, lambda _: None)
+    tree, _ = read_group(results)
+    assert tree["embedding"]["umap"].data.shape == (100, 3)
+    assert domain_agreement(tree["labels"]["level_1"].data, labels)[1] > 0.95
+
+
+def run_cli(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "jax4dstem.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+def test_errors_are_one_line_with_a_status(tmp_path, scan_file):
+    out = tmp_path / "out"
+    cases = [
+        (["info", tmp_path / "none.h5"], "there is no file"),
+        (["analyze", scan_file[0], "-o", out, "--set", "cluster.kk=3"], "unknown recipe key"),
+        (
+            ["analyze", scan_file[0], "-o", out, "--set", "features.outer=900"],
+            "outside the 40 x 40",
+        ),
+        (["report", tmp_path], "no results.h5"),
+    ]
+    for arguments, message in cases:
+        process = run_cli(*arguments)
+        assert process.returncode == 1
+        assert message in process.stderr
+        assert len(process.stderr.strip().splitlines()) == 1
+        assert not out.exists()
+
+
+def test_a_directory_that_cannot_be_written(tmp_path, scan_file):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a directory")
+    process = run_cli("analyze", scan_file[0], "-o", blocked / "out")
+    assert process.returncode == 1
+    assert process.stderr.startswith("error: cannot write to")
+    assert blocked.read_text() == "not a directory"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs file size limits")
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, scan_file):
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000));"
+        "sys.argv = ['jax4dstem', *sys.argv[1:]]; from jax4dstem.cli import app;"
+        "from jax4dstem.cli import _one_line_errors\n"
+        "with _one_line_errors(): app()"
+    )
+    out = tmp_path / "out"
+    process = subprocess.run(
+        [sys.executable, "-c", code, "analyze", str(scan_file[0]), "-o", str(out)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 1
+    assert "error: cannot write" in process.stderr
+    assert not list(tmp_path.rglob("*.part"))
+    assert not out.exists()
+
+
+def test_info_tells_why(scan_file):
+    result = CliRunner().invoke(app, ["info", str(scan_file[0])])
+    assert "scan      12 x 14" in result.output
+    assert "the only one with 4 axes" in result.output
+    assert "0.03 1/Å" in result.output
+
+
+def test_a_printed_recipe_can_be_read_again(tmp_path):
+    text = CliRunner().invoke(app, ["recipe", "--set", "cluster.k=3"]).output
+    (tmp_path / "r.toml").write_text(text)
+    assert load_recipe(tmp_path / "r.toml") == load_recipe(None, {"cluster.k": 3})
+
+
+def test_majority_merging():
+    labels, truth = np.array([4, 4, 4, 9, -1]), np.array([1, 1, 0, 0, 2])
+    assert merge_by_majority(labels, truth).tolist() == [1, 1, 1, 0, 2]
+
+
+def test_multislice_heterojunction(shared_data, tmp_path):
+    """Descan and domains of a quarter of the scan (every second row and column is left out)."""
+    with h5py.File(shared_data / "cbed_wide2_like.mat") as file:
+        scan = file["cbed"][:, :].transpose(1, 0, 3, 2)[::2, ::2]
+    with h5py.File(shared_data / "cbed_wide2_like_truth.h5") as file:
+        labels = file["label"][::2, ::2]
+        center = np.stack([file["center_y"][::2, ::2], file["center_x"][::2, ::2]], -1)
+    results = analyze_dataset(
+        Dataset.from_array(np.ascontiguousarray(scan)),
+        tmp_path,
+        load_recipe(None, QUICK),
+        lambda _: None,
+    )
+    tree, _ = read_group(results)
+    error = tree["center"].data - center
+    error = np.linalg.norm(error - error.mean((0, 1)), axis=-1)
+    assert np.median(error) < 0.05
+    assert domain_agreement(tree["labels"]["level_1"].data, labels)[1] > 0.97
+
+
+def test_measured_mgo_cubes(shared_data, tmp_path):
+    """Vacuum, film and cube are different clusters; the cube's cepstrum has its lattice spacings."""
+    from jax4dstem.cepstrum import find_cepstrum_peaks
+
+    path = shared_data / "mgo_sped_crop_y62-104_x0-50_u16.h5"
+    tree, _ = read_group(analyze(path, tmp_path, load_recipe(None, QUICK), lambda _: None))
+    labels = tree["labels"]["level_2"].data
+    vacuum, film, cube = labels[25, 2], labels[30, 45], labels[30, 20]
+    assert len({vacuum, film, cube}) == 3
+    group = tree["clusters"]["level_2"]
+    half = group["mean_cepstrum"].data[list(group["ids"].data).index(cube)]
+    peaks = find_cepstrum_peaks(half, (144, 144), Calibration(0.03246), inner=4)
+    lengths = np.array([peak.length for peak in peaks[:8]])
+    for expected in (2.0, 2.1, 2.95):
+        assert np.abs(lengths - expected).min() < 0.08
