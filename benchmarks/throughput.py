@@ -135,7 +135,7 @@ def read_floor(path: Path) -> Callable:
 def best_times(analyses: dict[str, Callable], rounds: int) -> dict[str, float]:
     """Shortest time of each, all run in turn, so that a slow moment of the machine hits all alike."""
     best = dict.fromkeys(analyses, np.inf)
-    for name, run in analyses.items():
+    for run in analyses.values():
         run()  # compile, start workers, fill caches
     for _ in range(rounds):
         for name, run in analyses.items():

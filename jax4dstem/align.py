@@ -161,7 +161,7 @@ def fit_descan(
         InputError: No center could be measured.
     """
     measured = np.asarray(measured, np.float64)
-    known = np.isfinite(measured).all(-1)
+    known = np.asarray(np.isfinite(measured).all(-1))
     if not known.any():
         raise InputError("no direct beam could be located in any pattern")
     basis = _monomials(measured.shape[:2], order)
@@ -257,6 +257,6 @@ def center_pattern(pattern: Pattern, center: Point) -> Float[Array, "det_y det_x
     return shift_pattern(pattern, middle(pattern.shape) - center)
 
 
-def middle(shape: tuple[int, int]) -> Float[Array, "2"]:
+def middle(shape: tuple[int, ...]) -> Float[Array, "2"]:
     """The pixel onto which `center_pattern` moves the direct beam, ``(y, x)``."""
     return jnp.array([shape[0] // 2, shape[1] // 2], dtype=float)

@@ -75,7 +75,7 @@ class Calibration:
 
 
 def detector_grid(
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
 ) -> tuple[Float[Array, "det_y 1"], Float[Array, "1 det_x"]]:
     """Coordinates of the pixel centers, as a column of y and a row of x.
 
@@ -87,7 +87,7 @@ def detector_grid(
     return jnp.arange(shape[0], dtype=float)[:, None], jnp.arange(shape[1], dtype=float)[None, :]
 
 
-def radius_from(center: Float[Array, "2"], shape: tuple[int, int]) -> Float[Array, "det_y det_x"]:
+def radius_from(center: Float[Array, "2"], shape: tuple[int, ...]) -> Float[Array, "det_y det_x"]:
     """Distance of every pixel from ``center`` (y, x), in pixels; its gradient is finite everywhere."""
     y, x = detector_grid(shape)
     squared = (y - center[0]) ** 2 + (x - center[1]) ** 2

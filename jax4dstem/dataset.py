@@ -162,9 +162,9 @@ class Dataset:
         return self.shape[2:]
 
     @property
-    def pattern_shape(self) -> tuple[int, ...]:
-        """Shape of a pattern after the chain (the detector's, unless a step changes it)."""
-        return jax.eval_shape(chain(self.steps), *one_position(self, self.steps)).shape
+    def pattern_shape(self) -> tuple[int, int]:
+        """Shape of a pattern after the chain: the detector's, unless a step crops or bins."""
+        return jax.eval_shape(chain(self.steps), *one_position(self, self.steps)).shape  # type: ignore[return-value]
 
     @property
     def dtype(self) -> np.dtype:

@@ -9,7 +9,7 @@ from jax4dstem.errors import InputError
 from jax4dstem.typing import Array, Bool, Float, Int, Mask, Num, Pattern, Point, Scalar
 
 
-def disk_mask(shape: tuple[int, int], center: Point, radius: Scalar) -> Float[Array, "det_y det_x"]:
+def disk_mask(shape: tuple[int, ...], center: Point, radius: Scalar) -> Float[Array, "det_y det_x"]:
     """Soft-edged disk: 1 inside, 0 outside, linear over one pixel across the rim.
 
     The linear rim makes sums over the disk differentiable in ``center`` and ``radius``.
@@ -31,7 +31,7 @@ def disk_mask(shape: tuple[int, int], center: Point, radius: Scalar) -> Float[Ar
 
 
 def annular_mask(
-    shape: tuple[int, int], center: Point, inner: Scalar, outer: Scalar
+    shape: tuple[int, ...], center: Point, inner: Scalar, outer: Scalar
 ) -> Float[Array, "det_y det_x"]:
     """Soft-edged ring between ``inner`` and ``outer`` radius in px; see `disk_mask`."""
     return disk_mask(shape, center, outer) - disk_mask(shape, center, inner)

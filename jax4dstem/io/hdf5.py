@@ -117,9 +117,7 @@ def _register_filters() -> None:
         return
 
 
-def _find(
-    file: h5py.File, path: Path, layout: Layout
-) -> tuple[Stored, h5py.Dataset, tuple[str, ...]]:
+def _find(file: Any, path: Path, layout: Layout) -> tuple[Stored, Any, tuple[str, ...]]:
     found = {name: item for name, item in _datasets(file) if item.dtype.kind in "buif"}
     shapes = {name: item.shape for name, item in found.items()}
     stacks = [n for n in shapes if n.rpartition("/")[2].startswith(STACK_PREFIX)]
@@ -148,7 +146,7 @@ def _find(
     return stored, item, tuple(notes)
 
 
-def _datasets(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+def _datasets(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All datasets below a group, links to other files included; a link that leads nowhere is skipped."""
     for name in group:
         try:
@@ -170,7 +168,7 @@ def _opener(path: Path, keys: tuple[str, ...], lengths: tuple[int, ...]) -> Any:
     return open_array
 
 
-def _nexus_default(file: h5py.File) -> str | None:
+def _nexus_default(file: Any) -> str | None:
     """Path of the default signal of a NeXus file, if it says so."""
     group: Any = file
     while "default" in group.attrs and _text(group.attrs["default"]) in group:
@@ -180,7 +178,7 @@ def _nexus_default(file: h5py.File) -> str | None:
     return None
 
 
-def _scan_shape(item: h5py.Dataset) -> tuple[int, int] | None:
+def _scan_shape(item: Any) -> tuple[int, int] | None:
     """A scan shape noted beside a stack of patterns."""
     for attributes in (item.attrs, item.parent.attrs):
         value = attributes.get("scan_shape")
@@ -189,14 +187,15 @@ def _scan_shape(item: h5py.Dataset) -> tuple[int, int] | None:
     return None
 
 
-def _calibration(file: h5py.File, item: h5py.Dataset) -> tuple[Calibration, tuple[str, ...]]:
+def _calibration(file: Any, item: Any) -> tuple[Calibration, tuple[str, ...]]:
     """Scales from plain attributes, hspy axes, or EMD dimension vectors; whichever the file has."""
     plain = {
         name: _first_number((item.attrs, item.parent.attrs, file.attrs), names)
         for name, names in PLAIN_NAMES.items()
     }
     if any(value is not None for value in plain.values()):
-        return _noted(*(plain[n] for n in PLAIN_NAMES), "attributes in the file")
+        pixel, step, energy = (plain[name] for name in PLAIN_NAMES)
+        return _noted(pixel, step, energy, "attributes in the file")
     axes = [
         {key: _text(value) for key, value in group.attrs.items()}
         for name, group in item.parent.items()

@@ -63,12 +63,12 @@ def as_source(stored: Stored, layout: Layout) -> tuple[GridSource | StackSource,
     dtype = readable_dtype(cast or stored.dtype)
     notes.append(f"type {dtype}: " + _why_type(stored.dtype, cast, dtype))
     if len(stored.shape) == 4:
-        order = tuple(axes.index(name) for name in AXES_4D)
+        scan_y, scan_x, det_y, det_x = (axes.index(name) for name in AXES_4D)
         source = GridSource(
             stored.open,
             stored.shape,
             stored.dtype,
-            order,
+            (scan_y, scan_x, det_y, det_x),
             stored.chunks,
             cast,  # type: ignore[arg-type]
         )

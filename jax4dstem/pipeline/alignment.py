@@ -74,7 +74,9 @@ def _measure(
     return np.where(valid[..., None], found, np.nan).astype(np.float32)
 
 
-def _virtual_images(dataset: Dataset, center: np.ndarray, beam: DirectBeam, recipe: Recipe) -> Tree:
+def _virtual_images(
+    dataset: Dataset, center: np.ndarray, beam: DirectBeam, recipe: Recipe, valid: np.ndarray
+) -> Tree:
     bright, inner, outer = detector_radii(dataset.pattern_shape, center, beam, recipe)
     images = map_patterns(
         _image_signals, dataset, bright, inner, outer, per_position=(center,), progress="images"
