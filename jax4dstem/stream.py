@@ -379,8 +379,9 @@ def _initial_states(reducer: Any, value: Any, weight: Any, mesh: Mesh) -> Any:
 
 def _merge_states(reducer: Any, state: Any) -> Any:
     """Merge the states of all devices, and of all processes."""
+    # On the host: indexing an array that is spread over devices would start a collective operation.
+    state = jax.tree.map(np.asarray, state)
     if jax.process_count() > 1:
-        state = jax.tree.map(np.asarray, state)
         state = multihost_utils.process_allgather(state, tiled=True)
     parts = range(jax.tree.leaves(state)[0].shape[0])
     return functools.reduce(
