@@ -41,9 +41,9 @@ def overview(done: Tree, about: dict[str, Any]) -> Figure:
 
 
 def best_level(done: Tree) -> int:
-    """The deepest level with at most eight clusters, for pictures that show one level."""
+    """The deepest level with at most six clusters, for pictures that show one level."""
     sizes = {level: len(done["clusters"][f"level_{level}"]["ids"].data) for level in levels(done)}
-    small = [level for level, size in sizes.items() if size <= 8]
+    small = [level for level, size in sizes.items() if size <= 6]
     return small[-1] if small else 1
 
 

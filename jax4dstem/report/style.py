@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 FONT = 11
-# Paul Tol's bright and muted schemes: distinct also with impaired color vision.
+# After Paul Tol's schemes: distinct also with impaired color vision.
 PALETTE = [
     "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377",
-    "#332288", "#DDCC77", "#117733", "#88CCEE", "#882255", "#44AA99",
+    "#EE7733", "#332288", "#009988", "#BBBBBB", "#663300", "#FFAABB",
 ]  # fmt: skip
 OUTLIER = (0.0, 0.0, 0.0)
 
