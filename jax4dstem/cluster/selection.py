@@ -42,8 +42,8 @@ def gaussian_reference(scores: np.ndarray, seed: int) -> np.ndarray:
     PCA scores are sums over many pixels, so shot noise alone makes them normal; a split of such
     points is what a split of noise looks like.
     """
-    rng = np.random.default_rng(seed)
-    mean = scores.mean(axis=0)
+    some = scores[subsample(len(scores), SILHOUETTE_SAMPLE, seed)]
+    mean = some.mean(axis=0)
     # A square root of the covariance from the points themselves: exact also when n < d.
-    mix = rng.standard_normal((min(len(scores), SILHOUETTE_SAMPLE), len(scores)))
-    return mean + mix @ (scores - mean) / np.sqrt(len(scores))
+    mix = np.random.default_rng(seed).standard_normal((len(some), len(some)))
+    return mean + mix @ (some - mean) / np.sqrt(len(some))
