@@ -15,7 +15,8 @@ def ring_radii(
     """Default annular mask: outside the direct beam, inside what every pattern covers.
 
     The inner radius is twice the beam radius plus the two pixels that interpolation and blur soften;
-    the outer one reaches the nearest detector edge of the most off-center pattern.
+    the outer one reaches the nearest detector edge of the most off-center pattern. A beam that fills
+    the detector leaves no ring; then the inner radius is 0.
 
     Args:
         beam: Direct beam of the mean pattern.
@@ -26,16 +27,18 @@ def ring_radii(
         Inner and outer radius in px.
 
     Raises:
-        InputError: The beam fills the detector.
+        InputError: The beam lies at the edge of the detector.
     """
     low, high = np.nanmin(centers, axis=(0, 1)), np.nanmax(centers, axis=(0, 1))
     outer = float(np.floor(min(low.min(), *(np.array(shape) - 1 - high))))
     inner = float(np.ceil(2 * beam.radius + 2))
-    if inner >= outer:
+    if outer < 2:
         raise InputError(
-            f"the direct beam (radius {beam.radius:.1f} px) fills the {shape[0]} x {shape[1]} "
-            "detector: no ring is left for features; give features.inner and features.outer"
+            f"the direct beam lies at the edge of the {shape[0]} x {shape[1]} detector: no ring fits "
+            "around it; give features.inner and features.outer"
         )
+    if inner >= outer:  # a beam that fills the detector: what varies inside it is all there is
+        inner = 0.0
     return inner, outer
 
 

@@ -28,10 +28,15 @@ def test_default_ring_scales_with_the_detector():
     assert radii(256)[0] == pytest.approx(2 * radii(128)[0], abs=3)
 
 
-def test_a_beam_that_fills_the_detector_leaves_no_ring():
-    with pytest.raises(InputError, match="fills the 16 x 16 detector"):
+def test_a_beam_that_fills_the_detector_is_itself_the_ring():
+    beam = DirectBeam(np.array([8.0, 8.0]), 4.0)
+    assert features.ring_radii(beam, np.full((1, 1, 2), 8.0), (16, 16)) == (0.0, 7.0)
+
+
+def test_a_beam_at_the_edge_leaves_no_ring():
+    with pytest.raises(InputError, match="at the edge of the 16 x 16 detector"):
         features.ring_radii(
-            DirectBeam(np.array([8.0, 8.0]), 4.0), np.full((1, 1, 2), 8.0), (16, 16)
+            DirectBeam(np.array([1.0, 8.0]), 4.0), np.full((1, 1, 2), 1.0), (16, 16)
         )
 
 
