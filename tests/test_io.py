@@ -198,7 +198,7 @@ def wrong_inputs(folder, scan):
     write_hdf5(folder / "high.h5", {"a": np.zeros((2, 3, 4, 5, 6)), "b": np.zeros((2, 2, 2, 2))})
     return {
         "missing file": ("none.h5", {}, "there is no file"),
-        "missing key": (two.name, {"key": "c"}, "has no dataset 'c'; it has a, b"),
+        "missing key": (two.name, {"key": "c"}, "has no dataset 'c'; it has a (4, 5, 6, 7), b"),
         "several keys": (two.name, {}, "several possible scans, choose one with key: a"),
         "truncated HDF5": ("cut.h5", {}, "damaged or truncated"),
         "truncated npy": ("cut.npy", {}, "truncated"),

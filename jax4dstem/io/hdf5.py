@@ -1,234 +1,172 @@
 """HDF5: EMD/py4DSTEM, NeXus, hspy, Arina-like, MATLAB v7.3, and any other with a key."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib import import_module
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
-from jax4dstem.coordinates import Calibration
-from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
-from jax4dstem.io.layout import AXES_4D, Layout, Stored, as_source
-from jax4dstem.io.sources import Concatenated
+from jax4dstem.io import finding
+from jax4dstem.io.hdf5_scales import attribute, get, scales_of, scan_shape_of
+from jax4dstem.io.layout import Layout, Stored
+from jax4dstem.io.sources import Concatenated, Opener
 
-CHUNK_CACHE = 2**26  # bytes
+CHUNK_CACHE = 2**26  # bytes, unless a single chunk is larger
 STACK_PREFIX = "data_0"  # Dectris detectors write data_000001, data_000002, ...
-TO_INV_ANGSTROM = {"1/Å": 1.0, "1/A": 1.0, "A^-1": 1.0, "Å^-1": 1.0, "1/nm": 0.1, "nm^-1": 0.1}
-TO_NM = {"nm": 1.0, "Å": 0.1, "A": 0.1, "µm": 1e3, "um": 1e3, "pm": 1e-3, "m": 1e9}
-PLAIN_NAMES = {
-    "pixel_inv_angstrom": ("pixel_inv_angstrom", "q_pixel_invA", "q_pixel_inv_angstrom"),
-    "scan_step_nm": ("scan_step_nm", "r_pixel_nm", "step_nm"),
-    "energy_kv": ("energy_kV", "energy_kv", "beam_energy_kV", "accelerating_voltage_kV"),
+DEFAULT_DEPTH = 8  # NeXus groups that may each name the next as default
+MATLAB_AXES = {
+    4: ("scan_x", "scan_y", "det_x", "det_y"),
+    3: ("frame", "det_x", "det_y"),
 }
 
 
-def read(path: Path, layout: Layout) -> Dataset:
-    """Open an HDF5 file."""
-    _register_filters()
+def read(path: Path, layout: Layout) -> Stored:
+    """Find the scan in an HDF5 file."""
     try:
         with h5py.File(path, "r") as file:
-            stored, found, notes = _find(file, path, layout)
-            calibration, why = _calibration(file, found)
+            return _find(file, path, layout)
     except OSError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is damaged or truncated: {reason}") from error
-    source, more = as_source(stored, layout)
-    return Dataset(source, calibration, notes=(*notes, *more, *why), path=str(path))
 
 
-def choose_key(
-    found: Mapping[str, tuple[int, ...]], key: str | None, path: Path
-) -> tuple[str, str]:
-    """The dataset that is the scan, by name or because no other can be; and why.
+def _find(file: h5py.File, path: Path, layout: Layout) -> Stored:
+    items, dangling = _datasets(file)
+    numeric = {name: item for name, item in items.items() if item.dtype.kind in "buif"}
+    if layout.key is not None and isinstance(named := get(file, layout.key), h5py.Dataset):
+        numeric = {layout.key.strip("/"): named}  # by any of its names, whatever its type
+    shapes = {name: item.shape for name, item in numeric.items()}
+    if layout.key is not None:
+        return _stored(file, path, *finding.choose(shapes, layout.key, path))
+    lost = [name for name in dangling if _is_part(name) or not numeric]
+    if lost:
+        raise InputError(f"{path} links to data that are not there: {', '.join(lost)}")
+    parts = sorted(name for name in shapes if _is_part(name))
+    if parts and all(len(shapes[name]) == 3 for name in parts):
+        return _stack(file, path, parts)
+    signal = _signal(file, shapes)
+    if signal is not None:
+        return _stored(file, path, signal, f"dataset {signal}: the file's default signal")
+    return _stored(file, path, *finding.choose(shapes, None, path))
 
-    Args:
-        found: Shapes by name of all numeric datasets.
-        key: What the user named.
-        path: For messages.
+
+def _stored(file: h5py.File, path: Path, name: str, why: str) -> Stored:
+    item: Any = file[name]
+    matlab = MATLAB_AXES.get(len(item.shape)) if "MATLAB_class" in item.attrs else None
+    return Stored(
+        _opener(path, item, name),
+        item.shape,
+        item.dtype,
+        str(path),
+        name,
+        chunks=item.chunks,
+        axes=matlab and (matlab, "MATLAB stores arrays with reversed axes"),
+        scan_shape=scan_shape_of(file, item),
+        scales=scales_of(file, item),
+        notes=(why,),
+    )
+
+
+def _stack(file: h5py.File, path: Path, names: list[str]) -> Stored:
+    """Parts of one stack of patterns, by detectors that start a new dataset now and then."""
+    shapes = {name: file[name].shape for name in names}  # type: ignore[union-attr]
+    if len({shape[1:] for shape in shapes.values()}) > 1:
+        raise InputError(f"{path} holds parts of different shapes: {finding.told(shapes)}")
+    lengths = tuple(shape[0] for shape in shapes.values())
+    first = _stored(file, path, names[0], "")
+
+    @contextmanager
+    def open_parts() -> Iterator[Concatenated]:
+        with h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE) as file:
+            yield Concatenated(tuple(file[name] for name in names), lengths)
+
+    return replace(
+        first,
+        open=open_parts,
+        shape=(sum(lengths), *first.shape[1:]),
+        name=path.name,
+        notes=(f"datasets {names[0]} to {names[-1]}: one stack in {len(names)} parts",),
+    )
+
+
+def _opener(path: Path, item: Any, name: str) -> Opener:
+    """Opens the dataset for one read: no file stays open, and any thread may read."""
+    _check_filters(item)
+    cache = max(CHUNK_CACHE, prod(item.chunks or (0,)) * item.dtype.itemsize)
+
+    @contextmanager
+    def open_dataset() -> Iterator[Any]:
+        with h5py.File(path, "r", rdcc_nbytes=cache) as file:
+            yield file[name]
+
+    return open_dataset
+
+
+def _check_filters(item: Any) -> None:
+    """Load hdf5plugin when a compression filter is missing.
 
     Raises:
-        InputError: The key is missing, nothing is a scan, or several could be.
+        InputError: It is still missing.
     """
-    if key is not None:
-        key = key.strip("/")
-        if key not in found:
-            names = ", ".join(found) or "no numeric dataset"
-            raise InputError(f"{path} has no dataset {key!r}; it has {names}")
-        return key, f"dataset {key}: given"
-    for dimensions in (4, 3):
-        candidates = [name for name, shape in found.items() if len(shape) == dimensions]
-        if len(candidates) > 1 and dimensions == 4:
-            data = [name for name in candidates if name.rpartition("/")[2] == "data"]
-            candidates = data if len(data) == 1 else candidates
-        if len(candidates) == 1:
-            name = candidates[0]
-            largest = max(found, key=lambda other: prod(found[other]))
-            if prod(found[name]) < prod(found[largest]) / 2:
-                raise InputError(
-                    f"{path}: the largest dataset {largest} has {len(found[largest])} axes "
-                    f"{found[largest]}, no scan; name the one to read with key"
-                )
-            return name, f"dataset {name}: the only one with {dimensions} axes"
-        if candidates:
-            names = ", ".join(f"{name} {found[name]}" for name in candidates)
-            raise InputError(f"{path} holds several possible scans, choose one with key: {names}")
-    names = ", ".join(f"{name} {shape}" for name, shape in found.items()) or "nothing"
-    raise InputError(f"{path} holds no dataset with 4 (or 3) axes; it has {names}")
+    properties = item.id.get_create_plist()
+    filters = [properties.get_filter(i) for i in range(properties.get_nfilters())]
+    codes = [code for code, *_ in filters if not h5py.h5z.filter_avail(code)]
+    if codes:
+        with suppress(ImportError):
+            import_module("hdf5plugin")
+    missing = [code for code in codes if not h5py.h5z.filter_avail(code)]
+    if missing:
+        raise InputError(
+            f"{item.name} is compressed with HDF5 filter {missing[0]}, which is not installed: "
+            "pip install 'jax4dstem[compression]'"
+        )
 
 
-def axes_calibration(axes: list[Any]) -> tuple[Calibration, tuple[str, ...]]:
-    """Calibration from descriptions of axes with name, scale, units and navigate."""
-    pixel = step = None
-    for axis in axes:
-        try:
-            scale, units = float(axis.get("scale", 1.0)), str(axis.get("units", ""))
-        except (TypeError, ValueError, AttributeError):
-            continue
-        if units in TO_INV_ANGSTROM:
-            pixel = abs(scale) * TO_INV_ANGSTROM[units]
-        elif units in TO_NM and bool(axis.get("navigate", False)):
-            step = abs(scale) * TO_NM[units]
-    return _noted(pixel, step, None, "the axes in the file")
+def _datasets(file: h5py.File) -> tuple[dict[str, Any], list[str]]:
+    """All datasets, each under one name, links to other files included; and links that lead nowhere."""
+    found, dangling, seen = {}, [], set()
+    waiting: list[tuple[str, Any]] = [("", file)]
+    while waiting:
+        prefix, group = waiting.pop(0)
+        for name in group:
+            item = get(group, name)
+            if item is None:
+                dangling.append(prefix + name)
+                continue
+            info = h5py.h5o.get_info(item.id)
+            if (info.fileno, info.addr) in seen:  # a second name, or a link back to a parent
+                continue
+            seen.add((info.fileno, info.addr))
+            if isinstance(item, h5py.Dataset):
+                found[prefix + name] = item
+            elif isinstance(item, h5py.Group):
+                waiting.append((f"{prefix}{name}/", item))
+    return found, dangling
 
 
-def _noted(
-    pixel: float | None, step: float | None, energy: float | None, source: str
-) -> tuple[Calibration, tuple[str, ...]]:
-    notes = []
-    if pixel is not None:
-        notes.append(f"detector pixel {pixel:g} 1/Å: from {source}")
-    if step is not None:
-        notes.append(f"scan step {step:g} nm: from {source}")
-    if energy is not None:
-        notes.append(f"beam energy {energy:g} kV: from {source}")
-    return Calibration(pixel, step, energy), tuple(notes)
+def _is_part(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(STACK_PREFIX)
 
 
-def _register_filters() -> None:
-    """Make hdf5plugin's compression filters known where the extra is installed."""
-    try:
-        import_module("hdf5plugin")
-    except ImportError:
-        return
-
-
-def _find(file: Any, path: Path, layout: Layout) -> tuple[Stored, Any, tuple[str, ...]]:
-    found = {name: item for name, item in _datasets(file) if item.dtype.kind in "buif"}
-    shapes = {name: item.shape for name, item in found.items()}
-    stacks = [n for n in shapes if n.rpartition("/")[2].startswith(STACK_PREFIX)]
-    if layout.key is None and stacks and all(len(shapes[n]) == 3 for n in stacks):
-        names = tuple(sorted(stacks))
-        lengths = tuple(shapes[n][0] for n in names)
-        first = found[names[0]]
-        shape = (sum(lengths), *first.shape[1:])
-        note = f"datasets {names[0]} to {names[-1]}: one stack in {len(names)} parts"
-        opener = _opener(path, names, lengths)
-        return Stored(opener, shape, first.dtype, first.chunks, name=path.name), first, (note,)
-    if layout.key is None and (default := _nexus_default(file)) in shapes:
-        key, why = str(default), f"dataset {default}: the file's default signal"
-    else:
-        key, why = choose_key(shapes, layout.key, path)
-    item = found[key]
-    axes, notes = None, [why]
-    if "MATLAB_class" in item.attrs and len(item.shape) == 4:
-        axes = ("scan_x", "scan_y", "det_x", "det_y")
-        notes.append(f"axes {', '.join(axes)}: MATLAB stores arrays with reversed axes")
-    elif layout.axes is None and len(item.shape) == 4:
-        notes.append(f"axes {', '.join(AXES_4D)}: C order, as stored")
-        axes = AXES_4D
-    opener = _opener(path, (key,), (item.shape[0],))
-    stored = Stored(opener, item.shape, item.dtype, item.chunks, axes, _scan_shape(item), key)
-    return stored, item, tuple(notes)
-
-
-def _datasets(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All datasets below a group, links to other files included; a link that leads nowhere is skipped."""
-    for name in group:
-        try:
-            item = group[name]
-        except (KeyError, OSError):
-            continue
-        if isinstance(item, h5py.Dataset):
-            yield prefix + name, item
-        elif isinstance(item, h5py.Group):
-            yield from _datasets(item, f"{prefix}{name}/")
-
-
-def _opener(path: Path, keys: tuple[str, ...], lengths: tuple[int, ...]) -> Any:
-    @contextmanager
-    def open_array() -> Iterator[Any]:
-        with h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE) as file:
-            yield file[keys[0]] if len(keys) == 1 else Concatenated(file, keys, lengths)
-
-    return open_array
-
-
-def _nexus_default(file: Any) -> str | None:
-    """Path of the default signal of a NeXus file, if it says so."""
+def _signal(file: h5py.File, shapes: finding.Shapes) -> str | None:
+    """The scan that a NeXus file calls its signal: of the default group, or of the only one."""
+    signals = []
+    for name, shape in shapes.items():
+        parent, _, leaf = name.rpartition("/")
+        if len(shape) in (3, 4) and attribute(file[f"/{parent}"], "signal") == leaf:
+            signals.append(name)
     group: Any = file
-    while "default" in group.attrs and _text(group.attrs["default"]) in group:
-        group = group[_text(group.attrs["default"])]
-    if isinstance(group, h5py.Group) and "signal" in group.attrs:
-        return f"{group.name}/{_text(group.attrs['signal'])}".strip("/")
-    return None
-
-
-def _scan_shape(item: Any) -> tuple[int, int] | None:
-    """A scan shape noted beside a stack of patterns."""
-    for attributes in (item.attrs, item.parent.attrs):
-        value = attributes.get("scan_shape")
-        if value is not None and np.size(value) == 2:
-            return int(value[0]), int(value[1])
-    return None
-
-
-def _calibration(file: Any, item: Any) -> tuple[Calibration, tuple[str, ...]]:
-    """Scales from plain attributes, hspy axes, or EMD dimension vectors; whichever the file has."""
-    plain = {
-        name: _first_number((item.attrs, item.parent.attrs, file.attrs), names)
-        for name, names in PLAIN_NAMES.items()
-    }
-    if any(value is not None for value in plain.values()):
-        pixel, step, energy = (plain[name] for name in PLAIN_NAMES)
-        return _noted(pixel, step, energy, "attributes in the file")
-    axes = [
-        {key: _text(value) for key, value in group.attrs.items()}
-        for name, group in item.parent.items()
-        if name.startswith("axis-") and isinstance(group, h5py.Group)
-    ]
-    if axes:
-        for axis in axes:
-            axis["navigate"] = str(axis.get("navigate")) in ("True", "1")
-        return axes_calibration(axes)
-    vectors = [item.parent.get(f"dim{axis}") for axis in range(4)]
-    if all(isinstance(vector, h5py.Dataset) and vector.size > 1 for vector in vectors):
-        described = [
-            {
-                "scale": float(vector[1] - vector[0]),
-                "units": _text(vector.attrs.get("units", "")).strip("[]"),
-                "navigate": axis < 2,
-            }
-            for axis, vector in enumerate(vectors)
-        ]
-        return axes_calibration(described)
-    return Calibration(), ()
-
-
-def _first_number(sources: tuple[Any, ...], names: tuple[str, ...]) -> float | None:
-    for attributes in sources:
-        for name in names:
-            if name in attributes:
-                try:
-                    return float(_text(attributes[name]))
-                except (TypeError, ValueError):
-                    continue
-    return None
-
-
-def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
+    for _ in range(DEFAULT_DEPTH):
+        following = get(group, str(attribute(group, "default")))
+        if not isinstance(following, h5py.Group):
+            break
+        group = following
+    default = f"{group.name}/{attribute(group, 'signal')}".strip("/")
+    if default in signals:
+        return default
+    return signals[0] if len(signals) == 1 else None

@@ -1,33 +1,32 @@
 """`open_dataset`: which reader, and what the file leaves open."""
 
 import os
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
 
-from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
 from jax4dstem.io import empad, hdf5, npy, rosetta, zarr_store
-from jax4dstem.io.layout import Layout
+from jax4dstem.io.layout import Layout, Stored, as_source
+from jax4dstem.io.scales import calibrate
 
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+HDF5_SUFFIXES = (".h5", ".hdf5", ".emd", ".hspy", ".nxs", ".nx5", ".py4dstem")
 
 
 def open_dataset(
     path: str | Path,
     *,
     key: str | None = None,
-    scan_shape: tuple[int, int] | None = None,
+    scan_shape: Sequence[int] | None = None,
     dtype: str | None = None,
     axes: str | None = None,
     frame_skip: int = 0,
     flyback: int = 0,
-    detector_shape: tuple[int, int] | None = None,
-    crop_scan: tuple[int, int, int, int] | None = None,
-    crop_detector: tuple[int, int, int, int] | None = None,
+    detector_shape: Sequence[int] | None = None,
+    crop_scan: Sequence[int] | None = None,
+    crop_detector: Sequence[int] | None = None,
     bin_detector: int = 1,
     pixel_inv_angstrom: float | None = None,
     scan_step_nm: float | None = None,
@@ -38,10 +37,13 @@ def open_dataset(
     Shape, type, axes order and calibration are found where the format tells them; `Dataset.notes`
     says how each was decided. Everything can be given instead.
 
+    Patterns are read in the machine's byte order; 64-bit integers become float32 and booleans uint8,
+    the types JAX computes with.
+
     Args:
         path: HDF5 (EMD/py4DSTEM, NeXus, hspy, Arina-like, MATLAB v7.3 .mat), .npy, zarr/zspy, EMPAD
             .xml or .raw, bare .raw, and with the extra ``formats`` what RosettaSciIO reads.
-        key: The dataset inside an HDF5 or zarr file.
+        key: The dataset inside an HDF5 or zarr file, or the group that holds it.
         scan_shape: Rows and columns of the scan, for files that hold a stack of patterns.
         dtype: Stored type of a bare .raw file; elsewhere a type to convert to.
         axes: Stored order, such as ``"scan_x,scan_y,det_x,det_y"`` or ``"frame,det_y,det_x"``.
@@ -60,27 +62,47 @@ def open_dataset(
 
     Raises:
         InputError: The file is missing, broken or ambiguous, or an option does not fit it.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+        ...     np.save(file.name, np.zeros((6, 8, 8), np.uint16))
+        ...     scan = open_dataset(file.name, scan_shape=(2, 3), scan_step_nm=1.5)
+        >>> scan.shape, scan.calibration.scan_step_nm
+        ((2, 3, 8, 8), 1.5)
     """
     path = Path(path)
     check_readable(path)
-    layout = Layout(key, scan_shape, dtype, axes, frame_skip, flyback, detector_shape)
-    opened = reader_of(path)(path, layout)
     given = {
         "pixel_inv_angstrom": pixel_inv_angstrom,
         "scan_step_nm": scan_step_nm,
         "energy_kv": energy_kv,
     }
-    dataset = _calibrate(opened, {name: v for name, v in given.items() if v is not None})
-    if crop_scan is not None:
-        dataset = dataset.crop_scan(*crop_scan)
-    if crop_detector is not None:
-        dataset = dataset.crop_detector(*crop_detector)
+    layout = Layout(
+        key,
+        _integers("scan_shape", scan_shape, 2),
+        dtype,
+        axes,
+        _not_negative("frame_skip", frame_skip),
+        _not_negative("flyback", flyback),
+        _integers("detector_shape", detector_shape, 2),
+    )
+    stored = reader_of(path)(path, layout)
+    source, notes = as_source(stored, layout)
+    told = {name: value for name, value in given.items() if value is not None}
+    calibration, why = calibrate(((told, "given"), *stored.scales))
+    dataset = Dataset(source, calibration, notes=(*stored.notes, *notes, *why), path=stored.path)
+    if rectangle := _integers("crop_scan", crop_scan, 4):
+        dataset = dataset.crop_scan(*rectangle)
+    if rectangle := _integers("crop_detector", crop_detector, 4):
+        dataset = dataset.crop_detector(*rectangle)
     return dataset.bin_detector(bin_detector)
 
 
 def check_readable(path: Path) -> None:
     """Raise InputError unless the file is there and may be read."""
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, False where a folder may not be entered
         raise InputError(f"there is no file {path}")
     if not os.access(path, os.R_OK):
         raise InputError(f"no permission to read {path}")
@@ -88,7 +110,7 @@ def check_readable(path: Path) -> None:
         raise InputError(f"{path} is empty (0 bytes)")
 
 
-def reader_of(path: Path) -> Callable[[Path, Layout], Dataset]:
+def reader_of(path: Path) -> Callable[[Path, Layout], Stored]:
     """The reader for a file, by its first bytes or its name."""
     suffix = path.suffix.lower()
     if path.is_dir():
@@ -97,15 +119,11 @@ def reader_of(path: Path) -> Callable[[Path, Layout], Dataset]:
         raise InputError(f"{path} is a directory; expected a file or a zarr store")
     if suffix in (".zarr", ".zspy"):
         return zarr_store.read
-    with path.open("rb") as file:
-        magic = file.read(8)
-    if magic == HDF5_MAGIC or h5py.is_hdf5(path):
+    if h5py.is_hdf5(path):
         return hdf5.read
     if suffix == ".mat":
-        if magic.startswith(b"MATLAB 7"):
-            raise InputError(f"{path} is truncated: a MATLAB v7.3 header without HDF5 data")
-        raise InputError(f"{path} is an old MATLAB file; save it again with save(..., '-v7.3')")
-    if suffix in (".h5", ".hdf5", ".emd", ".hspy", ".nxs", ".nx5"):
+        raise InputError(_why_no_matlab(path))
+    if suffix in HDF5_SUFFIXES:
         raise InputError(f"{path} is no HDF5 file, or its beginning is damaged")
     if suffix == ".npy":
         return npy.read
@@ -114,9 +132,22 @@ def reader_of(path: Path) -> Callable[[Path, Layout], Dataset]:
     return rosetta.read
 
 
-def _calibrate(dataset: Dataset, given: dict[str, float]) -> Dataset:
-    calibration = replace(dataset.calibration, **given)
-    notes = tuple(f"{name} {value:g}: given" for name, value in given.items())
-    if calibration == Calibration():
-        notes += ("not calibrated: the file has no scales and none were given",)
-    return replace(dataset, calibration=calibration, notes=dataset.notes + notes)
+def _why_no_matlab(path: Path) -> str:
+    with path.open("rb") as file:
+        if file.read(10) == b"MATLAB 7.3":
+            return f"{path} is truncated: a MATLAB v7.3 header without HDF5 data"
+    return f"{path} is an old MATLAB file; save it again with save(..., '-v7.3')"
+
+
+def _integers(name: str, values: Sequence[int] | None, count: int) -> tuple | None:
+    if values is None:
+        return None
+    if len(values) != count:
+        raise InputError(f"{name} {tuple(values)} has {len(values)} numbers; expected {count}")
+    return tuple(int(value) for value in values)
+
+
+def _not_negative(name: str, value: int) -> int:
+    if value < 0:
+        raise InputError(f"{name} {value} is negative; expected 0 or more patterns")
+    return value

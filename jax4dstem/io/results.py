@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -61,7 +62,8 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
@@ -129,7 +131,7 @@ def _dimensions(
     names = [f"{key}_{axis}" for axis in range(len(shape))]
     if scan and shape[:2] == scan:
         names[:2] = ["scan_y", "scan_x"]
-    elif pattern and shape[-2:] == pattern:
+    if pattern and shape[-2:] == pattern and "scan_x" not in names[-2:]:
         names[-2:] = ["det_y", "det_x"]
     return names
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from math import prod
+from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from jax4dstem.errors import InputError
@@ -32,7 +31,7 @@ class GridSource:
     open: Opener
     stored_shape: tuple[int, ...]
     stored_dtype: np.dtype
-    order: tuple[int, int, int, int] = (0, 1, 2, 3)
+    order: tuple[int, ...] = (0, 1, 2, 3)
     stored_chunks: tuple[int, ...] | None = None
     cast: np.dtype | None = None
 
@@ -58,41 +57,42 @@ class GridSource:
         """Patterns of a rectangle, in our axes order and the machine's byte order."""
         index: list[slice] = [slice(None)] * 4
         index[self.order[0]], index[self.order[1]] = rows, cols
-        with self.open() as array, readable_errors():
+        with readable_errors(), self.open() as array:
             block = _as_numpy(array[tuple(index)])
         return convert(np.transpose(block, self.order), self.dtype)
 
 
 @dataclass(frozen=True)
 class StackSource:
-    """Patterns of a stored 3D stack ``(frame, det_y, det_x)``, scanned row by row.
+    """Patterns of a stored 3D stack, scanned row by row.
 
     Attributes:
         open: Gives the stack for the time of one read.
         scan_shape: ``(scan_y, scan_x)``.
-        detector_shape: ``(det_y, det_x)`` of a pattern; a stored frame may have more rows.
+        stored_shape: Shape of the stack as stored.
         stored_dtype: Type as stored.
+        order: Stored axis of each of ``(frame, det_y, det_x)``.
+        stored_chunks: Chunks along the stored axes.
+        cast: Type to convert to, or None.
         skip: Frames before the first position.
         flyback: Frames after each scan row that belong to no position.
-        cast: Type to convert to, or None.
-        frame_chunk: Frames per chunk of the file.
-        swap: Whether frames are stored ``(det_x, det_y)``.
     """
 
     open: Opener
     scan_shape: tuple[int, int]
-    detector_shape: tuple[int, int]
+    stored_shape: tuple[int, ...]
     stored_dtype: np.dtype
+    order: tuple[int, ...] = (0, 1, 2)
+    stored_chunks: tuple[int, ...] | None = None
+    cast: np.dtype | None = None
     skip: int = 0
     flyback: int = 0
-    cast: np.dtype | None = None
-    frame_chunk: int = 1
-    swap: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """``(scan_y, scan_x, det_y, det_x)``."""
-        return *self.scan_shape, *self.detector_shape
+        _, det_y, det_x = (self.stored_shape[axis] for axis in self.order)
+        return *self.scan_shape, det_y, det_x
 
     @property
     def dtype(self) -> np.dtype:
@@ -102,41 +102,44 @@ class StackSource:
     @property
     def chunks(self) -> tuple[int, int]:
         """Whole rows when a chunk of frames spans them, otherwise any rectangle."""
-        rows = self.frame_chunk // (self.scan_shape[1] + self.flyback)
+        if self.stored_chunks is None:
+            return 1, 1
+        rows = self.stored_chunks[self.order[0]] // (self.scan_shape[1] + self.flyback)
         return max(1, rows), 1
 
     def read(self, rows: slice, cols: slice) -> np.ndarray:
-        """Patterns of a rectangle; frames between its rows are read and dropped."""
-        width = self.scan_shape[1] + self.flyback
-        height, wide = rows.stop - rows.start, cols.stop - cols.start
-        first = self.skip + rows.start * width + cols.start
-        last = self.skip + (rows.stop - 1) * width + cols.stop
-        with self.open() as stack, readable_errors():
-            frames = _as_numpy(stack[first:last])
-        if self.swap:
-            frames = frames.swapaxes(1, 2)
-        frames = frames[:, : self.detector_shape[0]]
-        if wide < width and height > 1:
-            keep = (np.arange(height)[:, None] * width + np.arange(wide)).ravel()
-            frames = frames[keep]
-        return convert(frames.reshape(height, wide, *self.detector_shape), self.dtype)
+        """Patterns of a rectangle; frames between its rows are not read."""
+        pitch = self.scan_shape[1] + self.flyback
+        height, width = rows.stop - rows.start, cols.stop - cols.start
+        starts = [self.skip + row * pitch + cols.start for row in range(rows.start, rows.stop)]
+        if width == pitch:  # the rows follow each other
+            starts, width = starts[:1], height * pitch
+        with readable_errors(), self.open() as stack:
+            parts = [self._frames(stack, slice(start, start + width)) for start in starts]
+        frames = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return convert(frames, self.dtype).reshape(height, -1, *self.shape[2:])
+
+    def _frames(self, stack: Array, frames: slice) -> np.ndarray:
+        index = [slice(None)] * 3
+        index[self.order[0]] = frames
+        return np.transpose(_as_numpy(stack[tuple(index)]), self.order)
 
 
 @dataclass(frozen=True)
 class Concatenated:
-    """Stacks of frames stored in several HDF5 datasets of one file, one after the other."""
+    """Stacks of frames, one after the other, as one."""
 
-    file: h5py.File
-    keys: tuple[str, ...]
-    lengths: tuple[int, ...] = field(default=())
+    stacks: tuple[Array, ...]
+    lengths: tuple[int, ...]
 
-    def __getitem__(self, frames: slice) -> np.ndarray:
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         """Read a range of frames."""
+        first, last, _ = index[0].indices(sum(self.lengths))
         parts, start = [], 0
-        for key, length in zip(self.keys, self.lengths, strict=True):
-            low, high = max(frames.start - start, 0), min(frames.stop - start, length)
+        for stack, length in zip(self.stacks, self.lengths, strict=True):
+            low, high = max(first - start, 0), min(last - start, length)
             if low < high:
-                parts.append(self.file[key][low:high])  # type: ignore[index]
+                parts.append(stack[(slice(low, high), *index[1:])])
             start += length
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -181,51 +184,63 @@ def readable_errors() -> Iterator[None]:
     """Turn a broken file into one line."""
     try:
         yield
-    except (OSError, ValueError, EOFError) as error:
-        text = str(error).splitlines()[0]
-        if "not registered" in text or "can't open directory" in text:
-            raise InputError(
-                "the data are compressed with a filter that is not installed: "
-                f"pip install 'jax4dstem[compression]' ({text})"
-            ) from error
-        raise InputError(f"the data cannot be read, the file may be truncated: {text}") from error
-
-
-def frames_of(scan_shape: tuple[int, int], flyback: int) -> int:
-    """Number of frames a scan takes; the last row needs no flyback."""
-    return scan_shape[0] * (scan_shape[1] + flyback) - flyback
+    except (OSError, ValueError, EOFError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"the data cannot be read, the file may be truncated: {reason}") from error
 
 
 def fit_scan(
-    n_frames: int, scan_shape: tuple[int, int] | None, skip: int, flyback: int
+    n_frames: int, known: tuple[tuple[int, int], str] | None, skip: int, flyback: int
 ) -> tuple[tuple[int, int], str]:
     """The scan shape of a stack of frames, and how it was decided.
 
+    A scan of m rows of n positions takes m (n + f) - f frames with a flyback of f: the last row may
+    end without.
+
+    Args:
+        n_frames: Frames in the file.
+        known: The shape where it is known, and why; None to guess a square.
+        skip: Frames before the scan.
+        flyback: Frames f after each row.
+
     Raises:
-        InputError: It is not given and cannot be guessed, or does not fit.
+        InputError: The shape is not known and cannot be guessed, or does not fit.
+
+    Example:
+        >>> fit_scan(16, None, 0, 0)
+        ((4, 4), 'scan 4 x 4: guessed, 16 patterns make a square')
     """
     available = n_frames - skip
-    if scan_shape is None:
-        side = int(np.sqrt(max(available, 0)))
-        if flyback:
-            side = int((np.sqrt(flyback**2 + 4 * (available + flyback)) - flyback) / 2)
-        if side < 1 or available - frames_of((side, side), flyback) not in (0, flyback):
-            raise InputError(
-                f"the file is a stack of {n_frames} patterns ({skip} skipped, flyback {flyback}), which "
-                "is no square scan: give scan_shape as rows, columns"
-            )
-        return (side, side), f"scan {side} x {side}: guessed, {available} patterns make a square"
-    need = frames_of(scan_shape, flyback)
-    leftover = available - need
-    if min(scan_shape) < 1:
-        raise InputError(f"scan_shape {scan_shape[0]} x {scan_shape[1]} is empty")
-    if leftover < 0 or (leftover not in (0, flyback) and skip == 0):
+    if known is None:
+        return _square_scan(available, flyback)
+    (height, width), why = known
+    told = f"scan_shape {height} x {width}"
+    if min(height, width) < 1:
+        raise InputError(f"{told} is empty")
+    spare = available - height * (width + flyback) + flyback
+    # A stack whose start is skipped may have an end to leave as well.
+    if spare < 0 or (spare not in (0, flyback) and not skip):
+        skipped = f" after skipping {skip}" if skip else ""
+        between = f" and a flyback of {flyback}" if flyback else ""
         raise InputError(
-            f"scan_shape {scan_shape[0]} x {scan_shape[1]} needs {need} patterns, but the file has "
-            f"{available}" + (f" after skipping {skip}" if skip else "") + "; "
-            f"{prod(scan_shape)} positions and a flyback of {flyback}"
+            f"{told}{between} needs {available - spare} patterns, but the file has "
+            f"{available}{skipped}"
         )
-    return scan_shape, f"scan {scan_shape[0]} x {scan_shape[1]}: given"
+    left = f"; {spare} patterns at the end are not used" if spare else ""
+    return (height, width), f"scan {height} x {width}: {why}{left}"
+
+
+def _square_scan(available: int, flyback: int) -> tuple[tuple[int, int], str]:
+    # n (n + f) - f = available, or one flyback more
+    sides = (isqrt(max(4 * (available + end) + flyback**2, 0)) for end in (flyback, 0))
+    for side in ((root - flyback) // 2 for root in sides):
+        if side > 0 and available - side * (side + flyback) + flyback in (0, flyback):
+            why = f"guessed, {available} patterns make a square"
+            return (side, side), f"scan {side} x {side}: {why}"
+    raise InputError(
+        f"a stack of {available} patterns (flyback {flyback}) makes no square scan: "
+        "give scan_shape as rows, columns"
+    )
 
 
 def _as_numpy(block: Any) -> np.ndarray:

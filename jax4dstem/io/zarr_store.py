@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
-from jax4dstem.io.hdf5 import axes_calibration, choose_key
-from jax4dstem.io.layout import Layout, Stored, as_source
+from jax4dstem.io import finding
+from jax4dstem.io.layout import Layout, Stored
+from jax4dstem.io.scales import Sourced, from_attributes, from_axes
 
 
 def is_store(path: Path) -> bool:
@@ -18,37 +18,46 @@ def is_store(path: Path) -> bool:
     return any((path / name).exists() for name in (".zarray", ".zgroup", "zarr.json"))
 
 
-def read(path: Path, layout: Layout) -> Dataset:
-    """Open a zarr array, or the scan in a zarr group."""
-    try:
-        import zarr
-    except ImportError as error:
-        raise InputError(f"{path} needs zarr: pip install 'jax4dstem[zarr]'") from error
-    try:
-        root: Any = zarr.open(str(path), mode="r")
-    except Exception as error:  # zarr's own errors differ between versions
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is no readable zarr store: {reason}") from error
-    notes: tuple[str, ...] = ("format: zarr",)
-    array, attributes = root, {}
-    if not hasattr(root, "shape"):
-        found = {name: item.shape for name, item in _arrays(root)}
-        key, why = choose_key(found, layout.key, path)
-        array, notes = root[key], (*notes, why)
+def read(path: Path, layout: Layout) -> Stored:
+    """Find the scan in a zarr store: the array that it is, or one in its groups."""
+    root = _open(path)
+    if hasattr(root, "shape"):
+        if layout.key is not None:
+            raise InputError(f"{path} is a single array; open it without key")
+        array, group, why = root, None, "format: zarr array"
+    else:
+        found = dict(_arrays(root))
+        shapes = {name: item.shape for name, item in found.items() if item.dtype.kind in "buif"}
+        key, why = finding.choose(shapes, layout.key, path)
         parent = key.rpartition("/")[0]
-        group = root[parent] if parent else root
-        attributes = {name: dict(item.attrs) for name, item in group.groups()}
+        array, group = found[key], root[parent] if parent else root
 
     @contextmanager
     def open_array() -> Iterator[Any]:
         yield array
 
-    stored = Stored(
-        open_array, array.shape, np.dtype(array.dtype), array.chunks, name=f"{path.name}"
+    return Stored(
+        open_array,
+        array.shape,
+        np.dtype(array.dtype),
+        str(path),
+        path.name,
+        chunks=array.chunks,
+        scales=_scales(array, group),
+        notes=(why,),
     )
-    source, more = as_source(stored, layout)
-    calibration, why = axes_calibration(list(attributes.values()))
-    return Dataset(source, calibration, notes=(*notes, *more, *why), path=str(path))
+
+
+def _open(path: Path) -> Any:
+    try:
+        import zarr
+    except ImportError as error:
+        raise InputError(f"{path} needs zarr: pip install 'jax4dstem[zarr]'") from error
+    try:
+        return zarr.open(str(path), mode="r")
+    except Exception as error:  # zarr's own errors differ between versions
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is no readable zarr store: {reason}") from error
 
 
 def _arrays(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -56,3 +65,12 @@ def _arrays(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix + name, item
     for name, item in group.groups():
         yield from _arrays(item, f"{prefix}{name}/")
+
+
+def _scales(array: Any, group: Any) -> tuple[Sourced, ...]:
+    """Scales from plain attributes, or from the axes that HyperSpy writes as groups."""
+    if group is None:
+        return ((from_attributes(dict(array.attrs)), "attributes in the file"),)
+    plain = from_attributes(dict(array.attrs), dict(group.attrs))
+    axes = [dict(item.attrs) for name, item in group.groups() if name.startswith("axis-")]
+    return (plain, "attributes in the file"), (from_axes(axes), "the axes in the file")
