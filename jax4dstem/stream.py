@@ -25,7 +25,7 @@ from tqdm import tqdm
 from jax4dstem.dataset import Dataset, Step, chain, check_per_position, one_position
 from jax4dstem.errors import InputError
 
-TILE_BYTES = 64 * 2**20  # patterns held at once, as float32; a few tiles are in flight
+TILE_BYTES = 128 * 2**20  # patterns held at once, as float32; a few tiles are in flight
 CACHE_BYTES = 2**20  # patterns a CPU core works on at once; they stay in its cache
 
 
