@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -97,6 +98,46 @@ class ScanCrop:
             slice(self.y0 + rows.start, self.y0 + rows.stop),
             slice(self.x0 + cols.start, self.x0 + cols.stop),
         )
+
+
+@dataclass(frozen=True)
+class ScanSample:
+    """The positions where chosen rows and columns of another source's scan cross."""
+
+    source: PatternSource
+    rows: tuple[int, ...]
+    cols: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Number of rows and columns, and the detector."""
+        return len(self.rows), len(self.cols), *self.source.shape[2:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the source."""
+        return self.source.dtype
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Any rectangle."""
+        return 1, 1
+
+    def read(self, rows: slice, cols: slice) -> np.ndarray:
+        """Read each run of neighboring positions from the source."""
+        return np.concatenate(
+            [
+                np.concatenate([self.source.read(y, x) for x in _runs(self.cols[cols])], axis=1)
+                for y in _runs(self.rows[rows])
+            ]
+        )
+
+
+def _runs(numbers: tuple[int, ...]) -> list[slice]:
+    """Slices of consecutive numbers."""
+    breaks = [i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1] + 1]
+    edges = [0, *breaks, len(numbers)]
+    return [slice(numbers[a], numbers[b - 1] + 1) for a, b in pairwise(edges)]
 
 
 @dataclass(frozen=True)
@@ -208,6 +249,22 @@ class Dataset:
         if any(step.per_position for step in self.steps):
             raise InputError("crop the scan before adding steps that differ per position")
         return replace(self, source=ScanCrop(self.source, y0, y1, x0, x1))
+
+    def sample_scan(self, rows: Sequence[int], cols: Sequence[int]) -> "Dataset":
+        """Keep the positions where the given rows and columns cross; only those patterns are read.
+
+        Raises:
+            InputError: A row or column is outside the scan, or the chain has per-position steps.
+        """
+        for name, chosen, size in zip(
+            ("row", "column"), (rows, cols), self.scan_shape, strict=True
+        ):
+            if not len(chosen) or min(chosen) < 0 or max(chosen) >= size:
+                raise InputError(f"a {name} to sample lies outside the {size} {name}s of the scan")
+        if any(step.per_position for step in self.steps):
+            raise InputError("sample the scan before adding steps that differ per position")
+        source = ScanSample(self.source, tuple(map(int, rows)), tuple(map(int, cols)))
+        return replace(self, source=source)
 
     def crop_detector(self, y0: int, y1: int, x0: int, x1: int) -> "Dataset":
         """Restrict every pattern to ``[y0, y1) x [x0, x1)``.

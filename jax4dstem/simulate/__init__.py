@@ -1,5 +1,11 @@
 """Differentiable simulation of nanobeam patterns and scans, and the built-in demonstration data."""
 
+from jax4dstem.lattice.disks import (
+    bragg_disks,
+    hexagonal_indices,
+    lattice_positions,
+    window_size,
+)
 from jax4dstem.simulate.heterojunction import HeterojunctionTruth, heterojunction
 from jax4dstem.simulate.monolayer import WS2, WSE2, Monolayer, monolayer_intensities
 from jax4dstem.simulate.pattern import (
@@ -7,12 +13,9 @@ from jax4dstem.simulate.pattern import (
     Optics,
     PatternParameters,
     background,
-    bragg_disks,
-    hexagonal_indices,
-    lattice_positions,
     simulate_pattern,
-    window_size,
 )
+from jax4dstem.simulate.polycrystal import PolycrystalTruth, polycrystal
 from jax4dstem.simulate.scan import simulate_scan
 from jax4dstem.simulate.specimen import coherent_strain, probe_shares
 
@@ -24,6 +27,7 @@ __all__ = [
     "Monolayer",
     "Optics",
     "PatternParameters",
+    "PolycrystalTruth",
     "background",
     "bragg_disks",
     "coherent_strain",
@@ -31,6 +35,7 @@ __all__ = [
     "hexagonal_indices",
     "lattice_positions",
     "monolayer_intensities",
+    "polycrystal",
     "probe_shares",
     "simulate_pattern",
     "simulate_scan",

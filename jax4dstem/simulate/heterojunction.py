@@ -23,8 +23,9 @@ from jax4dstem.coordinates import (
 )
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
+from jax4dstem.lattice.disks import hexagonal_indices
 from jax4dstem.simulate.monolayer import WS2, WSE2, Monolayer, monolayer_intensities
-from jax4dstem.simulate.pattern import Background, Optics, PatternParameters, hexagonal_indices
+from jax4dstem.simulate.pattern import Background, Optics, PatternParameters
 from jax4dstem.simulate.scan import check_detector, simulate_scan
 from jax4dstem.simulate.specimen import (
     coherent_strain,

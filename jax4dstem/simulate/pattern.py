@@ -3,14 +3,13 @@
 Everything is a pure function of arrays; gradients exist with respect to every floating argument.
 """
 
-from math import ceil
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jax4dstem.coordinates import radius_from
+from jax4dstem.lattice.disks import bragg_disks, lattice_positions
 from jax4dstem.typing import Array, Float, Int, Point, Scalar
 
 
@@ -61,103 +60,6 @@ class PatternParameters(NamedTuple):
     intensities: Float[Array, "lattices reflections"]
     background_fraction: Scalar
     dose: Scalar
-
-
-def hexagonal_indices(shells: int) -> np.ndarray:
-    """Reflections (h, k) with h² + hk + k² <= ``shells``, the direct beam first.
-
-    The square of the length of h g1 + k g2 in units of g1², for g1 and g2 at 60 degrees.
-
-    Example:
-        >>> hexagonal_indices(1).tolist()
-        [[0, 0], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0]]
-    """
-    limit = int(2 * np.sqrt(shells / 3))
-    h, k = np.mgrid[-limit : limit + 1, -limit : limit + 1].reshape(2, -1)
-    length = h**2 + h * k + k**2
-    order = np.argsort(length, kind="stable")
-    order = order[length[order] <= shells]
-    return np.stack([h[order], k[order]], axis=1).astype(np.int32)
-
-
-def window_size(radius: float, edge_width: float) -> int:
-    """Side in px of a window that holds a soft-edged disk down to 5e-5 of its height."""
-    return 2 * ceil(radius + 10 * edge_width) + 1
-
-
-def bragg_disks(
-    shape: tuple[int, int],
-    positions: Float[Array, "n 2"],
-    intensities: Float[Array, " n"],
-    radius: Scalar,
-    edge_width: Scalar,
-    window: int,
-) -> Float[Array, "det_y det_x"]:
-    r"""Sum of soft-edged disks.
-
-    .. math::
-        I(r) = \sum_j \frac{I_j}{A} \,
-            \frac{1}{1 + \exp\left((|r - r_j| - R) / w\right)}, \qquad
-        A = -2 \pi w^2 \operatorname{Li}_2\left(-e^{R/w}\right) ,
-
-    where A is the area of one disk, so that ``intensities`` are sums over whole disks. Each disk is
-    drawn in a window of its own, which is what makes this fast; what leaves the detector is dropped.
-
-    Args:
-        shape: ``(det_y, det_x)``.
-        positions: Disk centers (y, x) in px.
-        intensities: Sum of each disk.
-        radius: R in px.
-        edge_width: w in px; 0.3 is about the blur of a sharp disk by square pixels.
-        window: Side of the windows in px, static; see `window_size`.
-
-    Returns:
-        The pattern.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> one = bragg_disks((32, 32), jnp.array([[15.5, 16.2]]), jnp.array([100.0]), 4.0, 0.3, 15)
-        >>> round(float(one.sum()))
-        100
-    """
-    offsets = jnp.arange(window)
-    corners = jax.lax.stop_gradient(jnp.floor(positions + 0.5)).astype(int) - window // 2
-    rows, columns = corners[:, :1] + offsets, corners[:, 1:] + offsets
-    dy, dx = rows - positions[:, :1], columns - positions[:, 1:]
-    disks = _soft_disk(dy[:, :, None] ** 2 + dx[:, None, :] ** 2, radius, edge_width)
-    heights = intensities / _soft_disk_area(radius, edge_width)
-    return (
-        jnp.zeros(shape, disks.dtype)
-        .at[rows[:, :, None], columns[:, None, :]]
-        .add(heights[:, None, None] * disks, mode="drop", wrap_negative_indices=False)
-    )
-
-
-def _soft_disk(squared: Array, radius: Scalar, edge_width: Scalar) -> Array:
-    at_center = squared == 0  # the derivative of sqrt is infinite there
-    distance = jnp.where(at_center, 0.0, jnp.sqrt(jnp.where(at_center, 1.0, squared)))
-    return jax.nn.sigmoid((radius - distance) / edge_width)
-
-
-def _soft_disk_area(radius: Scalar, edge_width: Scalar) -> Array:
-    # Inversion turns the dilogarithm into this series, good to 2e-4 for radius > edge_width.
-    n = jnp.arange(1, 5)
-    series = jnp.sum(-((-jnp.exp(-radius / edge_width)) ** n) / n**2)
-    return jnp.pi * radius**2 + edge_width**2 * (jnp.pi**3 / 3 - 2 * jnp.pi * series)
-
-
-def lattice_positions(
-    center: Point, vectors: Float[Array, "2 2"], indices: Int[Array, "n 2"]
-) -> Float[Array, "n 2"]:
-    """Reflections ``center + h g1 + k g2`` on the detector, (y, x) in px.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> g = jnp.array([[0.0, 10.0], [5.0, 0.0]])
-        >>> lattice_positions(jnp.array([32.0, 31.0]), g, jnp.array([[1, -1]])).tolist()
-        [[27.0, 41.0]]
-    """
-    return center + indices @ vectors
 
 
 def background(

@@ -9,7 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from jax4dstem.errors import InputError
-from jax4dstem.simulate.pattern import Optics, PatternParameters, simulate_pattern, window_size
+from jax4dstem.lattice.disks import window_size
+from jax4dstem.simulate.pattern import Optics, PatternParameters, simulate_pattern
 
 CACHE_BATCH = 16  # patterns drawn at once, so that they stay in a CPU's cache
 UINT16_DOSE = 60_000  # no pixel can overflow 16 bits: the whole dose would have to fall on it

@@ -1,0 +1,156 @@
+"""Where are disks: contrast with the surroundings in units of the noise, and its maxima."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax4dstem.coordinates import radius_from
+from jax4dstem.typing import Array, Bool, Float, Pattern, Point, Scalar
+
+SPACING = 1.5  # disk radii between two detected disks
+
+
+class DiskKernels(NamedTuple):
+    """Fourier transforms of the matched filter and of its window, and their norms.
+
+    Attributes:
+        difference: Of the disk minus its ring, which sums to zero.
+        window: Of disk plus ring.
+        squares: Sum of squares of the difference.
+        area: Sum of the window.
+    """
+
+    difference: Array
+    window: Array
+    squares: Scalar
+    area: Scalar
+
+
+class BraggDisks(NamedTuple):
+    """Detected disks, strongest first, padded to a fixed number.
+
+    Attributes:
+        positions: (y, x) in px.
+        contrast: Height above the surroundings in units of its noise.
+        valid: False for padding.
+    """
+
+    positions: Float[Array, "n 2"]
+    contrast: Float[Array, " n"]
+    valid: Bool[Array, " n"]
+
+
+def disk_kernels(shape: tuple[int, int], radius: float) -> DiskKernels:
+    """Filters for disks of a radius: a disk, and around it a ring of the same area.
+
+    Args:
+        shape: ``(det_y, det_x)``.
+        radius: Of the disks in px.
+    """
+    middle = jnp.array([shape[0] // 2, shape[1] // 2], float)
+    distance = np.asarray(radius_from(middle, shape), np.float64)
+    inner, outer = radius + 1.0, np.hypot(radius + 1.0, radius) + 0.5
+
+    def soft(edge: float) -> np.ndarray:
+        return np.clip(edge - distance + 0.5, 0, 1)
+
+    disk, ring = soft(radius), soft(outer) - soft(inner)
+    difference = disk - ring * disk.sum() / ring.sum()
+    origin = (-(shape[0] // 2), -(shape[1] // 2))
+
+    def spectrum(kernel: np.ndarray) -> Array:
+        return jnp.conj(jnp.fft.rfft2(jnp.asarray(np.roll(kernel, origin, (0, 1)), float)))
+
+    window = disk + ring
+    return DiskKernels(
+        spectrum(difference), spectrum(window), float((difference**2).sum()), float(window.sum())
+    )
+
+
+def disk_contrast(pattern: Pattern, kernels: DiskKernels) -> Float[Array, "det_y det_x"]:
+    r"""Contrast of a disk around every pixel, in units of its shot noise.
+
+    .. math:: S = \frac{K \star n}{\sqrt{1 + \bar n \sum K^2}}, \qquad
+        \bar n = \frac{W \star n}{\sum W}
+
+    with the zero-sum matched filter K (disk minus ring), its window W and the mean count n̄ in it. Without
+    a disk, S has unit variance and zero mean wherever the background is linear, whatever its slope.
+
+    Args:
+        pattern: Counts ``(det_y, det_x)``.
+        kernels: From `disk_kernels`.
+
+    Returns:
+        S; at the rim of the detector the pattern is taken as periodic.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jax4dstem.detectors import disk_mask
+        >>> pattern = 1.0 + 9.0 * disk_mask((32, 32), jnp.array([12.0, 20.0]), 3.0)
+        >>> contrast = disk_contrast(pattern, disk_kernels((32, 32), 3.0))
+        >>> divmod(int(contrast.argmax()), 32)
+        (12, 20)
+    """
+    spectrum = jnp.fft.rfft2(pattern.astype(float))
+    signal = jnp.fft.irfft2(spectrum * kernels.difference, pattern.shape)
+    mean = jnp.fft.irfft2(spectrum * kernels.window, pattern.shape) / kernels.area
+    return signal / jnp.sqrt(1.0 + jnp.maximum(mean, 0.0) * kernels.squares)
+
+
+def find_bragg_disks(
+    pattern: Pattern, kernels: DiskKernels, radius: Scalar, threshold: Scalar = 5.0, n_max: int = 64
+) -> BraggDisks:
+    """Detect disks as separate maxima of the contrast, to sub-pixel precision.
+
+    The strongest maximum is taken, its neighborhood of 1.5 disk radii left out, and so on; a parabola
+    through the contrast around the maximum refines it.
+
+    Args:
+        pattern: Counts ``(det_y, det_x)``.
+        kernels: From `disk_kernels`.
+        radius: Of the disks in px.
+        threshold: Smallest contrast of a disk, in units of the noise.
+        n_max: Length of the result.
+
+    Returns:
+        The disks, strongest first; those whose ring leaves the detector are not found.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jax4dstem.detectors import disk_mask
+        >>> pattern = 1.0 + 9.0 * disk_mask((32, 32), jnp.array([12.3, 20.0]), 3.0)
+        >>> found = find_bragg_disks(pattern, disk_kernels((32, 32), 3.0), 3.0, n_max=4)
+        >>> int(found.valid.sum()), found.positions[0].round(1).tolist()
+        (1, [12.300000190734863, 20.0])
+    """
+    contrast = disk_contrast(pattern, kernels)
+    height, width = pattern.shape
+    y, x = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
+    inside = (jnp.minimum(y, height - 1 - y) >= radius) & (jnp.minimum(x, width - 1 - x) >= radius)
+
+    def pick(remaining: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
+        row, column = jnp.divmod(jnp.argmax(remaining), width)
+        far = (y - row) ** 2 + (x - column) ** 2 > (SPACING * radius) ** 2
+        found = jnp.stack([row, column])
+        return jnp.where(far, remaining, -jnp.inf), (found, remaining[row, column])
+
+    start = jnp.where(inside, contrast, -jnp.inf)
+    _, (pixels, heights) = jax.lax.scan(pick, start, None, length=n_max)
+    positions = jax.vmap(_vertex, (None, 0))(contrast, pixels)
+    return BraggDisks(positions, heights, heights >= threshold)
+
+
+def _vertex(image: Array, pixel: Array) -> Point:
+    """Maximum of the parabolas along y and x through a pixel and its neighbors."""
+    window = jax.lax.dynamic_slice(image, pixel - 1, (3, 3))
+
+    def offset(before: Array, at: Array, after: Array) -> Array:
+        curvature = before - 2 * at + after
+        return jnp.where(
+            curvature < 0, 0.5 * (before - after) / jnp.minimum(curvature, -1e-9), 0.0
+        ).clip(-0.5, 0.5)
+
+    shift = jnp.stack([offset(*window[:, 1]), offset(*window[1])])
+    return pixel.astype(float) + shift

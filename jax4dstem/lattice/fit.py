@@ -1,0 +1,331 @@
+"""Maximum-likelihood fit of a lattice of Bragg disks to the counts of one pattern."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax4dstem.lattice.model import LatticeFit, LatticeModel
+from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
+
+FLOOR = 1e-4  # counts per pixel expected everywhere: stray electrons, and no division by zero
+LONGEST_STEP = 0.4  # disk radii that a reflection may move in one iteration
+
+
+@dataclass(frozen=True)
+class FitLattice:
+    r"""Pattern function: Fisher scoring of center and distortion on the Poisson likelihood.
+
+    Around reflection j the expected counts are
+
+    .. math::
+        \lambda(r) = a_j \, d(r - r_j) \Bigl(1 + \sum_m t_{jm} z_m(r - r_j)\Bigr) + b_j \, \beta(|r - c|),
+        \qquad r_j = c + (h_j, k_j)\, G_\mathrm{ref} A ,
+
+    with the soft-edged disk d, low-order polynomials z inside it (``modes`` of them) and the radial
+    background β, whose height is free and whose slope is not. A pixel belongs to the cell of the
+    nearest reflection. The heights a, t, b of each disk are eliminated exactly from the Fisher
+    information (Schur complement), which leaves for every disk the information on its position, a
+    2 x 2 matrix; the lattice joins them in the 6 x 6 information on (c, A). Heights have Gaussian
+    priors of the scan's typical intensities. The first iterations run with blurred edges, which
+    widens the capture range to about a disk radius.
+
+    Attributes:
+        window: Side of the windows around the reflections, in px, odd.
+        modes: Polynomials inside the disks: 0 (flat), 2 (slopes) or 5 (and curvatures).
+        coarse: Iterations with blurred edges.
+        fine: Iterations with the model's own edges.
+    """
+
+    window: int
+    modes: int = 0
+    coarse: int = 4
+    fine: int = 4
+
+    def __call__(
+        self, pattern: Pattern, center: Point, distortion: Float[Array, "2 2"], model: LatticeModel
+    ) -> LatticeFit:
+        """Fit from a start.
+
+        Args:
+            pattern: Raw counts ``(det_y, det_x)``; negative or NaN pixels are left out.
+            center: (y, x) in px.
+            distortion: A.
+            model: Shared by the scan.
+
+        Returns:
+            The fit; NaN for a pattern without counts.
+        """
+        dose = jnp.sum(jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0.0))
+        area = jnp.pi * model.radius**2
+        state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
+        data = _gather(pattern, state, model, self.window)
+        heights = _first_heights(data, state, model, dose / area, self.modes)
+        blurs = jnp.linspace(0.3, 0.15, self.coarse) * model.radius
+        blurs = jnp.maximum(blurs, model.edge_width)
+        state, _ = self._iterate(state._replace(heights=heights), data, model, blurs, dose / area)
+        data = _gather(pattern, state, model, self.window)
+        edges = jnp.broadcast_to(model.edge_width, self.fine)
+        state, results = self._iterate(state, data, model, edges, dose / area)
+        information, dispersion, longest = jax.tree.map(lambda leaf: leaf[-1], results)
+        scale = area / dose
+        heights = state.heights
+        return LatticeFit(
+            state.center,
+            state.distortion,
+            information,
+            heights[:, 0] * scale,
+            dispersion,
+            jnp.sum(heights[:, 2:] ** 2, axis=1) / heights[:, 0] ** 2,
+            jnp.asarray(0.0),
+            longest,
+        )
+
+    @staticmethod
+    def _iterate(
+        state: "_State", data: "_Windows", model: LatticeModel, edges: Array, scale: Scalar
+    ) -> Any:
+        return jax.lax.scan(lambda s, edge: _step(s, data, model, edge, scale), state, edges)
+
+
+class _State(NamedTuple):
+    center: Array
+    distortion: Array
+    heights: Array | None  # (n, 2 + modes): disk, background, texture
+
+
+class _Windows(NamedTuple):
+    """Pixels around the reflections, flattened."""
+
+    counts: Float[Array, "n p"]
+    used: Float[Array, "n p"]
+    y: Float[Array, "n p"]
+    x: Float[Array, "n p"]
+    background: Float[Array, "n p"]
+
+
+def _positions(state: _State, model: LatticeModel) -> Array:
+    return state.center + (model.indices @ model.vectors) @ state.distortion
+
+
+def _gather(pattern: Array, state: _State, model: LatticeModel, window: int) -> _Windows:
+    """The counts around the reflections, which of them belong to each, and the background there."""
+    positions = _positions(state, model)
+    half = window // 2
+    padded = jnp.pad(pattern, half + 1)
+    first = jnp.clip(jnp.floor(positions + 0.5), -1, jnp.asarray(pattern.shape))
+    corner = first.astype(int) + 1  # in the padded pattern; slices are copied faster than pixels
+    counts = jax.vmap(lambda at: jax.lax.dynamic_slice(padded, at, (window, window)))(corner)
+    offsets = jnp.arange(window) - half
+    shape = counts.shape
+    y = jnp.broadcast_to((first[:, :1] + offsets)[:, :, None], shape)
+    x = jnp.broadcast_to((first[:, 1:] + offsets)[:, None, :], shape)
+    inside = (y >= 0) & (y < pattern.shape[0]) & (x >= 0) & (x < pattern.shape[1])
+    counts = counts.astype(float)
+    cell = jnp.linalg.inv(model.vectors @ state.distortion)
+    dy, dx = y - positions[:, :1, None], x - positions[:, 1:, None]
+    own = (jnp.abs(dy * cell[0, 0] + dx * cell[1, 0]) <= 0.5) & (
+        jnp.abs(dy * cell[0, 1] + dx * cell[1, 1]) <= 0.5
+    )
+    used = inside & own & (counts >= 0) & (counts < model.saturation)
+    distance = jnp.sqrt((y - state.center[0]) ** 2 + (x - state.center[1]) ** 2)
+    background = _local_background(model.background, distance, positions - state.center)
+
+    def flat(values: Array) -> Array:
+        return values.reshape(len(positions), -1)
+
+    used = flat(used.astype(float))
+    counts = jnp.where(used > 0, flat(counts), 0.0)
+    return _Windows(counts, used, flat(y), flat(x), flat(background))
+
+
+def _local_background(profile: Array, distance: Array, offsets: Array) -> Array:
+    """The profile around each reflection, relative to its value there: its logarithm to second order."""
+    radius = jnp.sqrt(jnp.sum(offsets**2, axis=1))
+    logarithm = jnp.log(jnp.maximum(profile, 1e-30))
+    slope = jnp.gradient(logarithm)
+    bend = jnp.gradient(slope)
+    slope = jnp.clip(interpolate_profile(slope, radius), -0.5, 0.5)[:, None, None]
+    bend = jnp.clip(interpolate_profile(bend, radius), -0.05, 0.05)[:, None, None]
+    step = distance - radius[:, None, None]
+    return jnp.exp(jnp.clip(step * (slope + 0.5 * bend * step), -8.0, 8.0))
+
+
+def interpolate_profile(profile: Array, distance: Array) -> Array:
+    """A profile at 0, 1, 2... px, linear between and constant beyond."""
+    last = profile.shape[0] - 1
+    lower = jnp.clip(jnp.floor(distance), 0, last - 1)
+    fraction = jnp.clip(distance - lower, 0.0, 1.0)
+    index = lower.astype(int)
+    return profile[index] * (1 - fraction) + profile[index + 1] * fraction
+
+
+def _shapes(
+    state: _State, data: _Windows, model: LatticeModel, edge: Scalar, modes: int
+) -> tuple[Array, Array]:
+    """Derivatives of the expected counts: by position ``(n, 2, p)``, by heights ``(n, 2 + modes, p)``."""
+    positions = _positions(state, model)
+    y, x = data.y - positions[:, :1], data.x - positions[:, 1:]
+    distance = jnp.sqrt(y**2 + x**2 + 1e-6)
+    disk = jax.nn.sigmoid((model.radius - distance) / edge)
+    height = state.heights[:, :1]  # type: ignore[index]
+    inside = _polynomials(y / model.radius, x / model.radius)[:modes]
+    top = height + sum(
+        (state.heights[:, 2 + m, None] * mode for m, mode in enumerate(inside)),  # type: ignore[index]
+        jnp.zeros(()),
+    )
+    slope = jnp.maximum(top, 0.0) * disk * (1 - disk) / (edge * distance)
+    by_position = jnp.stack([slope * y, slope * x], axis=1)
+    by_height = jnp.stack([disk, data.background, *(disk * mode for mode in inside)], axis=1)
+    return by_position, by_height
+
+
+def _polynomials(y: Array, x: Array) -> list[Array]:
+    """Slopes and curvatures over a disk of radius 1, of mean square 1 and zero mean."""
+    square = y**2 + x**2
+    return [2 * y, 2 * x, 3**0.5 * (2 * square - 1), 6**0.5 * (y**2 - x**2), 24**0.5 * y * x]
+
+
+def _first_heights(
+    data: _Windows, state: _State, model: LatticeModel, scale: Scalar, modes: int
+) -> Array:
+    """Height of disk and background from the means inside and outside a slightly larger disk."""
+    disk, background, _ = _contrast(data, state, model)
+    disk = jnp.maximum(disk, 0.1 * model.intensity * scale)
+    zeros = jnp.zeros((len(disk), modes))
+    return jnp.concatenate([disk[:, None], jnp.maximum(background, FLOOR)[:, None], zeros], axis=1)
+
+
+def _contrast(data: _Windows, state: _State, model: LatticeModel) -> tuple[Array, Array, Array]:
+    """Heights of disk and background, and how much of the disk's middle is on the detector."""
+    positions = _positions(state, model)
+    distance = jnp.hypot(data.y - positions[:, :1], data.x - positions[:, 1:])
+    inside = data.used * (distance < 0.8 * model.radius)
+    outside = data.used * (distance > model.radius + 1)
+
+    def ratio(where: Array, values: Array, by: Array) -> Array:
+        return jnp.sum(where * values, axis=1) / jnp.maximum(jnp.sum(where * by, axis=1), 1e-6)
+
+    background = ratio(outside, data.counts, data.background)
+    disk = ratio(inside, data.counts - background[:, None] * data.background, jnp.ones(()))
+    return disk, background, jnp.sum(inside, axis=1) / (jnp.pi * (0.8 * model.radius) ** 2)
+
+
+def disk_intensities(
+    pattern: Pattern,
+    center: Point,
+    distortion: Float[Array, "2 2"],
+    model: LatticeModel,
+    offsets: Float[Array, " window"],
+) -> Float[Array, " n"]:
+    """Share of the pattern's electrons in each disk above the background: linear in the counts.
+
+    Unlike the fitted heights it may be negative, so that its mean over many patterns is unbiased.
+
+    Args:
+        pattern: Counts ``(det_y, det_x)``.
+        center: (y, x) in px.
+        distortion: A of the lattice.
+        model: Shared by the scan.
+        offsets: Any array as long as a window's side.
+
+    Returns:
+        One number per reflection, NaN where less than two thirds of the disk are on the detector.
+    """
+    state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
+    data = _gather(pattern, state, model, offsets.shape[0])
+    disk, _, seen = _contrast(data, state, model)
+    dose = jnp.sum(jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0.0))
+    share = disk * jnp.pi * model.radius**2 / dose
+    return jnp.where(seen > 2 / 3, share, jnp.nan)
+
+
+def _step(
+    state: _State, data: _Windows, model: LatticeModel, edge: Scalar, scale: Scalar
+) -> tuple[_State, tuple[Array, Array, Array]]:
+    """One iteration of Fisher scoring."""
+    heights = state.heights
+    modes = heights.shape[1] - 2  # type: ignore[union-attr]
+    by_position, by_height = _shapes(state, data, model, edge, modes)
+    expected = jnp.maximum(jnp.einsum("nk,nkp->np", heights, by_height), 0.0) + FLOOR
+    weight = data.used / expected
+    residual = (data.counts - expected) * weight
+    columns = jnp.concatenate([by_position, by_height], axis=1)
+    gram = jnp.einsum("nip,njp->nij", columns * weight[:, None], columns)
+    score = jnp.einsum("nip,np->ni", columns, residual)
+    gram, score = _add_priors(gram, score, heights, model, scale)
+    solved = _solve(gram[:, 2:, 2:], jnp.concatenate([gram[:, 2:, :2], score[:, 2:, None]], axis=2))
+    across = gram[:, :2, 2:]
+    disk_information = gram[:, :2, :2] - across @ solved[:, :, :2]
+    disk_score = score[:, :2] - (across @ solved[:, :, 2:])[..., 0]
+    moves = lattice_moves(model)
+    share = 1 / model.dispersion
+    information = jnp.einsum("nia,nij,njb,n->ab", moves, disk_information, moves, share)
+    gradient = jnp.einsum("nia,ni,n->a", moves, disk_score, share)
+    change = _newton_step(information, gradient)
+    shift = jnp.einsum("nia,a->ni", moves, change)
+    longest = jnp.max(jnp.linalg.norm(shift, axis=1))
+    damping = jnp.minimum(1.0, LONGEST_STEP * model.radius / jnp.maximum(longest, 1e-9))
+    change, shift = damping * change, damping * shift
+    heights = heights + solved[:, :, 2] - jnp.einsum("nki,ni->nk", solved[:, :, :2], shift)
+    lowest = jnp.full(heights.shape[1], -jnp.inf).at[:2].set(FLOOR)
+    counted = jnp.sum(data.used, axis=1)
+    dispersion = jnp.sum((data.counts - expected) * residual, axis=1) / jnp.maximum(
+        counted - heights.shape[1] - 2, 1.0
+    )
+    new = _State(
+        state.center + change[:2],
+        state.distortion + change[2:].reshape(2, 2).T,
+        jnp.maximum(heights, lowest),
+    )
+    return new, (information, dispersion, longest)
+
+
+def _add_priors(
+    gram: Array, score: Array, heights: Array, model: LatticeModel, scale: Scalar
+) -> tuple[Array, Array]:
+    """Gaussian priors of the heights: typical intensity, typical texture."""
+    typical = model.intensity * scale
+    precision = 1 / jnp.maximum(model.spread * scale, 1e-6) ** 2
+    gram = gram.at[:, 2, 2].add(precision)
+    score = score.at[:, 2].add(precision * (typical - heights[:, 0]))
+    modes = heights.shape[1] - 2
+    if modes:
+        precision = 1 / jnp.maximum(model.texture * heights[:, 0], 1e-6) ** 2
+        diagonal = jnp.arange(4, 4 + modes)
+        gram = gram.at[:, diagonal, diagonal].add(precision[:, None])
+        score = score.at[:, 4:].add(-precision[:, None] * heights[:, 2:])
+    return gram, score
+
+
+def lattice_moves(model: LatticeModel) -> Array:
+    """Derivative of the reflections' positions by (c_y, c_x, A_00, A_10, A_01, A_11)."""
+    nodes = model.indices @ model.vectors
+    one, zero = jnp.ones(len(nodes)), jnp.zeros(len(nodes))
+    y, x = nodes[:, 0], nodes[:, 1]
+    return jnp.stack(
+        [jnp.stack([one, zero, y, x, zero, zero], 1), jnp.stack([zero, one, zero, zero, y, x], 1)],
+        axis=1,
+    )
+
+
+def _newton_step(information: Array, gradient: Array) -> Array:
+    """Solve in scaled parameters; a direction without information stays where it is."""
+    scale = jnp.sqrt(jnp.maximum(jnp.diagonal(information), 1e-12))
+    scaled = information / scale[:, None] / scale[None, :] + 1e-6 * jnp.eye(len(scale))
+    return _solve(scaled[None], (gradient / scale)[None, :, None])[0, :, 0] / scale
+
+
+def _solve(matrices: Array, right: Array) -> Array:
+    """Solve small positive definite systems by elimination, unrolled: a loop over matrices would
+    cost more than all of the arithmetic."""
+    size = matrices.shape[-1]
+    rows = [jnp.concatenate([matrices[:, i], right[:, i]], axis=1) for i in range(size)]
+    for i in range(size):
+        pivot = rows[i][:, i : i + 1]
+        rows[i] = jnp.where(pivot > 0, rows[i] / jnp.where(pivot > 0, pivot, 1.0), 0.0)
+        for j in range(size):
+            if j != i:
+                rows[j] = rows[j] - rows[j][:, i : i + 1] * rows[i]
+    return jnp.stack(rows, axis=1)[:, :, size:]

@@ -1,0 +1,83 @@
+"""What the lattice fit assumes of all patterns of a scan, and what it finds in one."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jax4dstem.typing import Array, Float, Int, Scalar
+
+
+class LatticeModel(NamedTuple):
+    """Shared by all positions of a scan; a pytree, so that it can be refined by gradients.
+
+    Attributes:
+        vectors: Reference g1, g2 as rows (y, x) in px.
+        indices: Reflections (h, k) of the model, the direct beam (0, 0) first.
+        radius: Of the disks, in px.
+        edge_width: Of the disks' logistic edge, in px.
+        background: Radial profile of what lies between the disks, at 0, 1, 2... px from the direct
+            beam; its height is free at every reflection, only its slope counts.
+        intensity: Typical share of the pattern's electrons in each disk.
+        spread: Standard deviation of that share over the scan.
+        dispersion: Variance of the counts around each disk over that of Poisson noise, at least 1.
+        texture: Typical contrast inside a disk, relative to its height.
+        saturation: Counts from which on a pixel is not used.
+    """
+
+    vectors: Float[Array, "2 2"]
+    indices: Int[Array, "n 2"]
+    radius: Scalar
+    edge_width: Scalar
+    background: Float[Array, " radii"]
+    intensity: Float[Array, " n"]
+    spread: Float[Array, " n"]
+    dispersion: Float[Array, " n"]
+    texture: Scalar
+    saturation: Scalar
+
+
+class LatticeFit(NamedTuple):
+    """The lattice of one pattern.
+
+    The lattice is G = G_ref A with A = F⁻¹, so reflections lie at c + (h, k) G_ref A.
+
+    Attributes:
+        center: c, of the direct beam, (y, x) in px.
+        distortion: A, ``(2, 2)``, on row vectors (y, x).
+        information: Fisher information of (c_y, c_x, A_00, A_10, A_01, A_11), everything else
+            eliminated, ``(6, 6)``.
+        intensities: Fitted share of the pattern's electrons in each disk.
+        dispersion: Pearson's χ² per degree of freedom around each disk.
+        texture: Mean square of the fitted contrast inside each disk, relative to its height.
+        score: Evidence for the lattice in units of the noise.
+        step: Largest move of a reflection in the last iteration, in px.
+    """
+
+    center: Float[Array, "2"]
+    distortion: Float[Array, "2 2"]
+    information: Float[Array, "6 6"]
+    intensities: Float[Array, " n"]
+    dispersion: Float[Array, " n"]
+    texture: Float[Array, " n"]
+    score: Scalar
+    step: Scalar
+
+
+def starting_model(
+    vectors: np.ndarray, indices: np.ndarray, radius: float, saturation: float = np.inf
+) -> LatticeModel:
+    """A model that knows nothing but the lattice and the size of the disks."""
+    count = len(indices)
+    return LatticeModel(
+        jnp.asarray(vectors, float),
+        jnp.asarray(indices),
+        jnp.asarray(radius, float),
+        jnp.asarray(0.1 * radius, float),
+        jnp.ones(2),
+        jnp.full(count, 1e-3),
+        jnp.ones(count),
+        jnp.ones(count),
+        jnp.asarray(0.0),
+        jnp.asarray(saturation, float),
+    )

@@ -1,0 +1,93 @@
+"""Rotation and scale of a known lattice in one pattern, with nothing to start from."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jax4dstem.coordinates import rotation_matrix
+from jax4dstem.lattice.basis import symmetry_order
+from jax4dstem.typing import Array, Float, FloatPattern, Int, Point, Scalar
+
+STRONGEST = 8.0  # noise units a single disk can contribute, so that one bright spot decides nothing
+SCALES = (-0.03, 0.0, 0.03)  # relative lengths that are tried
+
+
+class Hypotheses(NamedTuple):
+    """Lattices that a pattern is compared with, and what to expect.
+
+    Attributes:
+        vectors: g1, g2 of every hypothesis, rows (y, x) in px.
+        indices: Reflections whose contrast is summed; without the direct beam.
+        weights: Their typical contrast.
+    """
+
+    vectors: Float[Array, "hypotheses 2 2"]
+    indices: Int[Array, "n 2"]
+    weights: Float[Array, " n"]
+
+
+class LatticeSearch(NamedTuple):
+    """The best hypothesis, and its score in units of the noise."""
+
+    vectors: Float[Array, "2 2"]
+    score: Scalar
+
+
+def rotated_lattices(
+    vectors: np.ndarray, indices: np.ndarray, weights: np.ndarray, radius: float
+) -> Hypotheses:
+    """All rotations of a lattice within its symmetry, at three scales.
+
+    The steps move the outermost reflection by half a disk radius.
+
+    Args:
+        vectors: g1, g2 as rows (y, x) in px.
+        indices: Reflections to compare, ``(n, 2)``.
+        weights: Their typical contrast, ``(n,)``.
+        radius: Of the disks in px.
+    """
+    sector = 2 * np.pi / symmetry_order(vectors)
+    reach = np.linalg.norm(indices @ vectors, axis=1).max()
+    count = int(np.ceil(sector * reach / (0.5 * radius)))
+    angles = sector * (np.arange(count) / count - 0.5)
+    rotations = np.moveaxis(np.asarray(rotation_matrix(jnp.asarray(angles))), -1, 0)
+    turned = np.asarray(vectors) @ np.swapaxes(rotations, 1, 2)
+    scaled = np.concatenate([(1 + scale) * turned for scale in SCALES])
+    return Hypotheses(jnp.asarray(scaled, float), jnp.asarray(indices), jnp.asarray(weights, float))
+
+
+def search_lattice(contrast: FloatPattern, center: Point, hypotheses: Hypotheses) -> LatticeSearch:
+    r"""The hypothesis whose reflections coincide with disks.
+
+    .. math:: Z(G) = \frac{\sum_j w_j \min(S(c + h_j G), 8)}{\sqrt{\sum_j w_j^2}}
+
+    sums the contrast S of `disk_contrast` at the reflections; without a lattice it has unit variance.
+
+    Args:
+        contrast: S, ``(det_y, det_x)``.
+        center: Of the direct beam, (y, x) in px.
+        hypotheses: From `rotated_lattices`.
+
+    Returns:
+        The best hypothesis and its Z. A reflection beyond the detector counts as S = 0.
+    """
+    scores = score_lattice(contrast, center, hypotheses.vectors, hypotheses)
+    best = jnp.argmax(scores)
+    return LatticeSearch(hypotheses.vectors[best], scores[best])
+
+
+def score_lattice(
+    contrast: FloatPattern,
+    center: Point,
+    vectors: Float[Array, "*lattices 2 2"],
+    hypotheses: Hypotheses,
+) -> Float[Array, "*lattices"]:
+    """Z of `search_lattice` for one or more lattices; their rows are g1, g2 in px."""
+    positions = center + hypotheses.indices @ vectors
+    pixels = jnp.floor(positions + 0.5).astype(int)
+    values = contrast.at[pixels[..., 0], pixels[..., 1]].get(
+        mode="fill", fill_value=0.0, wrap_negative_indices=False
+    )
+    weights = hypotheses.weights
+    return jnp.minimum(values, STRONGEST) @ weights / jnp.sqrt(jnp.sum(weights**2))
