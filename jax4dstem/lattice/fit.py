@@ -141,14 +141,19 @@ def _gather(pattern: Array, state: _State, model: LatticeModel, window: int) -> 
 
 
 def _local_background(profile: Array, distance: Array, offsets: Array) -> Array:
-    """The profile around each reflection, relative to its value there: its logarithm to second order."""
+    """The profile around each reflection, relative to its value there.
+
+    Its logarithm to second order in the logarithm of the radius: exact for every power law.
+    """
     radius = jnp.sqrt(jnp.sum(offsets**2, axis=1))
+    radii = jnp.arange(profile.shape[0], dtype=float)
     logarithm = jnp.log(jnp.maximum(profile, 1e-30))
-    slope = jnp.gradient(logarithm)
-    bend = jnp.gradient(slope)
-    slope = jnp.clip(interpolate_profile(slope, radius), -0.5, 0.5)[:, None, None]
-    bend = jnp.clip(interpolate_profile(bend, radius), -0.05, 0.05)[:, None, None]
-    step = distance - radius[:, None, None]
+    slope = jnp.gradient(logarithm) * radii
+    bend = jnp.gradient(slope) * radii
+    slope = jnp.clip(interpolate_profile(slope, radius), -10.0, 10.0)[:, None, None]
+    bend = jnp.clip(interpolate_profile(bend, radius), -10.0, 10.0)[:, None, None]
+    origin = jnp.maximum(radius, 1.0)[:, None, None]
+    step = jnp.log(jnp.maximum(distance, 0.3 * origin) / origin)
     return jnp.exp(jnp.clip(step * (slope + 0.5 * bend * step), -8.0, 8.0))
 
 

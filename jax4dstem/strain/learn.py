@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage, optimize
+from scipy import interpolate, optimize
 
 from jax4dstem.align import center_pattern, middle
 from jax4dstem.coordinates import radius_from
@@ -28,6 +28,7 @@ MARGIN = 3.0  # px of background around a disk's window, at least
 PROFILE_STEP = 0.25  # px, of the measured disk profile
 SIGNIFICANT = 4.0  # standard errors above zero that a reflection's mean intensity must have
 FEWEST = 7  # reflections that are kept at least
+MIN_KNOTS = 8  # rings that a background profile needs
 MAX_MODES = 5
 TEXTURED = 0.15  # contrast inside the disks from which on they are modelled
 MOST_REFLECTIONS = 200
@@ -214,7 +215,9 @@ def _peak(pattern: Pattern, center: Any) -> Any:
 def _learn_background(model: LatticeModel, sample: ScanSample, fits: LatticeFit) -> LatticeModel:
     radii = jnp.zeros(int(np.hypot(*sample.dataset.pattern_shape)) + 2)
     seen = _mean_over_fits(radial_background, sample, fits, model, radii)
-    model = model._replace(background=jnp.asarray(_smooth_profile(*seen), jnp.float32))
+    model = model._replace(
+        background=jnp.asarray(_smooth_profile(*seen, int(convincing(fits).sum())), jnp.float32)
+    )
     intensity, _, _ = _typical(model, sample, fits)
     return model._replace(intensity=jnp.asarray(np.maximum(intensity, 1e-9), jnp.float32))
 
@@ -324,16 +327,22 @@ def radial_background(
     return radii.at[ring].add(counts / dose), radii.at[ring].add(counted.astype(float))
 
 
-def _smooth_profile(counts: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Counts per pixel and electron; gaps are bridged, the logarithm is smoothed a little."""
-    radii = np.arange(len(counts))
-    seen = pixels > 0.05 * np.sqrt(radii + 1)
-    if seen.sum() < 2:
+def _smooth_profile(counts: np.ndarray, pixels: np.ndarray, n_patterns: int) -> np.ndarray:
+    """Share of the electrons per pixel: a smoothing spline of its logarithm, weighted by the counts.
+
+    Noise in a ring would push all reflections of that ring the same way; generalized cross-validation
+    chooses the smoothness. Beyond what was seen the profile is constant.
+    """
+    radii = np.arange(len(counts), dtype=float)
+    seen = (pixels * n_patterns > 1) & (counts > 0)
+    if seen.sum() < MIN_KNOTS:
         return np.ones(2)
-    profile = counts[seen] / pixels[seen]
-    floor = max(float(profile.max()) * 1e-9, 1e-12)
-    logarithm = np.interp(radii, radii[seen], np.log(profile + floor))
-    return np.exp(ndimage.gaussian_filter1d(logarithm, 1.0, mode="nearest"))
+    stretched = np.arcsinh(radii)
+    weight = counts[seen] / counts[seen].max()
+    logarithm = np.log(counts[seen] / pixels[seen])
+    spline = interpolate.make_smoothing_spline(stretched[seen], logarithm, np.maximum(weight, 1e-6))
+    span = stretched[seen][0], stretched[seen][-1]
+    return np.exp(spline(np.clip(stretched, *span)))
 
 
 def disk_profile(
