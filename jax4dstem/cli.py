@@ -1,4 +1,4 @@
-"""The command line: ``jax4dstem info | analyze | demo | report | recipe``."""
+"""The command line: ``jax4dstem info | analyze | strain | demo | report | recipe``."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from jax4dstem.errors import InputError, OutputError
 from jax4dstem.stream import use_all_cores
 
 app = typer.Typer(
-    help="From raw 4D-STEM data to domains, in one command.",
+    help="From raw 4D-STEM data to domains and strain, in one command.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -90,6 +90,52 @@ def analyze(
     options = _options(recipe, settings, key=key, scan_shape=scan_shape, pixel=pixel, step=step)
     begin = time.perf_counter()
     run(file, out, options, typer.echo)
+    _report(out, begin)
+
+
+Vector = Annotated[str | None, typer.Option(metavar="Y,X", help="Reference vector in px.")]
+
+
+@app.command()
+def strain(
+    file: File,
+    out: Out,
+    g1: Vector = None,
+    g2: Vector = None,
+    region: Annotated[
+        str | None,
+        typer.Option(metavar="Y0,Y1,X0,X1", help="Scan positions whose median is the reference."),
+    ] = None,
+    recipe: RecipeFile = None,
+    key: Key = None,
+    scan_shape: ScanShape = None,
+    pixel: Pixel = None,
+    step: Step = None,
+    settings: Settings = None,
+) -> None:
+    """Measure strain and rotation with error bars: results.h5, figures and report.html in OUT.
+
+    The reference is the lattice G1, G2, the median of REGION, or the median of the scan.
+    """
+    from jax4dstem.pipeline import STRAIN_STAGES
+    from jax4dstem.pipeline import analyze as run
+
+    given = {"strain.g1": (g1, 2), "strain.g2": (g2, 2), "strain.region": (region, 4)}
+    numbers = [
+        f"{name}={_parse_numbers(name, text, count)}"
+        for name, (text, count) in given.items()
+        if text is not None
+    ]
+    options = _options(
+        recipe,
+        [*(settings or []), *numbers],
+        key=key,
+        scan_shape=scan_shape,
+        pixel=pixel,
+        step=step,
+    )
+    begin = time.perf_counter()
+    run(file, out, options, typer.echo, STRAIN_STAGES)
     _report(out, begin)
 
 
@@ -214,6 +260,21 @@ def _parse_shape(text: str) -> list[int]:
     if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
         raise InputError(f"--scan-shape expects rows,columns such as 128,256; got {text!r}")
     return [int(part) for part in parts]
+
+
+def _parse_numbers(name: str, text: str, count: int) -> list[float] | list[int]:
+    parts = text.split(",")
+    try:
+        kind = int if count == 4 else float
+        numbers = [kind(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count:
+        option = name.rpartition(".")[2]
+        raise InputError(
+            f"--{option} expects {count} numbers such as {','.join('8' * count)}; got {text!r}"
+        )
+    return numbers  # type: ignore[return-value]
 
 
 def _report(out: Path, begin: float) -> None:

@@ -129,6 +129,13 @@ def _sum_3x3(image: Array) -> Array:
     return rows[:, :width] + rows[:, 1:-1] + rows[:, 2:]
 
 
+def exclude_pixels(
+    pattern: Pattern, bad: Bool[Array, "det_y det_x"]
+) -> Float[Array, "det_y det_x"]:
+    """Set bad pixels to -1: likelihood fits leave negative counts out."""
+    return jnp.where(bad, -1.0, pattern.astype(float))
+
+
 def find_bad_pixels(mean: np.ndarray, std: np.ndarray, *, contrast: float = 5.0) -> np.ndarray:
     """Find hot and dead detector pixels from the scan's mean and standard deviation.
 

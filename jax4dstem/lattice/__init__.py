@@ -1,0 +1,1 @@
+"""The lattice of Bragg disks: its model, detection, search and likelihood fit."""

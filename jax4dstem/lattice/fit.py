@@ -106,7 +106,7 @@ class _Windows(NamedTuple):
 
 
 def _positions(state: _State, model: LatticeModel) -> Array:
-    return state.center + (model.indices @ model.vectors) @ state.distortion
+    return state.center + model.indices @ model.lattice(state.distortion)
 
 
 def _gather(pattern: Array, state: _State, model: LatticeModel, window: int) -> _Windows:
@@ -123,13 +123,13 @@ def _gather(pattern: Array, state: _State, model: LatticeModel, window: int) -> 
     x = jnp.broadcast_to((first[:, 1:] + offsets)[:, None, :], shape)
     inside = (y >= 0) & (y < pattern.shape[0]) & (x >= 0) & (x < pattern.shape[1])
     counts = counts.astype(float)
-    cell = jnp.linalg.inv(model.vectors @ state.distortion)
+    cell = jnp.linalg.inv(model.lattice(state.distortion))
     dy, dx = y - positions[:, :1, None], x - positions[:, 1:, None]
     own = (jnp.abs(dy * cell[0, 0] + dx * cell[1, 0]) <= 0.5) & (
         jnp.abs(dy * cell[0, 1] + dx * cell[1, 1]) <= 0.5
     )
     used = inside & own & (counts >= 0) & (counts < model.saturation)
-    distance = jnp.sqrt((y - state.center[0]) ** 2 + (x - state.center[1]) ** 2)
+    distance = jnp.sqrt((y - state.center[0]) ** 2 + (x - state.center[1]) ** 2 + 1e-6)
     background = _local_background(model.background, distance, positions - state.center)
 
     def flat(values: Array) -> Array:
@@ -145,7 +145,7 @@ def _local_background(profile: Array, distance: Array, offsets: Array) -> Array:
 
     Its logarithm to second order in the logarithm of the radius: exact for every power law.
     """
-    radius = jnp.sqrt(jnp.sum(offsets**2, axis=1))
+    radius = jnp.sqrt(jnp.sum(offsets**2, axis=1) + 1e-6)
     radii = jnp.arange(profile.shape[0], dtype=float)
     logarithm = jnp.log(jnp.maximum(profile, 1e-30))
     slope = jnp.gradient(logarithm) * radii
@@ -307,12 +307,9 @@ def _add_priors(
 def lattice_moves(model: LatticeModel) -> Array:
     """Derivative of the reflections' positions by (c_y, c_x, A_00, A_10, A_01, A_11)."""
     nodes = model.indices @ model.vectors
-    one, zero = jnp.ones(len(nodes)), jnp.zeros(len(nodes))
-    y, x = nodes[:, 0], nodes[:, 1]
-    return jnp.stack(
-        [jnp.stack([one, zero, y, x, zero, zero], 1), jnp.stack([zero, one, zero, zero, y, x], 1)],
-        axis=1,
-    )
+    by_center = jnp.broadcast_to(jnp.eye(2), (len(nodes), 2, 2))
+    by_distortion = jnp.einsum("ni,jk->nkji", nodes, model.ellipse)
+    return jnp.concatenate([by_center, by_distortion.reshape(-1, 2, 4)], axis=2)
 
 
 def _newton_step(information: Array, gradient: Array) -> Array:
@@ -334,3 +331,43 @@ def _solve(matrices: Array, right: Array) -> Array:
             if j != i:
                 rows[j] = rows[j] - rows[j][:, i : i + 1] * rows[i]
     return jnp.stack(rows, axis=1)[:, :, size:]
+
+
+def lattice_deviance(
+    pattern: Pattern,
+    center: Point,
+    distortion: Float[Array, "2 2"],
+    model: LatticeModel,
+    window: int,
+) -> Float[Array, ""]:
+    r"""Mean Poisson deviance per pixel around the reflections, heights at their optimum.
+
+    .. math:: D = \frac{2}{N} \sum_r \left[n \ln\frac{n}{\lambda} - (n - \lambda)\right]
+
+    The heights of disk and background are linear and fitted by least squares in two reweighted steps, so D
+    depends smoothly on position, distortion and everything in the model.
+
+    Args:
+        pattern: Counts ``(det_y, det_x)``.
+        center: (y, x) in px.
+        distortion: A of the lattice.
+        model: Shared by the scan.
+        window: Side of the windows in px, odd.
+    """
+    state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
+    data = _gather(pattern, state, model, window)
+    disk, background, _ = _contrast(data, state, model)
+    heights = jnp.stack([jnp.maximum(disk, FLOOR), jnp.maximum(background, FLOOR)], axis=1)
+    _, shapes = _shapes(state._replace(heights=heights), data, model, model.edge_width, 0)
+    for _ in range(2):
+        expected = jnp.einsum("nk,nkp->np", heights, shapes) + FLOOR
+        weight = data.used / jax.lax.stop_gradient(expected)
+        gram = jnp.einsum("nip,njp->nij", shapes * weight[:, None], shapes)
+        gram = gram + 1e-6 * jnp.eye(2)
+        right = jnp.einsum("nip,np->ni", shapes * weight[:, None], data.counts)
+        heights = jnp.maximum(_solve(gram, right[..., None])[..., 0], FLOOR)
+    expected = jnp.einsum("nk,nkp->np", heights, shapes) + FLOOR
+    counts = data.counts
+    likelihood = counts * jnp.log(jnp.maximum(counts, 1e-9) / expected) - (counts - expected)
+    share = (data.used / model.dispersion[:, None]) * likelihood
+    return 2 * jnp.sum(share) / jnp.maximum(jnp.sum(data.used), 1.0)

@@ -42,7 +42,7 @@ class MeasureLattice:
         counts = jnp.where(pattern >= 0, pattern, 0).astype(float)
         contrast = disk_contrast(jnp.minimum(counts, model.saturation), kernels)
         found = search_lattice(contrast, center, hypotheses)
-        start = jnp.linalg.inv(model.vectors) @ found.vectors
+        start = jnp.linalg.inv(model.vectors) @ found.vectors @ jnp.linalg.inv(model.ellipse)
         fit = self.fit(pattern, center, start, model)
-        vectors = model.vectors @ fit.distortion
+        vectors = model.lattice(fit.distortion)
         return fit._replace(score=score_lattice(contrast, fit.center, vectors, hypotheses))

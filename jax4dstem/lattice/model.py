@@ -23,6 +23,7 @@ class LatticeModel(NamedTuple):
         dispersion: Variance of the counts around each disk over that of Poisson noise, at least 1.
         texture: Typical contrast inside a disk, relative to its height.
         saturation: Counts from which on a pixel is not used.
+        ellipse: Distortion by the projector lenses, of row vectors (y, x) on the detector.
     """
 
     vectors: Float[Array, "2 2"]
@@ -35,12 +36,18 @@ class LatticeModel(NamedTuple):
     dispersion: Float[Array, " n"]
     texture: Scalar
     saturation: Scalar
+    ellipse: Float[Array, "2 2"]
+
+    def lattice(self, distortion: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
+        """g1, g2 on the detector, rows (y, x) in px, of a lattice with distortion A."""
+        return self.vectors @ distortion @ self.ellipse
 
 
 class LatticeFit(NamedTuple):
     """The lattice of one pattern.
 
-    The lattice is G = G_ref A with A = F⁻¹, so reflections lie at c + (h, k) G_ref A.
+    The lattice is G = G_ref A with A = F⁻¹, so reflections lie at c + (h, k) G_ref A (times the
+    model's ellipse).
 
     Attributes:
         center: c, of the direct beam, (y, x) in px.
@@ -80,4 +87,5 @@ def starting_model(
         jnp.ones(count),
         jnp.asarray(0.0),
         jnp.asarray(saturation, float),
+        jnp.eye(2),
     )

@@ -128,6 +128,20 @@ class Cluster:
 
 
 @dataclass(frozen=True)
+class Strain:
+    """Strain relative to the lattice ``g1``, ``g2`` ((y, x) in px), or to the median of the scan, of a
+    ``region`` (y0, y1, x0, x1) or of a ``cluster`` of level 1. ``cepstrum`` measures it from the
+    cepstrum as well. ``enabled`` is for `analyze`."""
+
+    enabled: bool = True
+    g1: tuple[float, float] | None = None
+    g2: tuple[float, float] | None = None
+    region: Rectangle | None = None
+    cluster: int | None = None
+    cepstrum: bool = True
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Every stage's parameters; `Recipe()` is the default recipe."""
 
@@ -139,6 +153,7 @@ class Recipe:
     cepstrum: Cepstrum = field(default_factory=Cepstrum)
     embed: Embed = field(default_factory=Embed)
     cluster: Cluster = field(default_factory=Cluster)
+    strain: Strain = field(default_factory=Strain)
 
 
 def load_recipe(path: str | Path | None, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -286,6 +301,22 @@ def _check_ranges(recipe: Recipe) -> None:
     inner, outer = recipe.features.inner, recipe.features.outer
     if inner is not None and outer is not None and inner >= outer:
         raise InputError(f"features.inner {inner:g} must be smaller than features.outer {outer:g}")
+    given = [
+        recipe.strain.region is not None,
+        recipe.strain.cluster is not None,
+        recipe.strain.g1 is not None,
+    ]
+    if (recipe.strain.g1 is None) != (recipe.strain.g2 is None):
+        raise InputError("strain.g1 and strain.g2 must be given together")
+    if sum(given) > 1:
+        raise InputError("strain.g1 and g2, strain.region and strain.cluster exclude each other")
+    if recipe.strain.g1 is not None and recipe.strain.g2 is not None:
+        (a, b), (c, d) = recipe.strain.g1, recipe.strain.g2
+        if abs(a * d - b * c) < 0.1 * ((a * a + b * b) * (c * c + d * d)) ** 0.5:
+            raise InputError(
+                f"strain.g1 {recipe.strain.g1} and g2 {recipe.strain.g2} px span no lattice: "
+                "they are zero or nearly parallel"
+            )
     if recipe.cluster.space == "umap" and not recipe.embed.umap:
         raise InputError("cluster.space = 'umap' needs embed.umap = true")
 

@@ -34,7 +34,11 @@ HASHED_BLOCKS, BLOCK = 64, 2**16
 
 
 def analyze(
-    path: str | Path, out: str | Path, recipe: Recipe | None = None, say: Callable = print
+    path: str | Path,
+    out: str | Path,
+    recipe: Recipe | None = None,
+    say: Callable = print,
+    stages: tuple[Stage, ...] = STAGES,
 ) -> Path:
     """Run every stage on a file and write ``OUT/results.h5``.
 
@@ -43,6 +47,7 @@ def analyze(
         out: Directory for the results; made when it does not exist.
         recipe: Every parameter; the default finds what it can from the data.
         say: Receives one line per stage.
+        stages: What to run; the default is everything.
 
     Returns:
         The path of the results file.
@@ -55,11 +60,15 @@ def analyze(
     options = dataclasses.asdict(recipe.input)
     options.pop("invalid_patterns")
     dataset = open_dataset(path, **options)
-    return analyze_dataset(dataset, out, recipe, say)
+    return analyze_dataset(dataset, out, recipe, say, stages)
 
 
 def analyze_dataset(
-    dataset: Dataset, out: str | Path, recipe: Recipe | None = None, say: Callable = print
+    dataset: Dataset,
+    out: str | Path,
+    recipe: Recipe | None = None,
+    say: Callable = print,
+    stages: tuple[Stage, ...] = STAGES,
 ) -> Path:
     """Run every stage on a dataset; see `analyze`. Stages are reused for datasets that are files."""
     recipe, out = recipe or Recipe(), Path(out)
@@ -68,13 +77,13 @@ def analyze_dataset(
     with _workspace(out):
         done: Tree = {}
         key = hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()
-        for number, stage in enumerate(STAGES, start=1):
+        for number, stage in enumerate(stages, start=1):
             key = _stage_key(stage, recipe, key)
             begin = time.perf_counter()
             groups, reused = _run_or_read(stage, dataset, done, recipe, key, out)
             merge(done, groups)
             took = "reused" if reused else f"{time.perf_counter() - begin:.1f} s"
-            say(f"[{number}/{len(STAGES)}] {stage.name:<9} {took}")
+            say(f"[{number}/{len(stages)}] {stage.name:<9} {took}")
         write_group(out / RESULTS, done, _provenance(dataset, recipe, fingerprint, done))
     return out / RESULTS
 
@@ -177,7 +186,15 @@ def _provenance(
     """Attributes of the results file's root."""
     calibration = dataset.calibration
     factor = bin_factor(dataset, recipe)
-    ring, radii = done["features"]["ring"].data, done["images"].pop("radii").data
+    radii = done["images"].pop("radii").data
+    features = {}
+    if "features" in done:
+        ring = done["features"]["ring"].data
+        features = {
+            "pattern_shape": done["features"]["mean_pattern"].data.shape,
+            "ring_inner": float(ring[0]),
+            "ring_outer": float(ring[1]),
+        }
     return {
         "recipe": dump_recipe(recipe),
         "version": jax4dstem.__version__,
@@ -192,14 +209,12 @@ def _provenance(
         "notes": "\n".join(dataset.notes),
         "scan_shape": dataset.scan_shape,
         "detector_shape": dataset.pattern_shape,
-        "pattern_shape": done["features"]["mean_pattern"].data.shape,
         "pixel_inv_angstrom": _or_nan(calibration.pixel_inv_angstrom),
         "pattern_pixel_inv_angstrom": _or_nan(calibration.binned(factor).pixel_inv_angstrom),
         "scan_step_nm": _or_nan(calibration.scan_step_nm),
         "beam_center": done["beam"]["center"].data,
         "beam_radius": float(done["beam"]["radius"].data),
-        "ring_inner": float(ring[0]),
-        "ring_outer": float(ring[1]),
+        **features,
         "bright_field_radius": float(radii[0]),
         "dark_field_inner": float(radii[1]),
         "dark_field_outer": float(radii[2]),

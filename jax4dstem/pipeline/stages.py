@@ -8,6 +8,7 @@ from jax4dstem.pipeline.alignment import align
 from jax4dstem.pipeline.clusters import cluster
 from jax4dstem.pipeline.feature_space import embed, features
 from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.pipeline.strain import strain, strain_if_crystalline
 from jax4dstem.pipeline.survey import survey
 from jax4dstem.typing import Tree
 
@@ -34,4 +35,8 @@ STAGES = (
     Stage("features", features, ("features", "cepstrum")),
     Stage("embed", embed, ("seed", "embed")),
     Stage("cluster", cluster, ("cluster",)),
+    Stage("strain", strain_if_crystalline, ("strain",)),
 )
+
+# `jax4dstem strain`: the first two are those of `analyze` and are shared with it.
+STRAIN_STAGES = (*STAGES[:2], Stage("strain", strain, ("strain",)))

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from jax4dstem.cepstrum import unfold_cepstrum
-from jax4dstem.coordinates import Calibration
 from jax4dstem.report.style import (
     FONT,
+    calibration,
     cluster_color,
     cluster_image,
     new_figure,
@@ -49,7 +49,7 @@ def best_level(done: Tree) -> int:
 
 def levels(done: Tree) -> list[int]:
     """Levels of the clustering, coarsest first."""
-    return sorted(int(name.removeprefix("level_")) for name in done["labels"])
+    return sorted(int(name.removeprefix("level_")) for name in done.get("labels", {}))
 
 
 def virtual_images(done: Tree, about: dict[str, Any]) -> Figure:
@@ -84,12 +84,6 @@ def scan_image(axes: Axes, field: Any, title: str, about: dict[str, Any], bar: b
         vmax=max(high, low + 1e-12),
     )  # fmt: skip
     scale_bar(axes, field.data.shape[1], *calibration(about).scan_units)
-
-
-def calibration(about: dict[str, Any]) -> Calibration:
-    """Calibration of the prepared patterns and the scan."""
-    pixel, step = float(about["pattern_pixel_inv_angstrom"]), float(about["scan_step_nm"])
-    return Calibration(None if np.isnan(pixel) else pixel, None if np.isnan(step) else step)
 
 
 def descan(done: Tree, about: dict[str, Any]) -> Figure:

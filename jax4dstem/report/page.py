@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,30 @@ from matplotlib.figure import Figure
 from jax4dstem.cepstrum import find_cepstrum_peaks
 from jax4dstem.errors import InputError, OutputError
 from jax4dstem.io.results import read_group, write_bytes
-from jax4dstem.report import figures
+from jax4dstem.report import figures, strain_figures
 from jax4dstem.report.style import cluster_color
 from jax4dstem.typing import Tree
 
-Section = tuple[str, str, str, Callable[[Tree, dict[str, Any]], Figure | None]]
+Section = tuple[str, str, str, str, Callable[[Tree, dict[str, Any]], Figure | None]]
 
-# Title, file name, caption, figure; a later stage adds a line.
-SECTIONS: list[Section] = [
-    ("Domains", "label_maps", "Clusters at every level; a leaf keeps its number and color.", figures.label_maps),
-    ("Virtual images", "virtual_images", "Sums over detector regions that follow the direct beam.", figures.virtual_images),
-    ("Direct beam", "descan", "Where the direct beam is, and what a smooth surface leaves.", figures.descan),
-    ("Features", "std_map", "Feature pixels are those that vary most between the dashed circles.", figures.std_map),
-    ("Principal components", "scree", "", figures.scree),
-    ("Embedding", "embedding", "A picture of the feature space; one point per position.", figures.embedding),
-    ("Number of clusters", "split_curves", "The coarser of elbow and best silhouette is taken, if its silhouette is above that of noise (dashed).", figures.split_curves),
+# Title, file name, group of the results it needs, caption, figure; a later stage adds a line.
+DOMAIN_SECTIONS: list[Section] = [
+    ("Domains", "label_maps", "labels", "Clusters at every level; a leaf keeps its number and color.", figures.label_maps),
+]  # fmt: skip
+STRAIN_SECTIONS: list[Section] = [
+    ("Strain, pooled", "strain_pooled", "strain", "Averaged over neighbors that agree within their errors; top row, values; middle, one standard deviation; gray, no lattice.", partial(strain_figures.strain_maps, method="pooled")),
+    ("Strain, position by position", "strain_lattice", "strain", "Each pattern on its own, by maximum likelihood.", partial(strain_figures.strain_maps, method="lattice")),
+    ("Three ways compared", "strain_consensus", "strain", "The lattice fit, its pooled map, and the cepstrum; differences in units of the larger error bar.", strain_figures.consensus),
+    ("Derived from strain", "strain_derived", "strain", "", strain_figures.derived_maps),
+    ("Evidence for the lattice", "strain_status", "strain", "", strain_figures.status_map),
+]  # fmt: skip
+DETAIL_SECTIONS: list[Section] = [
+    ("Virtual images", "virtual_images", "images", "Sums over detector regions that follow the direct beam.", figures.virtual_images),
+    ("Direct beam", "descan", "descan", "Where the direct beam is, and what a smooth surface leaves.", figures.descan),
+    ("Features", "std_map", "features", "Feature pixels are those that vary most between the dashed circles.", figures.std_map),
+    ("Principal components", "scree", "pca", "", figures.scree),
+    ("Embedding", "embedding", "embedding", "A picture of the feature space; one point per position.", figures.embedding),
+    ("Number of clusters", "split_curves", "clusters", "The coarser of elbow and best silhouette is taken, if its silhouette is above that of noise (dashed).", figures.split_curves),
 ]  # fmt: skip
 
 
@@ -51,11 +61,13 @@ def write_report(out: str | Path) -> Path:
     done, about = read_group(out / "results.h5")
     try:
         (out / "figures").mkdir(exist_ok=True)
-        _save(figures.overview(done, about), out / "figures" / "overview.png")
+        if "labels" in done:
+            _save(figures.overview(done, about), out / "figures" / "overview.png")
         sections = [
             {"title": title, "caption": caption, "image": image}
-            for title, name, caption, draw in _all_sections(done)
-            if (image := _save(draw(done, about), out / "figures" / f"{name}.png"))
+            for title, name, needs, caption, draw in _all_sections(done)
+            if needs in done
+            and (image := _save(draw(done, about), out / "figures" / f"{name}.png"))
         ]
     except OSError as error:
         raise OutputError(f"cannot write the report to {out}: {error.strerror}") from error
@@ -69,11 +81,13 @@ def _all_sections(done: Tree) -> list[Section]:
         return (
             f"Clusters of level {level}",
             f"clusters_level_{level}",
+            "clusters",
             "Titles give the cluster and its number of positions.",
             lambda done, about: figures.mean_patterns(done, about, level),
         )
 
-    return [SECTIONS[0], *(of_level(level) for level in figures.levels(done)), *SECTIONS[1:]]
+    of_levels = [of_level(level) for level in figures.levels(done)]
+    return [*DOMAIN_SECTIONS, *of_levels, *STRAIN_SECTIONS, *DETAIL_SECTIONS]
 
 
 def _save(figure: Figure | None, path: Path) -> str:
@@ -112,6 +126,7 @@ def _summary(done: Tree, about: dict[str, Any]) -> list[str]:
         if not np.isnan(stability):
             text += f", found again by other seeds with an adjusted Rand index of {stability:.2f}"
         lines.append(text + ".")
+    lines.extend(_strain_summary(done))
     center = done["center"].data
     drift = np.ptp(center.reshape(-1, 2), axis=0)
     lines.append(
@@ -119,6 +134,28 @@ def _summary(done: Tree, about: dict[str, Any]) -> list[str]:
         f"{drift[0]:.1f} px (y) and {drift[1]:.1f} px (x) over the scan."
     )
     return lines
+
+
+def _strain_summary(done: Tree) -> list[str]:
+    strain = done.get("strain", {})
+    if "reason" in strain:
+        return [f"Strain was not measured: {strain['reason'].data}."]
+    if "lattice" not in strain:
+        return []
+    lattice, pooled = strain["lattice"], strain["pooled"]
+    ok = lattice["status"].data == 0
+    if not ok.any():
+        return ["No position shows the lattice: there is no strain."]
+    error = 100 * float(np.nanmedian(lattice["e_xx_std"].data))
+    pool = 100 * float(np.nanmedian(pooled["e_xx_std"].data))
+    number = float(np.nanmedian(pooled["n_pooled"].data))
+    (y1, x1), (y2, x2) = lattice["reference"].data
+    return [
+        f"{100 * ok.mean():.1f} % of the positions show the lattice. One pattern gives e_xx to "
+        f"± {error:.2g} % (one standard deviation), pooling {number:.0f} patterns (median) to ± {pool:.2g} %.",
+        f"Strain is relative to g1 = ({y1:.2f}, {x1:.2f}), g2 = ({y2:.2f}, {x2:.2f}) px (y, x): "
+        f"{lattice['reference'].description.split(':')[0]}.",
+    ]
 
 
 def _warnings(done: Tree) -> list[str]:

@@ -9,6 +9,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from jax4dstem.coordinates import Calibration
+
 FONT = 11
 # After Paul Tol's schemes: distinct also with impaired color vision.
 PALETTE = [
@@ -85,3 +87,9 @@ def scale_bar(axes: Axes, width: int, step: float, unit: str) -> None:
 def outline() -> list[Any]:
     """A dark rim that keeps white marks readable on bright images."""
     return [withStroke(linewidth=5, foreground="#00000090")]
+
+
+def calibration(about: dict[str, Any]) -> Calibration:
+    """Calibration of the prepared patterns and the scan."""
+    pixel, step = float(about["pattern_pixel_inv_angstrom"]), float(about["scan_step_nm"])
+    return Calibration(None if np.isnan(pixel) else pixel, None if np.isnan(step) else step)

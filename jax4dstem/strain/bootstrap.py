@@ -83,7 +83,7 @@ def _expected_patterns(
 
     def one(given: Any) -> jax.Array:
         center, distortion, intensity = given
-        positions = center + (model.indices @ model.vectors) @ distortion
+        positions = center + model.indices @ model.lattice(distortion)
         disks = bragg_disks(shape, positions, intensity, model.radius, model.edge_width, window)
         return disks + interpolate_profile(model.background, radius_from(center, shape))
 

@@ -314,7 +314,7 @@ def radial_background(
     Both are divided by the pattern's dose, respectively 1, so that their means give a profile.
     """
     shape, size = pattern.shape, radii.shape[0]
-    vectors = model.vectors @ distortion
+    vectors = model.lattice(distortion)
     y, x = jnp.arange(shape[0], dtype=float)[:, None], jnp.arange(shape[1], dtype=float)[None, :]
     offset = jnp.stack(jnp.broadcast_arrays(y - center[0], x - center[1]), axis=-1)
     nearest = jnp.round(offset @ jnp.linalg.inv(vectors)) @ vectors
@@ -350,7 +350,7 @@ def disk_profile(
 ) -> tuple[Any, Any]:
     """Counts and number of pixels by the distance from the nearest diffracted reflection."""
     shape, size = pattern.shape, bins.shape[0]
-    vectors = model.vectors @ distortion
+    vectors = model.lattice(distortion)
     y, x = jnp.arange(shape[0], dtype=float)[:, None], jnp.arange(shape[1], dtype=float)[None, :]
     offset = jnp.stack(jnp.broadcast_arrays(y - center[0], x - center[1]), axis=-1)
     nodes = jnp.round(offset @ jnp.linalg.inv(vectors))

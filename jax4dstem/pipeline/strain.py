@@ -1,0 +1,181 @@
+"""Stage `strain`: lattice fit, pooled map, cepstral strain, and where they disagree."""
+
+import numpy as np
+
+from jax4dstem.dataset import Dataset
+from jax4dstem.detectors import exclude_pixels
+from jax4dstem.errors import InputError
+from jax4dstem.io.results import Field
+from jax4dstem.lattice.model import LatticeFit, LatticeModel
+from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.strain.cepstral import strain_from_cepstrum
+from jax4dstem.strain.derived import derive, friedel_asymmetry
+from jax4dstem.strain.maps import COMPONENTS, Status, StrainMap
+from jax4dstem.strain.measure import StrainMeasurement, measure_strain
+from jax4dstem.strain.pooling import pool_strain
+from jax4dstem.typing import Tree
+
+DESCRIPTIONS = {
+    "e_xx": "strain along x (to the right), tension positive",
+    "e_yy": "strain along y (down)",
+    "e_xy": "tensor shear strain",
+    "theta": "rotation, counter-clockwise, modulo the lattice's symmetry",
+}
+STATUS = ", ".join(f"{status.value} {status.name.lower()}" for status in Status)
+
+
+def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
+    """Strain of every position relative to a reference, three ways.
+
+    Raises:
+        InputError: No lattice is found, or the given one or the reference region does not fit.
+    """
+    options = recipe.strain
+    region = reference_region(dataset, done, recipe)
+    vectors = None if options.g1 is None else np.array([options.g1, options.g2], float)
+    bad = done["detector"]["bad_pixels"].data.astype(bool)
+    counts = dataset.map(exclude_pixels, bad) if bad.any() else dataset
+    center = done["center"].data
+    found = measure_strain(
+        counts,
+        center,
+        float(done["beam"]["radius"].data),
+        vectors=vectors,
+        region=region,
+        progress="fitting lattices",
+    )
+    pooled = pool_strain(found.strain)
+    groups: Tree = {
+        "lattice": strain_fields(found.strain) | _fit_fields(found.fits, found.model),
+        "pooled": strain_fields(pooled.strain)
+        | {
+            "n_pooled": Field(
+                pooled.n_pooled.astype(np.float32), "patterns", "effective number pooled"
+            ),
+            "reach": Field(
+                pooled.reach.astype(np.int16), "positions", "radius of the neighborhood"
+            ),
+        },
+        "derived": _derived_fields(pooled.strain),
+        "model": _model_fields(found, dataset),
+    }
+    if options.cepstrum:
+        cepstral = strain_from_cepstrum(
+            counts,
+            found.fits.center,
+            found.fits.distortion,
+            np.asarray(found.model.vectors),
+            reference=vectors,
+            region=region,
+            progress="cepstral strain",
+        )
+        groups["cepstrum"] = strain_fields(cepstral)
+    return {"strain": groups}
+
+
+def strain_if_crystalline(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
+    """The stage in `analyze`: data without a lattice are no error, the reason is kept."""
+    if not recipe.strain.enabled:
+        return {}
+    try:
+        return strain(dataset, done, recipe)
+    except InputError as error:
+        given = recipe.strain.g1 is not None or recipe.strain.region is not None
+        if given or recipe.strain.cluster is not None:
+            raise
+        return {"strain": {"reason": Field(str(error), "", "why there is no strain")}}
+
+
+def reference_region(dataset: Dataset, done: Tree, recipe: Recipe) -> np.ndarray | None:
+    """Positions whose median lattice is the reference, or None for all.
+
+    Raises:
+        InputError: The rectangle leaves the scan, or there is no such cluster.
+    """
+    options = recipe.strain
+    if options.region is not None:
+        y0, y1, x0, x1 = options.region
+        height, width = dataset.scan_shape
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            raise InputError(
+                f"strain.region rows {y0}:{y1}, columns {x0}:{x1} is empty or outside the "
+                f"{height} x {width} scan"
+            )
+        region = np.zeros((height, width), bool)
+        region[y0:y1, x0:x1] = True
+        return region
+    if options.cluster is not None:
+        labels = done.get("labels", {}).get("level_1")
+        if labels is None or options.cluster not in labels.data:
+            raise InputError(
+                f"strain.cluster {options.cluster} is no cluster of level 1; "
+                "clusters are found by `jax4dstem analyze`"
+            )
+        return labels.data == options.cluster
+    return None
+
+
+def strain_fields(strain: StrainMap) -> Tree:
+    """Fields of a strain map, as `read_strain` of the results file expects them."""
+    fields: Tree = {}
+    for name in COMPONENTS:
+        units = "rad" if name == "theta" else "1"
+        fields[name] = Field(getattr(strain, name).astype(np.float32), units, DESCRIPTIONS[name])
+        fields[f"{name}_std"] = Field(
+            strain.std(name).astype(np.float32), units, f"standard deviation of {name}"
+        )
+    fields["status"] = Field(strain.status.astype(np.int8), "", STATUS)
+    fields["reference"] = Field(strain.vectors, "px", f"{strain.reference}: g1, g2 (y, x)")
+    fields["covariance"] = Field(
+        strain.covariance.astype(np.float32), "1", "of (e_xx, e_yy, e_xy, theta)"
+    )
+    return fields
+
+
+def _fit_fields(fits: LatticeFit, model: LatticeModel) -> Tree:
+    return {
+        "score": Field(
+            fits.score.astype(np.float32),
+            "noise units",
+            "evidence for the lattice, typically < 3.5 without one",
+        ),
+        "dispersion": Field(
+            np.nanmean(fits.dispersion[..., 1:], axis=-1).astype(np.float32),
+            "1",
+            "Pearson chi-squared per pixel around the diffracted disks; 1 for Poisson noise",
+        ),
+        "center": Field(fits.center.astype(np.float32), "px", "fitted center (y, x)"),
+        "asymmetry": Field(
+            friedel_asymmetry(fits, model).astype(np.float32),
+            "1",
+            "intensity of opposite reflections (y, x): tilt of the lattice",
+        ),
+    }
+
+
+def _derived_fields(strain: StrainMap) -> Tree:
+    units = {"principal_angle": "rad", "curvature": "rad/position", "burgers": "1/position"}
+    return {
+        name: Field(value.astype(np.float32), units.get(name.removesuffix("_std"), "1"), name)
+        for name, value in derive(strain)._asdict().items()
+    }
+
+
+def _model_fields(found: StrainMeasurement, dataset: Dataset) -> Tree:
+    model = found.model
+    return {
+        "vectors": Field(np.asarray(model.vectors), "px", "lattice the fits refer to (y, x)"),
+        "indices": Field(np.asarray(model.indices), "", "reflections (h, k) of the model"),
+        "intensity": Field(np.asarray(model.intensity), "1", "typical share of the dose"),
+        "background": Field(
+            np.asarray(model.background), "1/px", "radial background, share of dose"
+        ),
+        "disk_radius": Field(np.asarray(model.radius), "px", "radius of the Bragg disks"),
+        "edge_width": Field(np.asarray(model.edge_width), "px", "of the disks' logistic edge"),
+        "saturation": Field(
+            np.asarray(model.saturation), "counts", "pixels from here on are not used"
+        ),
+        "error_excess": Field(
+            np.array(found.excess), "", "k of the error bars' factor sqrt(1 + k / score^2)"
+        ),
+    }

@@ -1,0 +1,146 @@
+"""Figures of strain: maps with error bars, what follows from them, and the ways side by side."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jax4dstem.report.style import FONT, calibration, new_figure, scale_bar, show_image
+from jax4dstem.typing import Tree
+
+COMPONENTS = {"e_xx": "$e_{xx}$", "e_yy": "$e_{yy}$", "e_xy": "$e_{xy}$", "theta": "rotation"}
+METHODS = {"lattice": "lattice fit", "pooled": "pooled", "cepstrum": "cepstrum"}
+MISSING = "#d0d0d0"  # positions without strain
+DISAGREE = 3.0  # standard deviations
+
+
+def strain_maps(done: Tree, about: dict[str, Any], method: str) -> Figure | None:
+    """The four components, their standard deviations and histograms."""
+    group = done["strain"].get(method)
+    if group is None:
+        return None
+    figure = new_figure(17, 11.5, f"Strain, {METHODS[method]}")
+    grid = figure.subplots(3, 4, height_ratios=[1, 1, 0.7])
+    for column, (name, title) in enumerate(COMPONENTS.items()):
+        values, unit = _percent(group[name].data, name)
+        errors, _ = _percent(group[f"{name}_std"].data, name)
+        limit = _limit(values)
+        _symmetric(grid[0, column], values, title, unit, limit)
+        top = float(np.nanpercentile(errors, 99)) if np.isfinite(errors).any() else 1.0
+        _map(
+            grid[1, column], errors, f"standard deviation of {title}", unit, cmap="viridis",
+            vmin=0, vmax=top,
+        )  # fmt: skip
+        _histogram(grid[2, column], values, errors, f"{title} / {unit}")
+        scale_bar(grid[0, column], values.shape[1], *calibration(about).scan_units)
+    return figure
+
+
+def derived_maps(done: Tree, about: dict[str, Any]) -> Figure | None:
+    """Dilatation, maximum shear, lattice curvature, Burgers density, with error bars, and pooling."""
+    group = done["strain"].get("derived")
+    if group is None:
+        return None
+    figure = new_figure(17, 8.2, "What follows from the pooled strain")
+    axes = figure.subplots(2, 4)
+    dilatation = 100 * group["dilatation"].data
+    _symmetric(axes[0, 0], dilatation, "Dilatation", "%", _limit(dilatation))
+    _positive(axes[0, 1], 100 * group["max_shear"].data, "Maximum shear", "%")
+    _positive(axes[0, 2], np.degrees(group["curvature"].data), "Lattice curvature", "°/position")
+    burgers = np.linalg.norm(group["burgers"].data, axis=-1)
+    _positive(axes[0, 3], burgers, "Burgers density", "1/position")
+    _positive(axes[1, 0], 100 * group["dilatation_std"].data, "its standard deviation", "%")
+    _positive(axes[1, 1], 100 * group["max_shear_std"].data, "its standard deviation", "%")
+    _positive(axes[1, 2], done["strain"]["pooled"]["n_pooled"].data, "Patterns pooled", "patterns")
+    tilt = np.linalg.norm(done["strain"]["lattice"]["asymmetry"].data, axis=-1)
+    _positive(axes[1, 3], tilt, "Asymmetry of opposite reflections", "1")
+    scale_bar(axes[0, 0], dilatation.shape[1], *calibration(about).scan_units)
+    return figure
+
+
+def consensus(done: Tree, about: dict[str, Any]) -> Figure | None:
+    """One component three ways, and where two ways differ by more than three standard deviations."""
+    groups = {name: done["strain"][name] for name in METHODS if name in done["strain"]}
+    if len(groups) < 2:
+        return None
+    figure = new_figure(4.4 * (len(groups) + 2), 7.6, "Consensus")
+    grid = figure.subplots(2, len(groups) + 2)
+    for row, component in enumerate(("e_xx", "theta")):
+        limit = _limit(_percent(groups["pooled"][component].data, component)[0])
+        for column, (name, group) in enumerate(groups.items()):
+            values, unit = _percent(group[component].data, component)
+            title = f"{COMPONENTS[component]}, {METHODS[name]}"
+            _symmetric(grid[row, column], values, title, unit, limit)
+        for offset, other in enumerate(name for name in groups if name != "lattice"):
+            axes = grid[row, len(groups) + offset]
+            gap = _gap(groups["lattice"], groups[other], component)
+            far = 100 * np.mean(np.abs(gap[np.isfinite(gap)]) > DISAGREE)
+            title = f"lattice - {METHODS[other]}, {far:.1f} % beyond {DISAGREE:.0f} σ"
+            _symmetric(axes, gap, title, "standard deviations", 2 * DISAGREE)
+        for column in range(len(groups) + len(groups) - 1, len(groups) + 2):
+            grid[row, column].axis("off")
+    return figure
+
+
+def status_map(done: Tree, about: dict[str, Any]) -> Figure | None:
+    """Evidence for the lattice, the status, and how well the model fits."""
+    group = done["strain"].get("lattice")
+    if group is None:
+        return None
+    figure = new_figure(13, 4.2, "Where there is a lattice")
+    axes = figure.subplots(1, 3)
+    _positive(axes[0], group["score"].data, "Evidence for the lattice", "noise units")
+    names = [part.split() for part in group["status"].description.split(", ")]
+    show_image(axes[1], group["status"].data, "Status", None, cmap="tab10", vmin=-0.5, vmax=9.5)
+    present = set(np.unique(group["status"].data).tolist())
+    for number, name in names:
+        if int(number) in present:
+            axes[1].scatter([], [], marker="s", color=f"C{number}", label=name.replace("_", " "))
+    axes[1].legend(fontsize=FONT - 2, loc="upper right", framealpha=0.9)
+    _positive(axes[2], group["dispersion"].data, "χ² per pixel around disks", "1")
+    return figure
+
+
+def _percent(values: np.ndarray, component: str) -> tuple[np.ndarray, str]:
+    return (np.degrees(values), "°") if component == "theta" else (100 * values, "%")
+
+
+def _gap(ours: Tree, theirs: Tree, component: str) -> np.ndarray:
+    """Difference in units of the larger error bar, which neither can be blamed to exceed alone."""
+    error = np.maximum(ours[f"{component}_std"].data, theirs[f"{component}_std"].data)
+    return (ours[component].data - theirs[component].data) / error
+
+
+def _limit(values: np.ndarray) -> float:
+    finite = np.abs(values[np.isfinite(values)])
+    return max(float(np.percentile(finite, 98)), 1e-6) if finite.size else 1.0
+
+
+def _symmetric(axes: Axes, values: np.ndarray, title: str, unit: str, limit: float) -> None:
+    _map(axes, values, title, unit, cmap="RdBu_r", vmin=-limit, vmax=limit)
+
+
+def _positive(axes: Axes, values: np.ndarray, title: str, unit: str) -> None:
+    finite = values[np.isfinite(values)]
+    top = float(np.percentile(finite, 98)) if finite.size else 1.0
+    _map(axes, values, title, unit, cmap="viridis", vmin=0, vmax=max(top, 1e-9))
+
+
+def _map(axes: Axes, values: np.ndarray, title: str, unit: str, **options: Any) -> None:
+    axes.set_facecolor(MISSING)
+    show_image(axes, values, title, unit, **options)
+
+
+def _histogram(axes: Axes, values: np.ndarray, errors: np.ndarray, label: str) -> None:
+    finite = values[np.isfinite(values)]
+    if finite.size:
+        low, high = np.percentile(finite, [0.5, 99.5])
+        axes.hist(finite, bins=60, range=(low, high + 1e-9), color="#4477AA")
+        axes.set_title(
+            f"median {np.median(finite):.3g}, error bar {np.nanmedian(errors):.2g}",
+            fontsize=FONT - 1,
+        )
+    axes.set_xlabel(label, fontsize=FONT)
+    axes.set_yticks([])
+    axes.tick_params(labelsize=FONT - 2)

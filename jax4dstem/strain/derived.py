@@ -1,0 +1,160 @@
+"""What follows from a strain map: dilatation, principal strains, lattice curvature, Burgers density."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jax4dstem.lattice.model import LatticeFit, LatticeModel
+from jax4dstem.strain.maps import StrainMap, wrap_angle
+
+
+class Derived(NamedTuple):
+    """Maps with their standard deviations, ``(scan_y, scan_x)``; NaN where the strain is.
+
+    Attributes:
+        dilatation: e_xx + e_yy, the relative change of area.
+        max_shear: Half the difference of the principal strains.
+        principal_angle: Direction of the larger principal strain, in radians, counter-clockwise from x,
+            in (−π/2, π/2].
+        curvature: Length of the gradient of theta, in radians per position.
+        burgers: Density of Burgers vectors (y, x) per position, ``(scan_y, scan_x, 2)``.
+        dilatation_std: Standard deviation.
+        max_shear_std: Standard deviation.
+        principal_angle_std: Standard deviation.
+        curvature_std: Standard deviation.
+        burgers_std: Standard deviation, ``(scan_y, scan_x, 2)``.
+    """
+
+    dilatation: np.ndarray
+    max_shear: np.ndarray
+    principal_angle: np.ndarray
+    curvature: np.ndarray
+    burgers: np.ndarray
+    dilatation_std: np.ndarray
+    max_shear_std: np.ndarray
+    principal_angle_std: np.ndarray
+    curvature_std: np.ndarray
+    burgers_std: np.ndarray
+
+
+def derive(strain: StrainMap) -> Derived:
+    r"""Derived maps of a strain map, errors propagated to first order.
+
+    With the inverse distortion :math:`\beta = F^{-1} \approx I - E - \Omega` the density of Burgers vectors
+    is its curl (Nye, Acta Metall. 1, 153, 1953),
+
+    .. math:: B_i = \partial_x \beta_{iy} - \partial_y \beta_{ix} ,
+
+    zero for any compatible strain; derivatives are central differences over one position on each side.
+
+    Args:
+        strain: Per position or pooled; neighboring errors are taken as independent.
+
+    Example:
+        >>> zero, cov = np.zeros((3, 3)), np.tile(1e-6 * np.eye(4), (3, 3, 1, 1))
+        >>> flat = StrainMap(zero + 0.01, zero, zero, zero, cov, zero.astype(int), np.eye(2), "given")
+        >>> maps = derive(flat)
+        >>> maps.dilatation[1, 1].round(3).item(), maps.max_shear[1, 1].round(3).item()
+        (0.01, 0.005)
+    """
+    e_xx, e_yy, e_xy = strain.e_xx, strain.e_yy, strain.e_xy
+    half = (e_xx - e_yy) / 2
+    shear = np.hypot(half, e_xy)
+    safe = np.maximum(shear, 1e-12)
+    zero, one = np.zeros_like(e_xx), np.ones_like(e_xx)
+    by_shear = np.stack([half / safe / 2, -half / safe / 2, e_xy / safe, zero], -1)
+    # y points down and angles are counter-clockwise on the screen, hence the sign.
+    by_angle = np.stack([e_xy, -e_xy, -2 * half, zero], -1) / (4 * safe**2)[..., None]
+    curvature, curvature_std = _curvature(strain)
+    burgers, burgers_std = _burgers(strain)
+    return Derived(
+        e_xx + e_yy,
+        shear,
+        0.5 * np.arctan2(-e_xy, half),
+        curvature,
+        burgers,
+        _std(np.stack([one, one, zero, zero], -1), strain.covariance),
+        _std(by_shear, strain.covariance),
+        np.minimum(_std(by_angle, strain.covariance), np.pi / 2),
+        curvature_std,
+        burgers_std,
+    )
+
+
+def _std(gradient: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("...i,...ij,...j->...", gradient, covariance, gradient))
+
+
+def _central(values: np.ndarray, axis: int) -> np.ndarray:
+    """Half the difference of the neighbors along an axis; NaN at the rim."""
+    result = np.full(values.shape, np.nan)
+    inner = [slice(None)] * values.ndim
+    inner[axis] = slice(1, -1)
+    count = values.shape[axis]
+    if count > 2:
+        after, before = (
+            np.take(values, range(2, count), axis),
+            np.take(values, range(count - 2), axis),
+        )
+        result[tuple(inner)] = (after - before) / 2
+    return result
+
+
+def _spread(variance: np.ndarray, axis: int) -> np.ndarray:
+    """Variance of `_central`."""
+    count = variance.shape[axis]
+    result = np.full(variance.shape, np.nan)
+    inner = [slice(None)] * variance.ndim
+    inner[axis] = slice(1, -1)
+    if count > 2:
+        after = np.take(variance, range(2, count), axis)
+        result[tuple(inner)] = (after + np.take(variance, range(count - 2), axis)) / 4
+    return result
+
+
+def _turn(strain: StrainMap, axis: int) -> np.ndarray:
+    """Derivative of theta along an axis, modulo the symmetry."""
+    return wrap_angle(2 * _central(strain.theta, axis), strain.symmetry) / 2
+
+
+def _curvature(strain: StrainMap) -> tuple[np.ndarray, np.ndarray]:
+    along_y, along_x = _turn(strain, 0), _turn(strain, 1)
+    length = np.hypot(along_y, along_x)
+    variance = strain.std("theta") ** 2
+    spread_y, spread_x = _spread(variance, 0), _spread(variance, 1)
+    safe = np.maximum(length, 1e-12)
+    return length, np.sqrt((along_y / safe) ** 2 * spread_y + (along_x / safe) ** 2 * spread_x)
+
+
+def _burgers(strain: StrainMap) -> tuple[np.ndarray, np.ndarray]:
+    # R = [[1, -θ], [θ, 1]] on (y, x), so β_yy = -e_yy, β_yx = -e_xy + θ, β_xy = -e_xy - θ, β_xx = -e_xx.
+    turn_y, turn_x = _turn(strain, 0), _turn(strain, 1)
+    b_y = -_central(strain.e_yy, 1) + _central(strain.e_xy, 0) - turn_y
+    b_x = -_central(strain.e_xy, 1) - turn_x + _central(strain.e_xx, 0)
+    var = {name: strain.std(name) ** 2 for name in ("e_xx", "e_yy", "e_xy", "theta")}
+    both = strain.covariance[..., 2, 3]
+    std_y = _spread(var["e_yy"], 1) + _spread(var["e_xy"] + var["theta"] - 2 * both, 0)
+    std_x = _spread(var["e_xy"] + var["theta"] + 2 * both, 1) + _spread(var["e_xx"], 0)
+    return np.stack([b_y, b_x], -1), np.sqrt(np.stack([std_y, std_x], -1))
+
+
+def friedel_asymmetry(fits: LatticeFit, model: LatticeModel) -> np.ndarray:
+    r"""Asymmetry of opposite reflections: where the lattice is tilted off the beam, as on ripples.
+
+    .. math:: A = \frac{\sum_g I_g \, \hat g}{\sum_g I_g}
+
+    over the diffracted reflections with their unit vectors ĝ on the detector; zero by Friedel's law for a
+    thin crystal seen along a zone axis.
+
+    Returns:
+        (y, x), ``(scan_y, scan_x, 2)``.
+    """
+    indices = np.asarray(model.indices)
+    there = {tuple(pair) for pair in indices.tolist()}
+    paired = np.array([(-h, -k) in there and (h, k) != (0, 0) for h, k in indices.tolist()])
+    vectors = np.asarray(model.vectors) @ np.asarray(fits.distortion) @ np.asarray(model.ellipse)
+    g = indices[paired] @ vectors
+    unit = g / np.linalg.norm(g, axis=-1, keepdims=True)
+    intensities = np.asarray(fits.intensities)[..., paired]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.einsum("...n,...ni->...i", intensities, unit) / intensities.sum(-1)[..., None]
