@@ -180,7 +180,7 @@ def _shapes(
         (state.heights[:, 2 + m, None] * mode for m, mode in enumerate(inside)),  # type: ignore[index]
         jnp.zeros(()),
     )
-    slope = jnp.maximum(top, 0.0) * disk * (1 - disk) / (edge * distance)
+    slope = jnp.maximum(top, 0.1 * height) * disk * (1 - disk) / (edge * distance)
     by_position = jnp.stack([slope * y, slope * x], axis=1)
     by_height = jnp.stack([disk, data.background, *(disk * mode for mode in inside)], axis=1)
     return by_position, by_height
@@ -253,8 +253,10 @@ def _step(
     heights = state.heights
     modes = heights.shape[1] - 2  # type: ignore[union-attr]
     by_position, by_height = _shapes(state, data, model, edge, modes)
-    expected = jnp.maximum(jnp.einsum("nk,nkp->np", heights, by_height), 0.0) + FLOOR
-    weight = data.used / expected
+    expected = jnp.einsum("nk,nkp->np", heights, by_height) + FLOOR
+    # Weights of flat disks: with texture the expected counts may come near zero, or below.
+    flat = jnp.einsum("nk,nkp->np", heights[:, :2], by_height[:, :2]) + FLOOR  # type: ignore[index]
+    weight = data.used / flat
     residual = (data.counts - expected) * weight
     columns = jnp.concatenate([by_position, by_height], axis=1)
     gram = jnp.einsum("nip,njp->nij", columns * weight[:, None], columns)

@@ -4,7 +4,6 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.coordinates import radius_from
@@ -12,7 +11,7 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.lattice.disks import bragg_disks, window_size
 from jax4dstem.lattice.fit import interpolate_profile
 from jax4dstem.lattice.model import LatticeModel
-from jax4dstem.strain.learn import Learned, convincing
+from jax4dstem.strain.learn import Learned, convincing, pattern_dose
 from jax4dstem.strain.sample import ScanSample
 from jax4dstem.stream import map_patterns
 
@@ -38,7 +37,7 @@ def error_inflation(learned: Learned, sample: ScanSample, center: np.ndarray) ->
     fits, model = learned.fits, learned.setup.model
     scan_shape = fits.score.shape
     which = rng.choice(np.flatnonzero(convincing(fits).ravel()), fits.score.size)
-    dose = _doses(sample)[which]
+    dose = np.asarray(map_patterns(pattern_dose, sample.dataset)).ravel()[which]
     distortion = fits.distortion.reshape(-1, 2, 2)[which]
     centers = center.reshape(-1, 2)[which].astype(np.float32)
     spread = rng.standard_normal((len(which), len(model.intensity))) * np.asarray(model.spread)
@@ -65,14 +64,6 @@ def _dtype(sample: ScanSample) -> np.dtype:
     """Of the sample, so that its compiled kernel serves again, unless that cannot hold counts."""
     dtype = sample.dataset.dtype
     return dtype if dtype.itemsize > 1 or dtype.kind == "f" else np.dtype(np.uint16)
-
-
-def _doses(sample: ScanSample) -> np.ndarray:
-    return np.asarray(map_patterns(_dose, sample.dataset)).ravel()
-
-
-def _dose(pattern: Any) -> Any:
-    return jnp.sum(jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0))
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))

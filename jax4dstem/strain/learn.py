@@ -1,6 +1,7 @@
 """Cold start: lattice, background, disks and typical intensities, learned from a sample of the scan."""
 
 import warnings
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -29,8 +30,13 @@ PROFILE_STEP = 0.25  # px, of the measured disk profile
 SIGNIFICANT = 4.0  # standard errors above zero that a reflection's mean intensity must have
 FEWEST = 7  # reflections that are kept at least
 MIN_KNOTS = 8  # rings that a background profile needs
-MAX_MODES = 5
-TEXTURED = 0.15  # contrast inside the disks from which on they are modelled
+SUSPICIOUS = (
+    1.03  # dispersion around the strongest disks that makes us look for texture inside them
+)
+STRONGEST = 12  # disks that are looked at
+MODES = 5  # polynomials inside textured disks
+WIDE_TEXTURE = 0.5  # prior of their contrast while it is learned
+TEXTURED = 0.04  # contrast inside the disks from which on they are modelled
 MOST_REFLECTIONS = 200
 
 
@@ -93,7 +99,59 @@ def learn_lattice(
         setup = setup._replace(model=update(setup.model, sample, fits))
         weights = _search_weights(setup)
         setup = setup._replace(hypotheses=setup.hypotheses._replace(weights=weights))
+    if _misfit(setup.model, fits) > SUSPICIOUS:
+        setup, measure, fits = _learn_texture(setup, measure, sample, center, fits)
     return Learned(setup, measure, explained, fits)
+
+
+def _misfit(model: LatticeModel, fits: LatticeFit) -> float:
+    """Mean Pearson dispersion around the strongest diffracted disks."""
+    strongest = 1 + np.argsort(-np.asarray(model.intensity)[1:])[:STRONGEST]
+    return float(np.nanmean(fits.dispersion[convincing(fits)][:, strongest]))
+
+
+def _learn_texture(
+    setup: LatticeSetup,
+    measure: MeasureLattice,
+    sample: ScanSample,
+    center: np.ndarray,
+    fits: LatticeFit,
+) -> tuple[LatticeSetup, MeasureLattice, LatticeFit]:
+    """Model the contrast inside the disks, if there is any beyond noise."""
+    model = setup.model._replace(texture=jnp.asarray(WIDE_TEXTURE, jnp.float32))
+    trial = MeasureLattice(replace(measure.fit, modes=MODES))
+    found = map_patterns(trial, sample.dataset, setup._replace(model=model), per_position=(center,))
+    texture = _typical_texture(model, sample, found)
+    if texture < TEXTURED:
+        return setup, measure, fits
+    dispersion = _typical_dispersion(found)
+    # Rarely less than half of the wide prior: what is shrunk by too narrow a prior pulls the disks.
+    texture = max(texture, WIDE_TEXTURE / 2)
+    model = model._replace(
+        texture=jnp.asarray(texture, jnp.float32), dispersion=jnp.asarray(dispersion, jnp.float32)
+    )
+    return setup._replace(model=model), trial, found
+
+
+def _typical_texture(model: LatticeModel, sample: ScanSample, fits: LatticeFit) -> float:
+    """Root mean square contrast inside the disks after subtraction of the noise's, 0 if insignificant."""
+    good = convincing(fits)
+    intensity = np.asarray(model.intensity)[1:]
+    lengths = np.linalg.norm(np.asarray(model.indices)[1:] @ np.asarray(model.vectors), axis=1)
+    profile = np.asarray(model.background)
+    under = np.interp(lengths, np.arange(len(profile)), profile) * np.pi * float(model.radius) ** 2
+    doses = np.asarray(map_patterns(pattern_dose, sample.dataset))[good]
+    noise = MODES * ((intensity + under) / intensity**2) / doses[:, None]
+    signal = np.minimum(fits.texture[good][:, 1:], 10.0)
+    weight = 1 / (noise + MODES * TEXTURED**2) ** 2
+    excess = np.average(signal - noise, weights=weight) / MODES
+    spread = np.sqrt(np.average((signal - noise) ** 2, weights=weight) / signal.size) / MODES
+    return float(np.sqrt(excess)) if excess > SIGNIFICANT * spread else 0.0
+
+
+def pattern_dose(pattern: Pattern) -> Any:
+    """Sum of the counts that are used."""
+    return jnp.sum(jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0))
 
 
 def window_side(radius: float, vectors: np.ndarray) -> int:
@@ -229,9 +287,7 @@ def _learn_intensities(model: LatticeModel, sample: ScanSample, fits: LatticeFit
     there[0] = True
     if there.sum() < FEWEST:
         there[np.argsort(-intensity)[:FEWEST]] = True
-    good = convincing(fits)
-    dispersion = np.nanmedian(np.where(good[..., None], fits.dispersion, np.nan), axis=(0, 1))
-    dispersion = np.where(dispersion > 1.1, dispersion, 1.0)
+    dispersion = _typical_dispersion(fits)
     intensity = np.maximum(intensity, 1e-9)
     return model._replace(
         indices=model.indices[there],
@@ -239,6 +295,13 @@ def _learn_intensities(model: LatticeModel, sample: ScanSample, fits: LatticeFit
         spread=jnp.asarray(np.maximum(spread, 0.1 * intensity)[there], jnp.float32),
         dispersion=jnp.asarray(dispersion[there], jnp.float32),
     )
+
+
+def _typical_dispersion(fits: LatticeFit) -> np.ndarray:
+    """Median over the scan around each disk; 1 where Poisson noise explains it."""
+    good = convincing(fits)
+    dispersion = np.nanmedian(np.where(good[..., None], fits.dispersion, np.nan), axis=(0, 1))
+    return np.where(dispersion > 1.1, dispersion, 1.0)
 
 
 def _learn_disks(model: LatticeModel, sample: ScanSample, fits: LatticeFit) -> LatticeModel:

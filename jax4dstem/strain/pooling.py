@@ -2,18 +2,23 @@
 
 import functools
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import ndimage
 
 from jax4dstem.strain.maps import COMPONENTS, StrainMap, wrap_angle
 from jax4dstem.typing import Array
 
 REACHES = (1, 2, 4, 8, 12)  # positions, radius of the neighborhoods
 ALIKE = 13.28  # squared distance of two strains of one grain: 99 % of χ² with 4 degrees of freedom
-CONSISTENT = 9.49  # squared distance of two reaches' estimates: 95 %
+SLACK = 0.1  # excess of the gaps between two reaches that is taken for chance
+SAFETY = 4.0  # squared bias over the excess of squared gaps: 16/9 for pure curvature, and room for more
+AVERSION = 2.0  # weight of squared bias against variance when a reach is chosen
+LARGEST_RATIO = 25.0  # of a squared gap, so that single jumps decide nothing
 MIXED = 6  # power of the share of agreeing neighbors that weights a position
 CURVED = 20.09  # squared significance of a gradient: 99 % of χ² with 8 degrees of freedom
 
@@ -60,9 +65,10 @@ def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> Pooled
         (\epsilon_k - \hat\epsilon_i(k)) < 13.3 ,
 
     with the plane of the next smaller reach; across a grain boundary the difference is many times its
-    error. The slope is dropped where it is not significant, and a larger reach is taken only as long as
-    its result agrees with the smaller one's (Lepski's rule), so that curvature ends the pooling.
-    Propagation from small to large scales follows Polzehl and Spokoiny (J. R. Stat. Soc. B 62, 335, 2000).
+    error. The slope is dropped where it is not significant. The bias that curvature adds is estimated from
+    how far the results of two reaches differ beyond their errors, over the region around; a larger reach is
+    taken as long as variance plus squared bias fall, and the error bars contain both. Propagation from
+    small to large scales follows Polzehl and Spokoiny (J. R. Stat. Soc. B 62, 335, 2000).
 
     Args:
         strain: Per-position strain with covariances.
@@ -91,15 +97,18 @@ def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> Pooled
     field = field._replace(precision=field.precision * purity[..., None, None])
     reach = np.zeros(ok.shape, int)
     growing = ok.copy()
-    for radius in reaches:
+    bias = np.zeros((*ok.shape, 4))
+    for previous, radius in pairwise((0, *reaches)):
         wider = _fit_planes(field, local, radius)
-        if radius > reaches[0]:
-            growing = growing & _agree(local, wider, float(field.period))
+        more = _squared_bias(local, wider, float(field.period), ok, radius) if previous else bias
+        if previous:
+            growing = growing & (_risk(wider, more) < _risk(local, bias))
         reach[growing] = radius
+        bias = np.where(growing[..., None], more, bias)
         local = _Local(*(_where(growing, new, old) for new, old in zip(wider, local, strict=True)))
     pooled = local.value * scale
     pooled[..., 3] = wrap_angle(pooled[..., 3], strain.symmetry)
-    covariance = local.covariance * scale[:, None] * scale
+    covariance = (local.covariance + bias[..., None] * np.eye(4)) * scale[:, None] * scale
     single = np.diagonal(strain.covariance, axis1=-2, axis2=-1)
     n_pooled = np.mean(single / np.diagonal(covariance, axis1=-2, axis2=-1), axis=-1)
     return PooledStrain(
@@ -227,10 +236,27 @@ def _fit_planes(field: _Field, start: _Local, radius: int) -> _Local:
     return _Local(np.asarray(start.value) + value, slope, covariance)
 
 
-def _agree(narrow: _Local, wide: _Local, period: float) -> np.ndarray:
-    """Whether a wider neighborhood's value is what the narrower one's error allows."""
+def _squared_bias(
+    narrow: _Local, wide: _Local, period: float, ok: np.ndarray, radius: int
+) -> np.ndarray:
+    """What curvature of the field adds to the wide estimate, by component, from the region around.
+
+    The wide estimate contains the narrow one's patterns, so without bias their gap has the difference of
+    the variances; bias grows with the square of the radius, so a gap of two radii 1:2 shows 3/4 of it.
+    """
     gap = wide.value - narrow.value
     gap[..., 3] -= period * np.round(gap[..., 3] / period)
-    # The wide estimate contains the narrow one's patterns: the variance of the gap is the difference.
-    apart = np.linalg.inv(1.1 * narrow.covariance - wide.covariance)
-    return np.einsum("yxi,yxij,yxj->yx", gap, apart, gap) < CONSISTENT
+    variances = np.diagonal(narrow.covariance, axis1=-2, axis2=-1) - np.diagonal(
+        wide.covariance, axis1=-2, axis2=-1
+    )
+    variances = np.maximum(variances, 1e-9)
+    ratio = np.where(ok[..., None], np.minimum(gap**2 / variances, LARGEST_RATIO), 0)
+    size = (4 * radius + 1, 4 * radius + 1, 1)
+    seen = ndimage.uniform_filter(ok[..., None].astype(float), size, mode="constant")
+    mean = ndimage.uniform_filter(ratio, size, mode="constant") / np.maximum(seen, 1e-9)
+    return np.maximum(mean - 1 - SLACK, 0) * SAFETY * variances
+
+
+def _risk(local: _Local, bias: np.ndarray) -> np.ndarray:
+    """Variance plus squared bias, the latter several times: error bars cover noise better than bias."""
+    return np.trace(local.covariance, axis1=-2, axis2=-1) + AVERSION * bias.sum(axis=-1)
