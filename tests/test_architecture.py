@@ -21,10 +21,10 @@ MODULES = sorted(
 LAYERS = [
     {"cli", "report"},
     {"pipeline"},
-    {"cluster"},
+    {"strain", "cluster"},
     {"embed"},
     {"simulate"},
-    {"cepstrum", "features", "detectors", "align", "reducers"},
+    {"cepstrum", "features", "lattice", "detectors", "align", "reducers"},
     {"stream"},
     {"io"},
     {"dataset"},

@@ -11,6 +11,7 @@ import pytest
 from jax.test_util import check_grads
 
 from jax4dstem import align, cepstrum, dataset, detectors, embed, features
+from jax4dstem.lattice import detection, fit, measure, model, search
 
 SIZE = 24
 
@@ -57,12 +58,49 @@ CASES = {
 }
 
 
+VECTORS = np.array([[0.0, 7.0], [-6.06, 3.5]])
+INDICES = np.array([[0, 0], [1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]], np.int32)
+MODEL = model.starting_model(VECTORS, INDICES, 2.0)._replace(
+    background=np.linspace(3, 1, 20), intensity=np.full(7, 0.1), spread=np.full(7, 0.1)
+)
+KERNELS = detection.disk_kernels((SIZE, SIZE), 2.0)
+SETUP = measure.LatticeSetup(
+    KERNELS, search.rotated_lattices(VECTORS, INDICES[1:], np.ones(6), 2.0), MODEL
+)
+CASES |= {
+    "disk_contrast": Case(detection.disk_contrast, (KERNELS,)),
+    "exclude_pixels": Case(detectors.exclude_pixels, (BAD,)),
+    "refine_cepstral_peaks": Case(
+        lambda *args: cepstrum.refine_cepstral_peaks(*args, iterations=2).positions,
+        (np.array(CENTER), 6.0, 0.1, np.array([[0.2, 3.3]])),
+        smooth=False,
+    ),
+    "lattice_deviance": Case(
+        lambda pattern, center, distortion, shared: fit.lattice_deviance(
+            pattern, center, distortion, shared, 7
+        ),
+        (np.array(CENTER), np.eye(2), MODEL),
+        smooth=False,
+    ),
+    "FitLattice": Case(
+        lambda *args: fit.FitLattice(7, coarse=1, fine=1)(*args).center,
+        (np.array(CENTER), np.eye(2), MODEL),
+        smooth=False,
+    ),
+    "MeasureLattice": Case(
+        lambda *args: measure.MeasureLattice(fit.FitLattice(7))(*args).score,
+        (np.array(CENTER), SETUP),
+        smooth=False,
+    ),
+}
+
+
 def arguments(case: Case, rng: np.random.Generator) -> tuple[Any, ...]:
     def to_jax(value: Any) -> Any:
         array = np.asarray(value)
         return jnp.asarray(array, float) if array.dtype.kind == "f" else jnp.asarray(array)
 
-    return tuple(to_jax(value) for value in (beam(rng), *case.args))
+    return tuple(jax.tree.map(to_jax, value) for value in (beam(rng), *case.args))
 
 
 @pytest.mark.parametrize("name", CASES)

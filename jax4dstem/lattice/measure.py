@@ -5,11 +5,15 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from jax4dstem.coordinates import detector_grid
 from jax4dstem.lattice.detection import DiskKernels, disk_contrast
 from jax4dstem.lattice.fit import FitLattice
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
 from jax4dstem.lattice.search import Hypotheses, score_lattice, search_lattice
-from jax4dstem.typing import Pattern, Point
+from jax4dstem.typing import Array, Float, FloatPattern, Pattern, Point, Scalar
+
+CLEAR = 6.0  # noise units of a disk that must be explained
+EXPLAINED = 0.4  # share of such disks that a lattice must explain: a boundary shows two lattices
 
 
 class LatticeSetup(NamedTuple):
@@ -45,4 +49,31 @@ class MeasureLattice:
         start = jnp.linalg.inv(model.vectors) @ found.vectors @ jnp.linalg.inv(model.ellipse)
         fit = self.fit(pattern, center, start, model)
         vectors = model.lattice(fit.distortion)
-        return fit._replace(score=score_lattice(contrast, fit.center, vectors, hypotheses))
+        score = score_lattice(contrast, fit.center, vectors, hypotheses)
+        share = explained_share(contrast, fit.center, vectors, model.radius)
+        return fit._replace(score=jnp.where(share >= EXPLAINED, score, 0.0))
+
+
+def explained_share(
+    contrast: FloatPattern, center: Point, vectors: Float[Array, "2 2"], radius: Scalar
+) -> Float[Array, ""]:
+    """Share of the clear disks of a pattern that lie on a lattice; 1 when there are none.
+
+    Clear disks are maxima of the contrast above six noise units, outside of the direct beam; on the lattice
+    means within 0.6 disk radii, at least a pixel and a half, of a node.
+
+    Args:
+        contrast: From `disk_contrast`.
+        center: (y, x) in px.
+        vectors: g1, g2 as rows (y, x) in px.
+        radius: Of the disks in px.
+    """
+    y, x = detector_grid(contrast.shape)
+    offset = jnp.stack(jnp.broadcast_arrays(y - center[0], x - center[1]), axis=-1)
+    gap = offset - jnp.round(offset @ jnp.linalg.inv(vectors)) @ vectors
+    peak = (contrast > CLEAR) & (jnp.sum(offset**2, axis=-1) > (2.2 * radius) ** 2)
+    for axis in (0, 1):
+        for step in (-1, 1):
+            peak &= contrast >= jnp.roll(contrast, step, axis)
+    near = jnp.sum(gap**2, axis=-1) <= jnp.maximum(0.6 * radius, 1.5) ** 2
+    return jnp.sum(peak & near) / jnp.maximum(jnp.sum(peak), 1) + (jnp.sum(peak) == 0)

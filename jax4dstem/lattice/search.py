@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -51,7 +52,7 @@ def rotated_lattices(
     reach = np.linalg.norm(indices @ vectors, axis=1).max()
     count = int(np.ceil(sector * reach / (0.5 * radius)))
     angles = sector * (np.arange(count) / count - 0.5)
-    rotations = np.moveaxis(np.asarray(rotation_matrix(jnp.asarray(angles))), -1, 0)
+    rotations = np.asarray(jax.vmap(rotation_matrix)(jnp.asarray(angles, float)))
     turned = np.asarray(vectors) @ np.swapaxes(rotations, 1, 2)
     scaled = np.concatenate([(1 + scale) * turned for scale in SCALES])
     return Hypotheses(jnp.asarray(scaled, float), jnp.asarray(indices), jnp.asarray(weights, float))

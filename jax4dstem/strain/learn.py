@@ -141,7 +141,7 @@ def _typical_texture(model: LatticeModel, sample: ScanSample, fits: LatticeFit) 
     profile = np.asarray(model.background)
     under = np.interp(lengths, np.arange(len(profile)), profile) * np.pi * float(model.radius) ** 2
     doses = np.asarray(map_patterns(pattern_dose, sample.dataset))[good]
-    noise = MODES * ((intensity + under) / intensity**2) / doses[:, None]
+    noise = MODES * ((intensity + under) / intensity**2) / np.maximum(doses, 1)[:, None]
     signal = np.minimum(fits.texture[good][:, 1:], 10.0)
     weight = 1 / (noise + MODES * TEXTURED**2) ** 2
     excess = np.average(signal - noise, weights=weight) / MODES

@@ -9,12 +9,13 @@ import numpy as np
 
 from jax4dstem.coordinates import Calibration, deform, deformation, strain_of
 from jax4dstem.errors import InputError
-from jax4dstem.lattice.basis import reduce_basis, symmetry_order
+from jax4dstem.lattice.basis import symmetry_order
 from jax4dstem.lattice.model import LatticeFit
 
 COMPONENTS = ("e_xx", "e_yy", "e_xy", "theta")
 EVIDENCE = 4.5  # smallest score of a lattice, in units of the noise
 LARGEST_STRAIN = 0.15  # beyond it the search has found something else
+UNKNOWN = 1e12  # variance where the information is singular
 LARGEST_ERROR = 0.05  # standard deviation of a strain component that still tells anything
 
 
@@ -191,7 +192,8 @@ def median_lattice(values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     # Strain acts after the rotation, so its median is that of differently turned crystals as well.
     turned = np.array([_in_crystal_axes(value, value[3] - common) for value in values])
     gradient = deformation(*np.median(turned[:, :3], axis=0), common)
-    return reduce_basis(np.asarray(deform(jnp.asarray(vectors, float), gradient), np.float64))
+    # Not reduced: its vectors must stay those of the model, one by one.
+    return np.asarray(deform(jnp.asarray(vectors, float), gradient), np.float64)
 
 
 def _in_crystal_axes(value: np.ndarray, angle: float) -> np.ndarray:
@@ -227,13 +229,13 @@ def _propagate(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 
 def _inverse(information: np.ndarray) -> np.ndarray:
-    """Inverses of symmetric matrices in scaled parameters; infinite where there is none."""
+    """Inverses of symmetric matrices in scaled parameters; huge where there is none."""
     scale = np.sqrt(np.maximum(np.diagonal(information, axis1=-2, axis2=-1), 1e-300))
     scaled = information / scale[..., :, None] / scale[..., None, :]
     singular = np.linalg.cond(scaled) > 1e7  # float32 sums cannot tell it from zero
     scaled[singular] = np.eye(information.shape[-1])
     inverse = np.linalg.inv(scaled) / scale[..., :, None] / scale[..., None, :]
-    inverse[singular] = np.inf
+    inverse[singular] = UNKNOWN * np.eye(information.shape[-1])
     return inverse
 
 

@@ -15,9 +15,11 @@ from jax4dstem.typing import Array
 
 REACHES = (1, 2, 4, 8, 12)  # positions, radius of the neighborhoods
 ALIKE = 13.28  # squared distance of two strains of one grain: 99 % of χ² with 4 degrees of freedom
-SLACK = 0.1  # excess of the gaps between two reaches that is taken for chance
-SAFETY = 4.0  # squared bias over the excess of squared gaps: 16/9 for pure curvature, and room for more
-AVERSION = 2.0  # weight of squared bias against variance when a reach is chosen
+SLACK = 0.2  # excess of the gaps between two reaches that is taken for chance
+SAFETY = (
+    4.0  # squared bias over the excess of squared gaps: 16/9 for pure curvature, and room for more
+)
+AVERSION = 1.5  # weight of squared bias against variance when a reach is chosen
 LARGEST_RATIO = 25.0  # of a squared gap, so that single jumps decide nothing
 MIXED = 6  # power of the share of agreeing neighbors that weights a position
 CURVED = 20.09  # squared significance of a gradient: 99 % of χ² with 8 degrees of freedom

@@ -40,7 +40,7 @@ def sample_scan(dataset: Dataset) -> ScanSample:
     pattern = int(np.prod(dataset.detector_shape)) * dataset.dtype.itemsize
     blocks = int(np.clip(np.sqrt(MAX_BYTES / pattern) / BLOCK, 1, MAX_BLOCKS))
     rows, cols = (_blocks(size, blocks) for size in dataset.scan_shape)
-    chosen = dataset.sample_scan(rows, cols)
+    chosen = dataset.sample_scan(rows.tolist(), cols.tolist())
     patterns = chosen.source.read(slice(0, len(rows)), slice(0, len(cols)))
     in_memory = Dataset.from_array(patterns, calibration=dataset.calibration)
     for step in dataset.steps:

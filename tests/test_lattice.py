@@ -1,0 +1,186 @@
+"""The lattice model against physics: known disks, known lattices, counting statistics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from jax4dstem.coordinates import deform, deformation, rotation_matrix
+from jax4dstem.lattice import basis, detection, fit, model, search
+from jax4dstem.lattice.disks import bragg_disks, hexagonal_indices, lattice_positions, window_size
+
+SHAPE = (96, 96)
+CENTER = np.array([47.3, 48.6])
+HEXAGONAL = 18.0 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
+
+
+def expected_pattern(vectors, counts=150.0, level=0.3, radius=3.0, edge=0.3, center=CENTER):
+    """Direct beam and two rings of disks of the same intensity on a sloping background."""
+    indices = hexagonal_indices(4)
+    positions = lattice_positions(jnp.asarray(center), jnp.asarray(vectors), jnp.asarray(indices))
+    intensities = jnp.full(len(indices), counts).at[0].set(2e4)
+    disks = bragg_disks(SHAPE, positions, intensities, radius, edge, window_size(radius, edge))
+    y, x = np.indices(SHAPE)
+    slope = 30.0 / (1 + np.hypot(y - center[0], x - center[1]))
+    return np.asarray(disks) + level * slope
+
+
+def shared_model(radius=3.0):
+    indices = hexagonal_indices(4)
+    radii = np.arange(150.0)
+    return model.starting_model(HEXAGONAL, indices, radius)._replace(
+        edge_width=jnp.asarray(0.3),
+        background=jnp.asarray(30.0 / (1 + radii), jnp.float32),
+        intensity=jnp.full(len(indices), 5e-3),
+        spread=jnp.full(len(indices), 5e-3),
+    )
+
+
+def test_contrast_of_pure_noise_has_unit_variance_whatever_the_slope(rng):
+    y, x = np.indices(SHAPE)
+    counts = rng.poisson(2.0 + 0.1 * x + 0.05 * y)
+    contrast = detection.disk_contrast(jnp.asarray(counts), detection.disk_kernels(SHAPE, 4.0))
+    inner = np.asarray(contrast)[12:-12, 12:-12]
+    assert abs(inner.mean()) < 0.15
+    assert 0.8 < inner.std() < 1.15
+
+
+def test_disks_are_found_where_they_are(rng):
+    truth = np.array([[20.3, 30.8], [60.0, 22.4], [47.6, 70.1]])
+    disks = bragg_disks(SHAPE, jnp.asarray(truth), jnp.full(3, 400.0), 4.0, 0.3, 17)
+    counts = rng.poisson(np.asarray(disks) + 0.5)
+    found = detection.find_bragg_disks(
+        jnp.asarray(counts), detection.disk_kernels(SHAPE, 4.0), 4.0, 6.0, n_max=8
+    )
+    assert int(found.valid.sum()) == 3
+    positions = np.asarray(found.positions)[:3]
+    nearest = np.linalg.norm(positions[:, None] - truth, axis=-1).min(axis=0)
+    assert nearest.max() < 0.5
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(8, 40),
+    st.floats(1.0, 1.9),
+    st.floats(60.0, 90.0),
+    st.floats(0, 360),
+    st.integers(0, 99),
+)
+def test_a_lattice_is_found_from_noisy_points(length, ratio, angle, turn, seed):
+    rng = np.random.default_rng(seed)
+    angle, turn = np.radians(angle), np.radians(turn)
+    a = length * np.array([-np.sin(turn), np.cos(turn)])
+    b = length * ratio * np.array([-np.sin(turn + angle), np.cos(turn + angle)])
+    truth = basis.reduce_basis(np.stack([a, b]))
+    indices = np.stack(np.mgrid[-3:4, -3:4], -1).reshape(-1, 2)
+    points = indices[np.any(indices != 0, axis=1)] @ truth
+    points = points[rng.random(len(points)) > 0.2] + 0.0
+    points = points + rng.normal(0, 0.01 * length, points.shape)
+    found = basis.find_basis(points, np.ones(len(points)), 0.1 * length)
+    assert found is not None
+    assert abs(np.linalg.det(found.vectors)) == pytest.approx(abs(np.linalg.det(truth)), rel=0.05)
+    # The same lattice: each basis has whole coordinates in the other.
+    coordinates = found.vectors @ np.linalg.inv(truth)
+    assert np.abs(coordinates - np.round(coordinates)).max() < 0.1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-30, 30), min_size=4, max_size=4))
+def test_reduction_keeps_the_lattice_and_is_idempotent(numbers):
+    vectors = np.array(numbers).reshape(2, 2)
+    if abs(np.linalg.det(vectors)) < 1.0:
+        return
+    reduced = basis.reduce_basis(vectors)
+    coordinates = reduced @ np.linalg.inv(vectors)
+    np.testing.assert_allclose(coordinates, np.round(coordinates), atol=1e-6)
+    assert abs(np.linalg.det(reduced)) == pytest.approx(abs(np.linalg.det(vectors)))
+    np.testing.assert_allclose(basis.reduce_basis(reduced), reduced, atol=1e-9)
+
+
+@pytest.mark.parametrize("turn", [0.0, 17.0, 44.0, 123.0])
+def test_any_rotation_is_found_with_no_start(turn, rng):
+    vectors = HEXAGONAL @ np.asarray(rotation_matrix(np.radians(turn))).T
+    counts = rng.poisson(expected_pattern(vectors))
+    indices, _ = basis.rotations_of(HEXAGONAL, 38.0)
+    hypotheses = search.rotated_lattices(HEXAGONAL, indices[1:], np.ones(len(indices) - 1), 3.0)
+    contrast = detection.disk_contrast(jnp.asarray(counts), detection.disk_kernels(SHAPE, 3.0))
+    found = search.search_lattice(contrast, jnp.asarray(CENTER), hypotheses)
+    turned = np.asarray(found.vectors)
+    angle = np.degrees(np.arctan2(-turned[0, 0], turned[0, 1]))
+    gap = (angle - turn + 30) % 60 - 30
+    assert abs(gap) < 2.5
+    assert found.score > 10
+
+
+def test_fit_reaches_the_fisher_information(rng):
+    """Errors of many fits, divided by the root of the information's inverse, have unit variance."""
+    truth = np.asarray(deformation(0.01, -0.008, 0.004, 0.02))
+    vectors = np.asarray(deform(jnp.asarray(HEXAGONAL), jnp.asarray(truth)))
+    counts = rng.poisson(expected_pattern(vectors), (200, *SHAPE)).astype(np.float32)
+    run = jax.jit(jax.vmap(fit.FitLattice(13), (0, None, None, None)))
+    found = run(counts, jnp.asarray(CENTER + 0.3), jnp.eye(2), shared_model())
+    gradient = np.linalg.inv(np.asarray(found.distortion, np.float64))
+    error = np.swapaxes(np.asarray(found.distortion) - np.linalg.inv(truth), 1, 2).reshape(-1, 4)
+    covariance = np.linalg.inv(np.asarray(found.information, np.float64))[:, 2:, 2:]
+    squared = np.einsum("ni,nij,nj->n", error, np.linalg.inv(covariance), error)
+    assert squared.mean() == pytest.approx(4, rel=0.2)
+    np.testing.assert_allclose(gradient.mean(axis=0), truth, atol=4e-4)
+    assert np.mean(np.asarray(found.dispersion)[:, 1:]) == pytest.approx(1, abs=0.03)
+    np.testing.assert_allclose(np.asarray(found.center).mean(axis=0), CENTER, atol=0.02)
+
+
+def test_a_saturated_beam_and_masked_pixels_do_not_move_the_lattice(rng):
+    expected = expected_pattern(HEXAGONAL)
+    counts = rng.poisson(expected).astype(np.float32)
+    broken = np.minimum(counts, 100.0)
+    broken[40:44, 60:75] = -1.0
+    shared = shared_model()._replace(saturation=jnp.asarray(100.0))
+    whole = fit.FitLattice(13)(jnp.asarray(counts), jnp.asarray(CENTER), jnp.eye(2), shared_model())
+    found = fit.FitLattice(13)(jnp.asarray(broken), jnp.asarray(CENTER), jnp.eye(2), shared)
+    np.testing.assert_allclose(found.distortion, whole.distortion, atol=4e-3)
+    assert np.isfinite(found.information).all()
+
+
+def test_contrast_inside_disks_pulls_a_flat_model_and_not_a_textured_one():
+    """Intensity that falls across every disk away from the center looks like compression."""
+    indices = jnp.asarray(hexagonal_indices(4))
+    positions = np.asarray(lattice_positions(jnp.asarray(CENTER), jnp.asarray(HEXAGONAL), indices))
+    y, x = np.indices(SHAPE)
+    expected = np.full(SHAPE, 0.2)
+    for position in positions:
+        distance = np.hypot(y - position[0], x - position[1])
+        out = (position - CENTER) / max(np.linalg.norm(position - CENTER), 1e-9)
+        inside = (y - position[0]) * out[0] + (x - position[1]) * out[1]
+        expected += 20 / (1 + np.exp((distance - 3) / 0.3)) * (1 - 0.6 * inside / 3)
+    shared = shared_model()._replace(
+        background=jnp.ones(2), spread=jnp.full(len(indices), 1.0), texture=jnp.asarray(0.5)
+    )
+    start = jnp.asarray(CENTER), jnp.eye(2)
+    expected = jnp.asarray(expected, float)
+    flat = fit.FitLattice(13)(expected, *start, shared)
+    textured = fit.FitLattice(13, modes=2)(expected, *start, shared)
+    pull = [abs(np.trace(np.asarray(f.distortion)) / 2 - 1) for f in (flat, textured)]
+    assert pull[0] > 3e-3
+    assert pull[1] < 0.3 * pull[0]
+
+
+def test_forward_model_has_gradients_of_everything():
+    with jax.enable_x64(True):
+
+        def total(*values):
+            center, vectors, intensities, radius, edge = map(jnp.asarray, values)
+            positions = lattice_positions(center, vectors, jnp.asarray(hexagonal_indices(1)))
+            image = bragg_disks((48, 48), positions, intensities, radius, edge, 15)
+            return jnp.sum(image**2)
+
+        args = (
+            jnp.array([23.3, 24.1]),
+            jnp.array([[0.4, 14.0], [-12.0, 7.0]]),
+            jnp.linspace(1.0, 2.0, 7),
+            jnp.asarray(3.2),
+            jnp.asarray(0.4),
+        )
+        check_grads(total, args, order=1, modes=("rev", "fwd"), eps=1e-6, rtol=1e-4, atol=1e-4)

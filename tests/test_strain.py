@@ -1,0 +1,288 @@
+"""Strain maps: conventions, error bars, pooling, cold start, and data that have no strain."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax4dstem import Dataset, InputError
+from jax4dstem.coordinates import Calibration, deformation
+from jax4dstem.lattice.model import LatticeFit
+from jax4dstem.simulate import polycrystal
+from jax4dstem.strain import (
+    Status,
+    StrainMap,
+    derive,
+    measure_strain,
+    pool_strain,
+    strain_from_cepstrum,
+    strain_map,
+    to_py4dstem,
+    to_pyxem,
+)
+from jax4dstem.strain.maps import COMPONENTS, wrap_angle
+
+HEXAGONAL = 28.0 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
+CENTER = 47.5
+
+
+def fits_of(gradients, score=20.0):
+    """Fits of exactly known deformations, with the information of a 1e-3 error."""
+    shape = gradients.shape[:2]
+    return LatticeFit(
+        np.zeros((*shape, 2), np.float32),
+        np.linalg.inv(gradients).astype(np.float32),
+        np.broadcast_to(1e6 * np.eye(6, dtype=np.float32), (*shape, 6, 6)),
+        np.ones((*shape, 7), np.float32),
+        np.ones((*shape, 7), np.float32),
+        np.zeros((*shape, 7), np.float32),
+        np.full(shape, score, np.float32),
+        np.zeros(shape, np.float32),
+    )
+
+
+def deformations(e_xx, e_yy, e_xy, theta):
+    maps = np.broadcast_arrays(*(np.asarray(v, float) for v in (e_xx, e_yy, e_xy, theta)))
+    flat = [np.asarray(deformation(*values)) for values in zip(*map(np.ravel, maps), strict=True)]
+    return np.reshape(flat, (*maps[0].shape, 2, 2))
+
+
+def noisy_map(values, rng, sigma=1e-3):
+    covariance = np.broadcast_to(sigma**2 * np.eye(4), (*values.shape[:2], 4, 4)).copy()
+    noise = sigma * rng.standard_normal(values.shape)
+    parts = dict(zip(COMPONENTS, np.moveaxis(values + noise, -1, 0), strict=True))
+    status = np.zeros(values.shape[:2], np.int8)
+    return StrainMap(**parts, covariance=covariance, status=status, vectors=HEXAGONAL, reference="")
+
+
+def test_strain_of_known_deformations(rng):
+    known = rng.uniform(-0.02, 0.02, (4, 3, 5))
+    theta = rng.uniform(-0.4, 0.4, (3, 5))
+    strain = strain_map(fits_of(deformations(*known[:3], theta)), HEXAGONAL, reference=HEXAGONAL)
+    np.testing.assert_allclose(strain.e_xx, known[0], atol=2e-6)
+    np.testing.assert_allclose(strain.e_yy, known[1], atol=2e-6)
+    np.testing.assert_allclose(strain.e_xy, known[2], atol=2e-6)
+    np.testing.assert_allclose(strain.theta, theta, atol=2e-6)
+    assert strain.ok.all()
+    assert strain.std("e_xx").mean() == pytest.approx(1e-3, rel=0.05)
+
+
+def test_rotation_is_modulo_the_symmetry():
+    gradients = deformations(0.0, 0.0, 0.0, np.radians([[10.0, 70.0, 130.0, -50.0]]))
+    strain = strain_map(fits_of(gradients), HEXAGONAL, reference=HEXAGONAL)
+    np.testing.assert_allclose(np.degrees(strain.theta), 10, atol=1e-3)
+    assert wrap_angle(np.array([np.pi / 6, -np.pi / 6]), 6) == pytest.approx(np.pi / 6)
+
+
+def test_reference_is_the_median_of_all_or_of_a_region():
+    e_xx = np.where(np.arange(9) < 6, 0.01, 0.03)[None]
+    fits = fits_of(deformations(e_xx, 0.0, 0.0, 0.1))
+    everything = strain_map(fits, HEXAGONAL)
+    assert everything.e_xx[0, 0] == pytest.approx(0, abs=1e-5)
+    assert everything.theta[0, 0] == pytest.approx(0, abs=1e-5)
+    region = strain_map(fits, HEXAGONAL, region=np.arange(9)[None] >= 6)
+    assert region.e_xx[0, 8] == pytest.approx(0, abs=1e-5)
+    assert region.e_xx[0, 0] == pytest.approx(-0.0194, abs=2e-4)
+    assert "region" in region.reference
+    with pytest.raises(InputError, match="region"):
+        strain_map(fits, HEXAGONAL, region=np.zeros((1, 9), bool))
+    with pytest.raises(InputError, match="span no lattice"):
+        strain_map(fits, HEXAGONAL, reference=np.array([[1.0, 0], [2, 0]]))
+
+
+def test_scan_rotation_turns_the_axes():
+    fits = fits_of(deformations(0.02, -0.01, 0.004, 0.05)[None, None])
+    plain = strain_map(fits, HEXAGONAL, reference=HEXAGONAL)
+    quarter = strain_map(
+        fits, HEXAGONAL, reference=HEXAGONAL, calibration=Calibration(scan_rotation=np.pi / 2)
+    )
+    assert quarter.e_xx == pytest.approx(plain.e_yy)
+    assert quarter.e_yy == pytest.approx(plain.e_xx)
+    assert quarter.e_xy == pytest.approx(-plain.e_xy)
+    assert quarter.theta == pytest.approx(plain.theta)
+    flipped = strain_map(
+        fits, HEXAGONAL, reference=HEXAGONAL, calibration=Calibration(scan_flip=True)
+    )
+    assert flipped.e_xx == pytest.approx(plain.e_xx)
+    assert flipped.theta == pytest.approx(-plain.theta)
+
+
+def test_what_is_no_fit_has_a_status_and_no_number():
+    fits = fits_of(deformations(np.zeros((1, 5)), 0.0, 0.0, 0.0))
+    score = fits.score.copy()
+    score[0, 1] = 1.0
+    distortion = fits.distortion.copy()
+    distortion[0, 2] *= 1.4
+    distortion[0, 3] = np.nan
+    information = fits.information.copy()
+    information[0, 4, 2:4] = information[0, 4, :, 2:4] = 0.0  # nothing is known along one direction
+    broken = fits._replace(score=score, distortion=distortion, information=information)
+    strain = strain_map(broken, HEXAGONAL, reference=HEXAGONAL)
+    assert strain.status.tolist() == [
+        [
+            Status.OK,
+            Status.NO_LATTICE,
+            Status.NOT_CONVERGED,
+            Status.EMPTY,
+            Status.UNDETERMINED,
+        ]
+    ]
+    for name in COMPONENTS:
+        assert np.isnan(getattr(strain, name)[0, 1:]).all()
+        assert np.isnan(strain.std(name)[0, 1:]).all()
+
+
+def test_converters_follow_the_other_packages():
+    fits = fits_of(deformations(0.02, -0.01, 0.004, 0.05)[None, None])
+    strain = strain_map(fits, HEXAGONAL, reference=HEXAGONAL)
+    theirs = to_py4dstem(strain)
+    assert theirs["e_xx"] == pytest.approx(strain.e_yy)
+    assert theirs["theta"] == pytest.approx(-0.05, abs=1e-5)
+    assert to_pyxem(strain)["e12"] == pytest.approx(-0.004, abs=1e-5)
+
+
+def test_pooling_averages_inside_grains_and_keeps_their_boundary(rng):
+    truth = np.zeros((32, 32, 4))
+    truth[:, 16:, 0] = 0.008
+    strain = noisy_map(truth, rng)
+    pooled = pool_strain(strain)
+    error = np.abs(pooled.strain.e_xx - truth[..., 0])
+    assert error.mean() < 0.2 * np.abs(strain.e_xx - truth[..., 0]).mean()
+    assert np.quantile(error[:, 14:18], 0.95) < 2e-3  # not smeared: the step is 8e-3
+    z = (pooled.strain.values - truth) / np.stack(
+        [pooled.strain.std(name) for name in COMPONENTS], -1
+    )
+    assert np.mean(np.abs(z) < 1.96) > 0.85
+    assert np.median(pooled.n_pooled) > 50
+
+
+def test_pooling_follows_a_gradient(rng):
+    truth = np.zeros((32, 32, 4))
+    truth[..., 0] = 1e-3 * np.arange(32)
+    pooled = pool_strain(noisy_map(truth, rng)).strain
+    assert np.abs(pooled.e_xx - truth[..., 0]).mean() < 4e-4
+    slope = np.polyfit(truth[..., 0].ravel(), pooled.e_xx.ravel(), 1)[0]
+    assert slope == pytest.approx(1, abs=0.02)
+
+
+def test_pooling_leaves_missing_positions_missing(rng):
+    strain = noisy_map(np.zeros((8, 8, 4)), rng)
+    status = strain.status.copy()
+    status[2, 3] = Status.NO_LATTICE
+    strain = replace(strain, status=status)
+    pooled = pool_strain(strain)
+    assert np.isnan(pooled.strain.e_xx[2, 3])
+    assert pooled.strain.ok.sum() == 63
+    nothing = replace(strain, status=np.full((8, 8), Status.NO_LATTICE, np.int8))
+    assert np.isnan(pool_strain(nothing).n_pooled).all()
+
+
+def test_compatible_strain_has_no_burgers_density():
+    y, x = np.indices((12, 14)).astype(float)
+    # Displacement u_y = a y², u_x = b x y.
+    a, b = 2e-4, 3e-4
+    values = np.zeros((12, 14, 4))
+    values[..., 0] = b * y  # e_xx = ∂x u_x
+    values[..., 1] = 2 * a * y  # e_yy
+    values[..., 2] = b * x / 2  # e_xy = (∂y u_x + ∂x u_y) / 2
+    values[..., 3] = b * x / 2  # theta: R_10 = θ = (∂y u_x - ∂x u_y) / 2
+    maps = derive(noisy_map(values, np.random.default_rng(0), sigma=1e-9))
+    assert np.nanmax(np.abs(maps.burgers)) < 1e-7
+    np.testing.assert_allclose(maps.dilatation, values[..., 0] + values[..., 1], atol=1e-7)
+    np.testing.assert_allclose(maps.curvature[5, 5], b / 2, atol=1e-7)
+    assert maps.dilatation_std.mean() == pytest.approx(np.sqrt(2) * 1e-9, rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
+    center = truth.parameters.center
+    return scan, truth, measure_strain(scan, center, 4.2, vectors=truth.vectors)
+
+
+def test_cold_start_finds_rotation_and_strain(measured):
+    _, truth, found = measured
+    strain, inside = found.strain, truth.interior
+    assert strain.ok[inside].all()
+    turn = wrap_angle(strain.theta - truth.theta, 6)
+    assert np.abs(turn[inside]).max() < np.radians(2)
+    z = np.stack(
+        [
+            (getattr(strain, n) - getattr(truth, n))[inside] / strain.std(n)[inside]
+            for n in COMPONENTS[:3]
+        ]
+    )
+    assert np.sqrt(np.mean(z**2)) < 1.3
+    assert np.sqrt(np.mean(z**2)) > 0.75
+    assert float(found.model.radius) == pytest.approx(4.0, abs=0.2)
+
+
+def test_the_lattice_is_found_when_none_is_given(measured):
+    scan, truth, _ = measured
+    found = measure_strain(scan, truth.parameters.center, 4.2)
+    lengths = np.linalg.norm(found.strain.vectors, axis=1)
+    np.testing.assert_allclose(lengths, np.linalg.norm(truth.vectors, axis=1), rtol=0.03)
+    assert found.strain.ok[truth.interior].all()
+
+
+def test_cepstral_strain_agrees_within_its_errors(measured):
+    scan, truth, found = measured
+    strain = strain_from_cepstrum(
+        scan,
+        found.fits.center,
+        found.fits.distortion,
+        np.asarray(found.model.vectors),
+        reference=truth.vectors,
+    )
+    inside = truth.interior & strain.ok
+    assert inside.sum() > 0.9 * truth.interior.sum()
+    gap = strain.e_xx - found.strain.e_xx
+    assert np.nanmedian(np.abs(gap[inside])) < 0.03
+
+
+def test_a_given_lattice_that_does_not_fit_gives_status_and_no_number(measured):
+    scan, truth, _ = measured
+    found = measure_strain(scan, truth.parameters.center, 4.2, vectors=1.37 * truth.vectors)
+    assert (found.strain.status != Status.OK).mean() > 0.95
+    with pytest.raises(InputError, match="fewer than"):
+        measure_strain(scan, truth.parameters.center, 4.2, vectors=5 * truth.vectors)
+
+
+def test_vacuum_is_an_error_when_the_lattice_is_to_be_found(rng):
+    y, x = np.indices((96, 96))
+    beam = 2000.0 * (np.hypot(y - CENTER, x - CENTER) < 4) + 20 / (1 + np.hypot(y - 47.5, x - 47.5))
+    scan = Dataset.from_array(rng.poisson(beam, (8, 8, 96, 96)).astype(np.uint16))
+    center = np.full((8, 8, 2), CENTER)
+    with pytest.raises(InputError, match="no lattice found"):
+        measure_strain(scan, center, 4.0)
+    given = measure_strain(scan, center, 4.0, vectors=14.0 * HEXAGONAL / 28)
+    assert (given.strain.status == Status.NO_LATTICE).mean() > 0.98
+
+
+def test_vacuum_and_empty_patterns_inside_a_crystal(measured):
+    scan, truth, _ = measured
+    counts = np.array(scan.source.read(slice(0, 12), slice(0, 12)))
+    rng = np.random.default_rng(1)
+    counts[0, :6] = 0
+    y, x = np.indices((128, 128))
+    counts[1, :6] = rng.poisson(3 / (1 + np.hypot(y - 64, x - 64) / 20), (6, 128, 128))
+    found = measure_strain(
+        Dataset.from_array(counts), truth.parameters.center, 4.2, vectors=truth.vectors
+    )
+    assert (found.strain.status[0, :6] != Status.OK).all()
+    assert (found.strain.status[1, :6] != Status.OK).all()
+    assert found.strain.ok[3:].all()
+
+
+def test_a_single_row_of_reflections_does_not_fix_a_lattice(rng):
+    from jax4dstem.lattice.disks import bragg_disks
+
+    positions = jnp.array([[47.5, 47.5 + 14 * n] for n in range(-2, 3)])
+    disks = bragg_disks((96, 96), positions, jnp.full(5, 400.0).at[2].set(2e4), 4.0, 0.3, 17)
+    counts = rng.poisson(np.asarray(disks) + 0.2, (6, 6, 96, 96)).astype(np.uint16)
+    scan, center = Dataset.from_array(counts), np.full((6, 6, 2), CENTER)
+    with pytest.raises(InputError):
+        measure_strain(scan, center, 4.0)
+    given = measure_strain(scan, center, 4.0, vectors=14.0 * np.array([[0.0, 1.0], [-1.0, 0.0]]))
+    assert (given.strain.status != Status.OK).all()
