@@ -145,7 +145,7 @@ def refine_cepstral_peaks(
 
 def ring_mean(values: FloatPattern, distance: FloatPattern) -> FloatPattern:
     """Mean over every ring of one pixel's width, at each pixel."""
-    size = int(np.hypot(*values.shape)) + 2
+    size = int(np.hypot(values.shape[0], values.shape[1])) + 2
     ring = jnp.clip(jnp.round(distance), 0, size - 1).astype(int)
     total = jnp.zeros(size).at[ring].add(values)
     count = jnp.zeros(size).at[ring].add(1.0)

@@ -136,7 +136,8 @@ def reflections(
         (9, 2)
     """
     reach = int(np.ceil(np.hypot(*shape) / np.linalg.svd(vectors)[1].min()))
-    indices = np.stack(np.mgrid[-reach : reach + 1, -reach : reach + 1], axis=-1).reshape(-1, 2)
+    h, k = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    indices = np.stack([h.ravel(), k.ravel()], axis=1)
     offsets = indices @ vectors
     low, high = np.asarray(center) - margin, np.asarray(shape) - 1 - margin - np.asarray(center)
     inside = np.all((offsets >= -low) & (offsets <= high), axis=1)

@@ -92,7 +92,7 @@ class FitLattice:
 class _State(NamedTuple):
     center: Array
     distortion: Array
-    heights: Array | None  # (n, 2 + modes): disk, background, texture
+    heights: Any  # (n, 2 + modes): disk, background, texture; None before they are known
 
 
 class _Windows(NamedTuple):
@@ -148,8 +148,8 @@ def _local_background(profile: Array, distance: Array, offsets: Array) -> Array:
     radius = jnp.sqrt(jnp.sum(offsets**2, axis=1) + 1e-6)
     radii = jnp.arange(profile.shape[0], dtype=float)
     logarithm = jnp.log(jnp.maximum(profile, 1e-30))
-    slope = jnp.gradient(logarithm) * radii
-    bend = jnp.gradient(slope) * radii
+    slope = jnp.asarray(jnp.gradient(logarithm)) * radii
+    bend = jnp.asarray(jnp.gradient(slope)) * radii
     slope = jnp.clip(interpolate_profile(slope, radius), -10.0, 10.0)[:, None, None]
     bend = jnp.clip(interpolate_profile(bend, radius), -10.0, 10.0)[:, None, None]
     origin = jnp.maximum(radius, 1.0)[:, None, None]
@@ -174,10 +174,10 @@ def _shapes(
     y, x = data.y - positions[:, :1], data.x - positions[:, 1:]
     distance = jnp.sqrt(y**2 + x**2 + 1e-6)
     disk = jax.nn.sigmoid((model.radius - distance) / edge)
-    height = state.heights[:, :1]  # type: ignore[index]
+    height = state.heights[:, :1]
     inside = _polynomials(y / model.radius, x / model.radius)[:modes]
     top = height + sum(
-        (state.heights[:, 2 + m, None] * mode for m, mode in enumerate(inside)),  # type: ignore[index]
+        (state.heights[:, 2 + m, None] * mode for m, mode in enumerate(inside)),
         jnp.zeros(()),
     )
     slope = jnp.maximum(top, 0.1 * height) * disk * (1 - disk) / (edge * distance)
@@ -251,11 +251,11 @@ def _step(
 ) -> tuple[_State, tuple[Array, Array, Array]]:
     """One iteration of Fisher scoring."""
     heights = state.heights
-    modes = heights.shape[1] - 2  # type: ignore[union-attr]
+    modes = heights.shape[1] - 2
     by_position, by_height = _shapes(state, data, model, edge, modes)
     expected = jnp.einsum("nk,nkp->np", heights, by_height) + FLOOR
     # Weights of flat disks: with texture the expected counts may come near zero, or below.
-    flat = jnp.einsum("nk,nkp->np", heights[:, :2], by_height[:, :2]) + FLOOR  # type: ignore[index]
+    flat = jnp.einsum("nk,nkp->np", heights[:, :2], by_height[:, :2]) + FLOOR
     weight = data.used / flat
     residual = (data.counts - expected) * weight
     columns = jnp.concatenate([by_position, by_height], axis=1)

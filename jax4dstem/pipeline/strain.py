@@ -1,12 +1,14 @@
 """Stage `strain`: lattice fit, pooled map, cepstral strain, and where they disagree."""
 
+from typing import Any
+
 import numpy as np
 
 from jax4dstem.dataset import Dataset
 from jax4dstem.detectors import exclude_pixels
 from jax4dstem.errors import InputError
 from jax4dstem.io.results import Field
-from jax4dstem.lattice.model import LatticeFit, LatticeModel
+from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.pipeline.recipe import Recipe
 from jax4dstem.strain.cepstral import strain_from_cepstrum
 from jax4dstem.strain.derived import derive, friedel_asymmetry
@@ -132,7 +134,7 @@ def strain_fields(strain: StrainMap) -> Tree:
     return fields
 
 
-def _fit_fields(fits: LatticeFit, model: LatticeModel) -> Tree:
+def _fit_fields(fits: Any, model: LatticeModel) -> Tree:
     return {
         "score": Field(
             fits.score.astype(np.float32),

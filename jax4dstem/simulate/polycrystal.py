@@ -1,6 +1,7 @@
 """A strained polycrystal under growing background: the specimen of the strain benchmark."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -120,13 +121,14 @@ def polycrystal(
     weights = np.take_along_axis(shares, order, -1)
     weights /= weights.sum(axis=-1, keepdims=True)
     rows, cols = np.indices(scan_shape)
-    parameters = PatternParameters(
-        center=np.broadcast_to((np.array(detector_shape) - 1) / 2, (*scan_shape, 2)) + 0.5,
-        vectors=lattices[order, rows[..., None], cols[..., None]],
-        intensities=intensities[order] * weights[..., None],
-        background_fraction=np.full(scan_shape, background),
-        dose=np.full(scan_shape, dose),
-    )
+    arrays: dict[str, Any] = {
+        "center": np.broadcast_to((np.array(detector_shape) - 1) / 2, (*scan_shape, 2)) + 0.5,
+        "vectors": lattices[order, rows[..., None], cols[..., None]],
+        "intensities": intensities[order] * weights[..., None],
+        "background_fraction": np.full(scan_shape, background),
+        "dose": np.full(scan_shape, dose),
+    }
+    parameters = PatternParameters(**arrays)
     tail = Background(1.0, TAIL_WIDTH * detector_shape[1], jnp.zeros(0), jnp.zeros(0), jnp.ones(0))
     optics = Optics(jnp.asarray(indices), DISK_RADIUS, EDGE_WIDTH, tail)
     counts = simulate_scan(parameters, optics, detector_shape, seed=seed, progress=progress)
@@ -140,7 +142,7 @@ def polycrystal(
 
 def _voronoi(scan_shape: tuple[int, int], n_grains: int, rng: np.random.Generator) -> np.ndarray:
     seeds = rng.uniform(0, 1, (n_grains, 2)) * scan_shape
-    points = np.stack(np.indices(scan_shape), axis=-1)
+    points = np.moveaxis(np.indices(scan_shape), 0, -1)
     distance = ((points[:, :, None] - seeds) ** 2).sum(axis=-1)
     return distance.argmin(axis=-1)
 

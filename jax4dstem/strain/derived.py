@@ -1,10 +1,10 @@
 """What follows from a strain map: dilatation, principal strains, lattice curvature, Burgers density."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jax4dstem.lattice.model import LatticeFit, LatticeModel
+from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.strain.maps import StrainMap, wrap_angle
 
 
@@ -138,7 +138,7 @@ def _burgers(strain: StrainMap) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([b_y, b_x], -1), np.sqrt(np.stack([std_y, std_x], -1))
 
 
-def friedel_asymmetry(fits: LatticeFit, model: LatticeModel) -> np.ndarray:
+def friedel_asymmetry(fits: Any, model: LatticeModel) -> np.ndarray:
     r"""Asymmetry of opposite reflections: where the lattice is tilted off the beam, as on ripples.
 
     .. math:: A = \frac{\sum_g I_g \, \hat g}{\sum_g I_g}

@@ -53,7 +53,7 @@ class Learned(NamedTuple):
     setup: LatticeSetup
     measure: MeasureLattice
     explained: float
-    fits: LatticeFit
+    fits: Any
 
 
 def learn_lattice(
@@ -104,7 +104,7 @@ def learn_lattice(
     return Learned(setup, measure, explained, fits)
 
 
-def _misfit(model: LatticeModel, fits: LatticeFit) -> float:
+def _misfit(model: LatticeModel, fits: Any) -> float:
     """Mean Pearson dispersion around the strongest diffracted disks."""
     strongest = 1 + np.argsort(-np.asarray(model.intensity)[1:])[:STRONGEST]
     return float(np.nanmean(fits.dispersion[convincing(fits)][:, strongest]))
@@ -115,7 +115,7 @@ def _learn_texture(
     measure: MeasureLattice,
     sample: ScanSample,
     center: np.ndarray,
-    fits: LatticeFit,
+    fits: Any,
 ) -> tuple[LatticeSetup, MeasureLattice, LatticeFit]:
     """Model the contrast inside the disks, if there is any beyond noise."""
     model = setup.model._replace(texture=jnp.asarray(WIDE_TEXTURE, jnp.float32))
@@ -133,7 +133,7 @@ def _learn_texture(
     return setup._replace(model=model), trial, found
 
 
-def _typical_texture(model: LatticeModel, sample: ScanSample, fits: LatticeFit) -> float:
+def _typical_texture(model: LatticeModel, sample: ScanSample, fits: Any) -> float:
     """Root mean square contrast inside the disks after subtraction of the noise's, 0 if insignificant."""
     good = convincing(fits)
     intensity = np.asarray(model.intensity)[1:]
@@ -217,8 +217,9 @@ def _consensus(bases: list[Basis]) -> Basis:
     """The basis with the most weight behind lattices of its shape, with their mean shape."""
     shapes = np.array([_shape(basis.vectors) for basis in bases])
     weights = np.array([basis.weight * basis.explained for basis in bases])
-    alike = (np.abs(shapes[:, None] - shapes[None]) < ALIKE * shapes[None, :, :1]).all(axis=-1)
-    chosen = alike[:, int(np.argmax(alike @ weights))]
+    apart = np.abs(shapes[:, None] - shapes[None])
+    alike = np.all(apart < ALIKE * shapes[None, :, :1], axis=-1)
+    chosen = np.asarray(alike)[:, int(np.argmax(alike @ weights))]
     mean = np.average(shapes[chosen], axis=0, weights=weights[chosen])
     clearest = bases[int(np.argmax(np.where(chosen, weights, 0)))]
     explained = float(np.average([b.explained for b in bases], weights=weights))
@@ -270,20 +271,22 @@ def _peak(pattern: Pattern, center: Any) -> Any:
     return largest, jnp.sum(pattern == largest)
 
 
-def _learn_background(model: LatticeModel, sample: ScanSample, fits: LatticeFit) -> LatticeModel:
+def _learn_background(model: LatticeModel, sample: ScanSample, fits: Any) -> LatticeModel:
     radii = jnp.zeros(int(np.hypot(*sample.dataset.pattern_shape)) + 2)
-    seen = _mean_over_fits(radial_background, sample, fits, model, radii)
+    counts, pixels = _mean_over_fits(radial_background, sample, fits, model, radii)
     model = model._replace(
-        background=jnp.asarray(_smooth_profile(*seen, int(convincing(fits).sum())), jnp.float32)
+        background=jnp.asarray(
+            _smooth_profile(counts, pixels, int(convincing(fits).sum())), jnp.float32
+        )
     )
     intensity, _, _ = _typical(model, sample, fits)
     return model._replace(intensity=jnp.asarray(np.maximum(intensity, 1e-9), jnp.float32))
 
 
-def _learn_intensities(model: LatticeModel, sample: ScanSample, fits: LatticeFit) -> LatticeModel:
+def _learn_intensities(model: LatticeModel, sample: ScanSample, fits: Any) -> LatticeModel:
     """Typical intensities; reflections that are not there leave the model."""
     intensity, spread, error = _typical(model, sample, fits)
-    there = intensity > np.maximum(SIGNIFICANT * error, 1e-3 * np.max(intensity[1:]))
+    there = np.asarray(intensity > np.maximum(SIGNIFICANT * error, 1e-3 * np.max(intensity[1:])))
     there[0] = True
     if there.sum() < FEWEST:
         there[np.argsort(-intensity)[:FEWEST]] = True
@@ -297,32 +300,30 @@ def _learn_intensities(model: LatticeModel, sample: ScanSample, fits: LatticeFit
     )
 
 
-def _typical_dispersion(fits: LatticeFit) -> np.ndarray:
+def _typical_dispersion(fits: Any) -> np.ndarray:
     """Median over the scan around each disk; 1 where Poisson noise explains it."""
     good = convincing(fits)
     dispersion = np.nanmedian(np.where(good[..., None], fits.dispersion, np.nan), axis=(0, 1))
     return np.where(dispersion > 1.1, dispersion, 1.0)
 
 
-def _learn_disks(model: LatticeModel, sample: ScanSample, fits: LatticeFit) -> LatticeModel:
+def _learn_disks(model: LatticeModel, sample: ScanSample, fits: Any) -> LatticeModel:
     bins = jnp.zeros(int(np.ceil((1.5 * float(model.radius) + 3) / PROFILE_STEP)))
-    seen = _mean_over_fits(disk_profile, sample, fits, model, bins)
-    radius, edge = _fit_disk(*seen, float(model.radius), float(model.edge_width))
+    counts, pixels = _mean_over_fits(disk_profile, sample, fits, model, bins)
+    radius, edge = _fit_disk(counts, pixels, float(model.radius), float(model.edge_width))
     return model._replace(
         radius=jnp.asarray(radius, jnp.float32), edge_width=jnp.asarray(edge, jnp.float32)
     )
 
 
-def _mean_over_fits(
-    fn: Any, sample: ScanSample, fits: LatticeFit, model: LatticeModel, bins: Any
-) -> Any:
+def _mean_over_fits(fn: Any, sample: ScanSample, fits: Any, model: LatticeModel, bins: Any) -> Any:
     """Mean of a pattern function of center and distortion over the convincing fits."""
     starts = (np.nan_to_num(fits.center), np.nan_to_num(fits.distortion))
     chain = sample.dataset.map(fn, model, bins, per_position=starts)
     return reduce_patterns(Mean(), chain, weights=convincing(fits))
 
 
-def convincing(fits: LatticeFit) -> np.ndarray:
+def convincing(fits: Any) -> np.ndarray:
     """Fits that take part in learning: clear ones, or the clearest where few are."""
     score = np.where(np.isfinite(fits.information).all(axis=(-1, -2)), fits.score, -np.inf)
     enough = min(16, score.size)
@@ -330,7 +331,7 @@ def convincing(fits: LatticeFit) -> np.ndarray:
 
 
 def _typical(
-    model: LatticeModel, sample: ScanSample, fits: LatticeFit
+    model: LatticeModel, sample: ScanSample, fits: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean of every reflection's intensity, its spread over the scan, and the mean's error.
 

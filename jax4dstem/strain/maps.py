@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,6 @@ import numpy as np
 from jax4dstem.coordinates import Calibration, deform, deformation, strain_of
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import symmetry_order
-from jax4dstem.lattice.model import LatticeFit
 
 COMPONENTS = ("e_xx", "e_yy", "e_xy", "theta")
 EVIDENCE = 4.5  # smallest score of a lattice, in units of the noise
@@ -106,7 +106,7 @@ def wrap_angle(theta: np.ndarray, symmetry: int) -> np.ndarray:
     return theta - period * np.ceil(theta / period - 0.5)
 
 
-def fit_status(fits: LatticeFit, covariance: np.ndarray) -> np.ndarray:
+def fit_status(fits: Any, covariance: np.ndarray) -> np.ndarray:
     """Status of every fit, from its evidence, range and errors."""
     finite = np.isfinite(fits.distortion).all(axis=(-1, -2)) & np.isfinite(fits.score)
     stretch = np.linalg.svd(np.nan_to_num(fits.distortion))[1]
@@ -121,7 +121,7 @@ def fit_status(fits: LatticeFit, covariance: np.ndarray) -> np.ndarray:
 
 
 def strain_map(
-    fits: LatticeFit,
+    fits: Any,
     vectors: np.ndarray,
     *,
     reference: np.ndarray | None = None,
@@ -169,9 +169,8 @@ def strain_map(
     covariance = _propagate(jacobian, covariance)
     values, covariance = _to_scan_axes(values, covariance, calibration or Calibration())
     values[..., 3] = wrap_angle(values[..., 3], symmetry_order(reference))
-    empty = StrainMap(
-        *(np.full(status.shape, np.nan) for _ in COMPONENTS), covariance, status, reference, told
-    )
+    unknown = np.full(status.shape, np.nan)
+    empty = StrainMap(unknown, unknown, unknown, unknown, covariance, status, reference, told)
     return replace(empty.with_values(values, covariance, ok), status=status)
 
 
@@ -191,7 +190,8 @@ def median_lattice(values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     common = float(np.median(rotations)) if abs(phase.mean()) > 0.9 else 0.0
     # Strain acts after the rotation, so its median is that of differently turned crystals as well.
     turned = np.array([_in_crystal_axes(value, value[3] - common) for value in values])
-    gradient = deformation(*np.median(turned[:, :3], axis=0), common)
+    e_xx, e_yy, e_xy = np.median(turned[:, :3], axis=0).tolist()
+    gradient = deformation(e_xx, e_yy, e_xy, common)
     # Not reduced: its vectors must stay those of the model, one by one.
     return np.asarray(deform(jnp.asarray(vectors, float), gradient), np.float64)
 

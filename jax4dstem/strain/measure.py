@@ -1,11 +1,11 @@
 """Strain of a whole scan, from raw counts and the centers of the direct beam."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jax4dstem.dataset import Dataset
-from jax4dstem.lattice.model import LatticeFit, LatticeModel
+from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.strain.bootstrap import error_inflation
 from jax4dstem.strain.learn import learn_lattice
 from jax4dstem.strain.maps import StrainMap, strain_map
@@ -24,7 +24,7 @@ class StrainMeasurement(NamedTuple):
     """
 
     strain: StrainMap
-    fits: LatticeFit
+    fits: Any
     model: LatticeModel
     excess: float
 

@@ -52,9 +52,9 @@ class _Field(NamedTuple):
 class _Local(NamedTuple):
     """A plane through the strain around every position: value, slopes along y and x, covariance."""
 
-    value: Array
-    slope: Array
-    covariance: Array
+    value: Any
+    slope: Any
+    covariance: Any
 
 
 def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> PooledStrain:
@@ -124,7 +124,8 @@ def _where(flag: np.ndarray, new: np.ndarray, old: np.ndarray) -> np.ndarray:
 
 def _offsets(radius: int) -> Array:
     """Steps (y, x) to all positions of a round neighborhood, nearest first."""
-    steps = np.stack(np.mgrid[-radius : radius + 1, -radius : radius + 1], -1).reshape(-1, 2)
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    steps = np.stack([y.ravel(), x.ravel()], axis=1)
     length = (steps**2).sum(axis=1)
     order = np.argsort(length, kind="stable")
     return jnp.asarray(steps[order[length[order] <= radius * (radius + 1)]])
@@ -132,7 +133,7 @@ def _offsets(radius: int) -> Array:
 
 def _shifted(leaf: Array, step: Array) -> Array:
     """The neighbor at a step of every position; what enters from the other side is masked by `_inside`."""
-    return jnp.roll(leaf, (-step[0], -step[1]), (0, 1))
+    return jnp.roll(jnp.roll(leaf, -step[0], 0), -step[1], 1)
 
 
 def _inside(shape: tuple[int, ...], step: Array) -> Array:

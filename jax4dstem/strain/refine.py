@@ -10,7 +10,7 @@ import optax
 
 from jax4dstem.dataset import Dataset
 from jax4dstem.lattice.fit import FitLattice, lattice_deviance
-from jax4dstem.lattice.model import LatticeFit, LatticeModel
+from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.reducers import Mean
 from jax4dstem.stream import map_patterns, reduce_patterns
 from jax4dstem.typing import Array, Pattern, Scalar
@@ -64,7 +64,7 @@ def with_shared(model: LatticeModel, shared: Shared) -> LatticeModel:
 
 def refine_model(
     dataset: Dataset,
-    fits: LatticeFit,
+    fits: Any,
     model: LatticeModel,
     fit: FitLattice,
     *,
