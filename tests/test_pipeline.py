@@ -21,8 +21,9 @@ from jax4dstem.io.results import read_group
 from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
 from jax4dstem.pipeline.demonstration import domain_agreement, merge_by_majority
 from jax4dstem.report import write_report
+from jax4dstem.simulate import polycrystal
 
-QUICK = {"embed.umap": False, "cluster.restarts": 2}
+QUICK = {"embed.umap": False, "cluster.restarts": 2, "strain.enabled": False}
 
 
 def two_domains(shape=(12, 14), size=40, seed=0, dose=3000.0):
@@ -65,7 +66,7 @@ def finished(scan_file, tmp_path_factory):
 
 def test_domains_are_found(finished):
     out, labels, output = finished
-    assert "[5/5] cluster" in output
+    assert "[5/6] cluster" in output
     tree, _ = read_group(out / "results.h5")
     agreement = domain_agreement(tree["labels"]["level_1"].data, labels)
     assert agreement == (1.0, 1.0)
@@ -120,7 +121,7 @@ def test_a_second_run_reuses_the_stages(finished, scan_file):
     )
     lines.clear()
     analyze(scan_file[0], out, load_recipe(None, {**QUICK, "cluster.k": 3}), lines.append)
-    assert ["reused" in line for line in lines] == [True, True, True, True, False]
+    assert ["reused" in line for line in lines] == [True, True, True, True, False, False]
     assert len(np.unique(read_group(out / "results.h5")[0]["labels"]["level_1"].data)) == 3
     lines.clear()
     analyze(scan_file[0], out, load_recipe(None, QUICK), lines.append)
@@ -130,7 +131,10 @@ def test_a_killed_run_resumes(scan_file, tmp_path):
     """Kill the process as soon as the first stages are on disk; the next run reads them."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "jax4dstem.cli", "analyze", str(scan_file[0]), "-o", str(out)]
-    process = subprocess.Popen([*command, "--set", "embed.umap=false"], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, "--set", "embed.umap=false", "--set", "strain.enabled=false"],
+        stdout=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + 120
     while not (out / "stages" / "align.h5").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -138,7 +142,12 @@ def test_a_killed_run_resumes(scan_file, tmp_path):
     process.wait()
     assert not (out / "results.h5").exists()
     lines = []
-    analyze(scan_file[0], out, load_recipe(None, {"embed.umap": False}), lines.append)
+    analyze(
+        scan_file[0],
+        out,
+        load_recipe(None, {"embed.umap": False, "strain.enabled": False}),
+        lines.append,
+    )
     assert "reused" in lines[0]
     assert "reused" in lines[1]
     assert (out / "results.h5").exists()
@@ -219,7 +228,10 @@ def test_the_same_seed_gives_the_same_file(tmp_path):
 
 def test_umap_is_part_of_the_default_run(tmp_path):
     scan, labels = two_domains(shape=(10, 10))
-    recipe = load_recipe(None, {"cluster.space": "umap", "cluster.methods": ["kmeans"]})
+    recipe = load_recipe(
+        None,
+        {"cluster.space": "umap", "cluster.methods": ["kmeans"], "strain.enabled": False},
+    )
     results = analyze_dataset(Dataset.from_array(scan), tmp_path, recipe, lambda _: None)
     tree, _ = read_group(results)
     assert tree["embedding"]["umap"].data.shape == (100, 3)
@@ -339,3 +351,40 @@ def test_measured_mgo_cubes(shared_data, tmp_path):
     lengths = np.array([peak.length for peak in peaks[:8]])
     for expected in (2.0, 2.1, 2.95):
         assert np.abs(lengths - expected).min() < 0.08
+
+
+def test_strain_from_file_to_report(tmp_path):
+    scan, truth = polycrystal((8, 8), (128, 128), background=0.2, n_grains=1, seed=2)
+    np.save(tmp_path / "scan.npy", scan.source.read(slice(0, 8), slice(0, 8)))
+    g1, g2 = (",".join(map(str, vector.round(4))) for vector in truth.vectors)
+    out = tmp_path / "out"
+    arguments = ["strain", str(tmp_path / "scan.npy"), "-o", str(out), "--g1", g1, f"--g2={g2}"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    strain = read_group(out / "results.h5")[0]["strain"]
+    for method in ("lattice", "pooled", "cepstrum"):
+        assert strain[method]["e_xx"].data.shape == (8, 8)
+    assert (strain["lattice"]["status"].data == 0).all()
+    assert np.abs(strain["pooled"]["e_xx"].data - truth.e_xx).mean() < 2e-3
+    assert "Strain" in (out / "report.html").read_text()
+    again = CliRunner().invoke(app, arguments)
+    assert again.output.count("reused") == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--g1", "0,28"], "given together"),
+        (["--g1", "0,28", "--g2", "0,14"], "span no lattice"),
+        (["--g1", "a,b", "--g2", "0,14"], "expects 2 numbers"),
+        (["--region", "0,99,0,4"], "outside the"),
+        (["--g1", "0,28", "--g2", "28,0", "--region", "0,4,0,4"], "exclude each other"),
+        (["--set", "strain.cluster=1"], "no cluster of level 1"),
+    ],
+)
+def test_strain_options_that_do_not_fit(options, message, scan_file, tmp_path):
+    result = CliRunner().invoke(
+        app, ["strain", str(scan_file[0]), "-o", str(tmp_path / "o"), *options]
+    )
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)

@@ -75,7 +75,8 @@ def consensus(done: Tree, about: dict[str, Any]) -> Figure | None:
         for offset, other in enumerate(name for name in groups if name != "lattice"):
             axes = grid[row, len(groups) + offset]
             gap = _gap(groups["lattice"], groups[other], component)
-            far = 100 * np.mean(np.abs(gap[np.isfinite(gap)]) > DISAGREE)
+            known = gap[np.isfinite(gap)]
+            far = 100 * np.count_nonzero(np.abs(known) > DISAGREE) / max(known.size, 1)
             title = f"lattice - {METHODS[other]}, {far:.1f} % beyond {DISAGREE:.0f} σ"
             _symmetric(axes, gap, title, "standard deviations", 2 * DISAGREE)
         for column in range(len(groups) + len(groups) - 1, len(groups) + 2):
