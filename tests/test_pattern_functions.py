@@ -125,14 +125,14 @@ def test_jit_and_vmap_change_nothing(name, rng, precision):
 def test_gradients_are_finite_differences(name, rng):
     case = CASES[name]
     with jax.enable_x64(True):
-        given = arguments(case, rng)
+        given, tree = jax.tree.flatten(arguments(case, rng))
         floats = [i for i, value in enumerate(given) if value.dtype.kind == "f"]
 
         def of_floats(*values):
             full = list(given)
             for i, value in zip(floats, values, strict=True):
                 full[i] = jnp.asarray(value)
-            return case.fn(*full)
+            return case.fn(*jax.tree.unflatten(tree, full))
 
         check_grads(
             of_floats,

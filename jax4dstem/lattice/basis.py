@@ -80,7 +80,7 @@ def reduce_basis(vectors: np.ndarray) -> np.ndarray:
     Lagrange's algorithm; the signs make g1 point right or up, g2 follow it.
 
     Example:
-        >>> reduce_basis(np.array([[0.0, 10.0], [10.0, 40.0]])).tolist()
+        >>> reduce_basis(np.array([[0.0, 10.0], [-10.0, 40.0]])).tolist()
         [[0.0, 10.0], [-10.0, 0.0]]
     """
     a, b = np.asarray(vectors, np.float64)

@@ -112,6 +112,7 @@ def simulate_pattern(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> from jax4dstem.lattice.disks import hexagonal_indices
         >>> halos = Background(1.0, 4.0, jnp.array([0.1]), jnp.array([12.0]), jnp.array([4.0]))
         >>> optics = Optics(jnp.asarray(hexagonal_indices(1)), 2.0, 0.3, halos)
         >>> position = PatternParameters(
