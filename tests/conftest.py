@@ -15,6 +15,11 @@ with install_import_hook("jax4dstem", "typechecker.check"):
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Compilation is most of the suite's time: the workers, and the next run, share its results."""
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """Measured and simulated data beside the checkout; tests that need it skip without it."""

@@ -61,6 +61,16 @@ def test_disks_are_found_where_they_are(rng):
     assert nearest.max() < 0.5
 
 
+@pytest.mark.parametrize("angle", [60.0, 90.0])
+def test_reduction_ends_where_lengths_tie(angle):
+    for turn in np.radians(np.linspace(0, 360, 999)):
+        b = turn + np.radians(angle)
+        tied = 28.3 * np.array([[-np.sin(turn), np.cos(turn)], [-np.sin(b), np.cos(b)]])
+        reduced = basis.reduce_basis(tied)
+        np.testing.assert_allclose(np.linalg.norm(reduced, axis=1), 28.3)
+        np.testing.assert_allclose(basis.reduce_basis(reduced[::-1]), reduced)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.floats(8, 40),

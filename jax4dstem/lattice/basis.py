@@ -84,13 +84,13 @@ def reduce_basis(vectors: np.ndarray) -> np.ndarray:
         [[0.0, 10.0], [-10.0, 0.0]]
     """
     a, b = np.asarray(vectors, np.float64)
-    while True:
+    shorter = True
+    while shorter:  # at equal lengths rounding would pass the two back and forth for ever
         if a @ a > b @ b:
             a, b = b, a
-        shift = np.round((a @ b) / (a @ a))
-        if shift == 0:
-            break
-        b = b - shift * a
+        candidate = b - np.round((a @ b) / (a @ a)) * a
+        shorter = candidate @ candidate < (1 - 1e-12) * (b @ b)
+        b = candidate if shorter else b
     if a @ b < 0:
         b = -b
     if a[0] * b[1] - a[1] * b[0] < 0:  # clockwise on the screen, where y points down
