@@ -13,7 +13,7 @@ from scipy import ndimage
 from jax4dstem.strain.maps import COMPONENTS, StrainMap, wrap_angle
 from jax4dstem.typing import Array
 
-REACHES = (1, 2, 4, 8, 12)  # positions, radius of the neighborhoods
+REACHES = (1, 2, 4, 8, 12, 16)  # positions, radius of the neighborhoods
 ALIKE = 13.28  # squared distance of two strains of one grain: 99 % of χ² with 4 degrees of freedom
 SLACK = 0.2  # excess of the gaps between two reaches that is taken for chance
 SAFETY = (
@@ -104,7 +104,12 @@ def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> Pooled
         wider = _fit_planes(field, local, radius)
         more = _squared_bias(local, wider, float(field.period), ok, radius) if previous else bias
         if previous:
-            growing = growing & (_risk(wider, more) < _risk(local, bias))
+            grows = _risk(wider, more) < _risk(local, bias)
+            # Where the wider reach is refused, its large bias tells the small one of this reach best.
+            refused = growing & ~grows
+            ours = np.maximum(bias, more * (previous / radius) ** 4)
+            bias = np.where(refused[..., None], ours, bias)
+            growing = growing & grows
         reach[growing] = radius
         bias = np.where(growing[..., None], more, bias)
         local = _Local(*(_where(growing, new, old) for new, old in zip(wider, local, strict=True)))
