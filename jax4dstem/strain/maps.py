@@ -16,7 +16,7 @@ COMPONENTS = ("e_xx", "e_yy", "e_xy", "theta")
 EVIDENCE = 4.5  # smallest score of a lattice, in units of the noise
 LARGEST_STRAIN = 0.15  # beyond it the search has found something else
 UNKNOWN = 1e12  # variance where the information is singular
-LARGEST_ERROR = 0.05  # standard deviation of a strain component that still tells anything
+LARGEST_ERROR = 0.03  # standard deviation of a strain component that still tells anything
 
 
 class Status(IntEnum):
