@@ -23,6 +23,8 @@ LAYERS = [
     {"pipeline"},
     {"strain", "cluster"},
     {"embed"},
+    {"train"},
+    {"models"},
     {"simulate"},
     {"cepstrum", "features", "lattice", "detectors", "align", "reducers"},
     {"stream"},

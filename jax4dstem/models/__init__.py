@@ -1,0 +1,56 @@
+"""Models: autoencoders of one sample, their losses, and what training minimizes."""
+
+from jax4dstem.models.autoencoder import (
+    AutoEncoder,
+    AutoEncoderSpec,
+    VariationalAutoEncoder,
+    VariationalSpec,
+    join,
+    split,
+)
+from jax4dstem.models.layers import Convolutional, Dense
+from jax4dstem.models.losses import (
+    kl_to_standard_normal,
+    l1,
+    mean_squared_error,
+    poisson_deviance,
+)
+from jax4dstem.models.objectives import (
+    EvidenceBound,
+    GaussianNoise,
+    PoissonNoise,
+    Reconstruction,
+)
+from jax4dstem.models.rotation import (
+    AlignedEvidenceBound,
+    RotationInvariantSpec,
+    RotationInvariantVAE,
+    best_rotation,
+    rotate_polar,
+    to_polar,
+)
+
+__all__ = [
+    "AlignedEvidenceBound",
+    "AutoEncoder",
+    "AutoEncoderSpec",
+    "Convolutional",
+    "Dense",
+    "EvidenceBound",
+    "GaussianNoise",
+    "PoissonNoise",
+    "Reconstruction",
+    "RotationInvariantSpec",
+    "RotationInvariantVAE",
+    "VariationalAutoEncoder",
+    "VariationalSpec",
+    "best_rotation",
+    "join",
+    "kl_to_standard_normal",
+    "l1",
+    "mean_squared_error",
+    "poisson_deviance",
+    "rotate_polar",
+    "split",
+    "to_polar",
+]

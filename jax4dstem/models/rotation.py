@@ -1,0 +1,166 @@
+"""An autoencoder that separates orientation from content: rotated patterns share one code.
+
+A rotation is a shift along the angle of the pattern in polar coordinates. The encoder sees only what such
+shifts leave unchanged, so the code is invariant by construction; the decoder makes an unrotated pattern,
+and the angle is the maximum of its circular correlation with the pattern, in closed form. No angle is
+regressed, so there is nothing to get stuck in.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.scipy.ndimage import map_coordinates
+
+from jax4dstem.models.autoencoder import VariationalAutoEncoder
+from jax4dstem.models.layers import Dense
+from jax4dstem.models.losses import kl_to_standard_normal, mean_squared_error
+from jax4dstem.typing import Array, Float
+
+
+def to_polar(
+    pattern: Float[Array, "det_y det_x"],
+    center: Float[Array, "2"],
+    inner: Float[Array, ""] | float,
+    outer: Float[Array, ""] | float,
+    shape: tuple[int, int],
+) -> Float[Array, "radii angles"]:
+    """A pattern on rings: bilinear, angles counter-clockwise on the screen from the x axis.
+
+    Args:
+        pattern: One pattern.
+        center: (y, x) in px.
+        inner: Radius of the first ring, px.
+        outer: Radius of the last ring, px.
+        shape: Number of rings and of angles, static.
+
+    Returns:
+        The pattern on the rings; zero outside the detector.
+
+    Example:
+        >>> to_polar(jnp.ones((16, 16)), jnp.array([7.5, 7.5]), 2.0, 6.0, (4, 12)).shape
+        (4, 12)
+    """
+    radius = inner + (outer - inner) * jnp.arange(shape[0]) / max(shape[0] - 1, 1)
+    angle = 2 * jnp.pi * jnp.arange(shape[1]) / shape[1]
+    y = center[0] - radius[:, None] * jnp.sin(angle)
+    x = center[1] + radius[:, None] * jnp.cos(angle)
+    return map_coordinates(pattern, [y, x], order=1)
+
+
+class RotationInvariantVAE(VariationalAutoEncoder):
+    """Code and angle of a pattern in polar coordinates, ``(radii, angles)``.
+
+    ``decode`` gives the unrotated pattern, ``__call__`` the one turned to match its input.
+    """
+
+    def encode(self, x: Float[Array, "radii angles"]) -> Float[Array, " latent"]:
+        """Mean code; the same for all rotations of a pattern."""
+        return self.posterior(x)[0]
+
+    def posterior(
+        self, x: Float[Array, "radii angles"]
+    ) -> tuple[Float[Array, " latent"], Float[Array, " latent"]]:
+        """Mean and logarithm of the variance of the code."""
+        return super().posterior(rotation_invariants(x))
+
+    def angle(self, x: Float[Array, "radii angles"]) -> Float[Array, ""]:
+        """Rotation in radians, counter-clockwise, of a pattern against its decoded content."""
+        return best_rotation(x, self.decode(self.encode(x)))
+
+    def __call__(self, x: Float[Array, "radii angles"]) -> Float[Array, "radii angles"]:
+        """The reconstruction: decoded content, rotated to the pattern."""
+        content = self.decode(self.encode(x))
+        return rotate_polar(content, best_rotation(x, content))
+
+
+def rotation_invariants(x: Float[Array, "radii angles"]) -> Float[Array, "parts radii orders"]:
+    r"""What a shift along the angle leaves unchanged.
+
+    With the angular Fourier coefficients :math:`F_r(m)` of every ring and their sum over the rings
+    :math:`S(m)`: the real and imaginary parts of :math:`F_r(m)\, \overline{S(m)} / |S(m)|`. A rotation
+    multiplies both factors by :math:`e^{im\theta}`; all but the common phase of each order is kept.
+    """
+    coefficients = jnp.fft.rfft(x, axis=1) / x.shape[1]
+    total = coefficients.sum(axis=0)
+    # The phase of nothing is undefined: where the sum vanishes the product does, too, without NaN.
+    size = jnp.sqrt(total.real**2 + total.imag**2 + 1e-12)
+    turned = coefficients * jnp.conj(total) / size
+    return jnp.stack([turned.real, turned.imag])
+
+
+def rotate_polar(
+    x: Float[Array, "radii angles"], angle: Float[Array, ""] | float
+) -> Float[Array, "radii angles"]:
+    """Turn a polar pattern counter-clockwise by a shift in Fourier space."""
+    orders = jnp.arange(x.shape[1] // 2 + 1)
+    turned = jnp.fft.rfft(x, axis=1) * jnp.exp(-1j * orders * angle)
+    return jnp.fft.irfft(turned, x.shape[1], axis=1)
+
+
+def best_rotation(
+    x: Float[Array, "radii angles"], content: Float[Array, "radii angles"]
+) -> Float[Array, ""]:
+    """Angle that turns ``content`` best onto ``x``: maximum of their circular correlation.
+
+    The maximum over the sampled angles is refined by a parabola through three of them.
+    """
+    a, b = jnp.fft.rfft(x, axis=1), jnp.fft.rfft(content, axis=1)
+    correlation = jnp.fft.irfft((a * jnp.conj(b)).at[:, 0].set(0).sum(axis=0), x.shape[1])
+    peak = jnp.argmax(correlation)
+    left, top, right = (correlation[(peak + k) % x.shape[1]] for k in (-1, 0, 1))
+    bend = left - 2 * top + right
+    offset = jnp.where(bend < 0, 0.5 * (left - right) / jnp.where(bend < 0, bend, 1.0), 0.0)
+    return 2 * jnp.pi * (peak + offset) / x.shape[1]
+
+
+@dataclass(frozen=True)
+class RotationInvariantSpec:
+    """What a `RotationInvariantVAE` is made of.
+
+    Attributes:
+        shape: Number of rings and angles of a sample.
+        latent: Size of the code.
+        backbone: Its layers.
+    """
+
+    shape: tuple[int, int]
+    latent: int = 2
+    backbone: Dense = Dense((256,), "gelu")
+
+    def build(self, seed: int) -> RotationInvariantVAE:
+        """The model with weights drawn with a seed."""
+        rngs = nnx.Rngs(seed)
+        seen = (2, self.shape[0], self.shape[1] // 2 + 1)
+        encoder = self.backbone.encoder(seen, 2 * self.latent, rngs)
+        return RotationInvariantVAE(encoder, self.backbone.decoder(self.latent, self.shape, rngs))
+
+
+@dataclass(frozen=True)
+class AlignedEvidenceBound:
+    """`EvidenceBound` of a rotation-invariant model: the decoded content is turned onto the target first.
+
+    The angle maximizes the correlation, so the loss does not change with it to first order, and no
+    gradient passes through it.
+    """
+
+    kl_weight: float = 1e-3
+
+    def __call__(
+        self,
+        model: RotationInvariantVAE,
+        sample: tuple[Array, Array],
+        key: jax.Array,
+        progress: Array,
+    ) -> dict[str, Array]:
+        """Weighted terms of one sample."""
+        x, target = sample
+        mean, log_variance = model.posterior(x)
+        code = mean + jnp.exp(log_variance / 2) * jax.random.normal(key, mean.shape, mean.dtype)
+        content = model.decode(code)
+        angle = jax.lax.stop_gradient(best_rotation(target, content))
+        return {
+            "reconstruction": mean_squared_error(rotate_polar(content, angle), target),
+            "kl": self.kl_weight * kl_to_standard_normal(mean, log_variance),
+        }

@@ -1,0 +1,119 @@
+"""Where batches come from: arrays that lie on the devices, or a dataset that is streamed."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jax4dstem.dataset import Dataset
+from jax4dstem.errors import InputError
+from jax4dstem.stream import batches
+
+Batch = tuple[Any, Any]  # (sample, present): arrays (batch, ...), and 1 or 0 for padding
+
+
+def data_mesh() -> Mesh:
+    """All devices of all processes on one axis, ``data``: a batch is spread over it, weights are copied."""
+    return Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+
+
+class Feed(Protocol):
+    """Batches of samples ``(input, target)`` for training."""
+
+    n_samples: int
+
+    def epoch(self, key: jax.Array | None, batch_size: int) -> Iterator[Batch]:
+        """All samples once, shuffled with a key or in order, as arrays over the mesh."""
+        ...
+
+
+class ArrayFeed:
+    """Samples in memory: copied to the devices once, so that no step copies from the host.
+
+    Args:
+        x: Inputs ``(n, ...)``.
+        target: What they shall be reconstructed to; default: themselves.
+
+    Raises:
+        InputError: No sample, NaN or infinity, or shapes that do not match.
+    """
+
+    def __init__(self, x: np.ndarray, target: np.ndarray | None = None):
+        target = x if target is None else target
+        for name, values in (("training data", x), ("targets", target)):
+            if len(values) == 0:
+                raise InputError(f"the {name} hold no sample")
+            if not np.isfinite(values).all():
+                bad = int((~np.isfinite(values.reshape(len(values), -1)).all(axis=1)).sum())
+                raise InputError(
+                    f"{bad} of {len(values)} samples of the {name} have NaN or infinity"
+                )
+        if x.shape != target.shape:
+            raise InputError(f"inputs {x.shape} and targets {target.shape} differ in shape")
+        self.n_samples = len(x)
+        self.mesh = data_mesh()
+        everywhere = NamedSharding(self.mesh, P())
+
+        def put(values: np.ndarray) -> jax.Array:
+            values = np.ascontiguousarray(values, np.float32)
+            return jax.make_array_from_callback(values.shape, everywhere, lambda i: values[i])
+
+        first = put(x)
+        self.samples = (first, first if target is x else put(target))
+
+    def epoch(self, key: jax.Array | None, batch_size: int) -> Iterator[Batch]:
+        """All samples once; the last batch is padded."""
+        order = np.arange(self.n_samples)
+        if key is not None:
+            order = np.asarray(jax.random.permutation(key, self.n_samples))
+        spread = NamedSharding(self.mesh, P("data"))
+        take = _take(self.mesh)
+        for begin in range(0, self.n_samples, batch_size):
+            chosen = order[begin : begin + batch_size]
+            present = np.zeros(batch_size, np.float32)
+            present[: len(chosen)] = 1
+            index = np.zeros(batch_size, np.int32)
+            index[: len(chosen)] = chosen
+            index, present = (
+                jax.make_array_from_callback(a.shape, spread, lambda i, a=a: a[i])
+                for a in (index, present)
+            )
+            yield take(self.samples, index), present
+
+
+@functools.lru_cache(maxsize=8)
+def _take(mesh: Mesh) -> Any:
+    return jax.jit(
+        lambda samples, index: jax.tree.map(lambda leaf: leaf[index], samples),
+        out_shardings=NamedSharding(mesh, P("data")),
+    )
+
+
+@dataclass(frozen=True)
+class DatasetFeed:
+    """Patterns streamed from a dataset of any size, through its chain; each is its own target.
+
+    Attributes:
+        dataset: Its chain makes the sample of a pattern.
+        chosen: Boolean ``(scan_y, scan_x)``: positions to train on; None takes all.
+    """
+
+    dataset: Dataset
+    chosen: np.ndarray | None = None
+
+    @property
+    def n_samples(self) -> int:
+        """Number of positions."""
+        return self.dataset.n_patterns if self.chosen is None else int(self.chosen.sum())
+
+    def epoch(self, key: jax.Array | None, batch_size: int) -> Iterator[Batch]:
+        """All positions once, shuffled within some tiles at a time."""
+        spread = NamedSharding(data_mesh(), P("data"))
+        for values, present in batches(self.dataset, key, batch_size, self.chosen):
+            sample = jax.make_array_from_process_local_data(spread, values)
+            yield (sample, sample), jax.make_array_from_process_local_data(spread, present)

@@ -1,0 +1,144 @@
+"""A trained model: its weights, how it came about, and one file that holds both."""
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import jax4dstem
+from jax4dstem import models
+from jax4dstem.errors import InputError
+from jax4dstem.io.results import Field, read_group, write_group
+from jax4dstem.models.layers import description
+
+ROWS = 256  # samples a trained model works on at once; one shape, so that it is compiled once
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model.
+
+    Attributes:
+        spec: What it is made of.
+        weights: Nested dictionary of arrays.
+        history: Loss and its terms by epoch.
+        about: Data, objective, options and version.
+    """
+
+    spec: Any
+    weights: Any
+    history: dict[str, np.ndarray]
+    about: dict[str, Any]
+
+    @property
+    def model(self) -> Any:
+        """The Flax module; it works on one sample."""
+        return models.join(_structure(self.spec), self.weights)
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """Codes ``(n, latent)`` of samples ``(n, ...)``."""
+        return self.apply("encode", x)
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Samples ``(n, ...)`` of codes ``(n, latent)``."""
+        return self.apply("decode", codes)
+
+    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+        """Reconstructions ``(n, ...)`` of samples ``(n, ...)``."""
+        return self.apply("__call__", x)
+
+    def apply(self, method: str, x: np.ndarray) -> np.ndarray:
+        """Any method of the model on samples ``(n, ...)``, in batches of one shape."""
+        run = _batched(self.spec, method)
+        parts = []
+        for begin in range(0, max(len(x), 1), ROWS):
+            rows = np.asarray(x[begin : begin + ROWS], np.float32)
+            padding = np.zeros((ROWS - len(rows), *x.shape[1:]), np.float32)
+            parts.append(
+                np.asarray(run(self.weights, np.concatenate([rows, padding])))[: len(rows)]
+            )
+        return np.concatenate(parts)
+
+
+@functools.lru_cache(maxsize=32)
+def _structure(spec: Any) -> Any:
+    return models.split(spec.build(0))[0]
+
+
+@functools.lru_cache(maxsize=64)
+def _batched(spec: Any, method: str) -> Callable:
+    structure = _structure(spec)
+
+    def run(weights: Any, x: jax.Array) -> jax.Array:
+        model = models.join(structure, weights)
+        return jax.vmap(getattr(model, method))(x)
+
+    return jax.jit(run)
+
+
+def about_training(
+    spec: Any, objective: Any, options: Any, n_samples: int, data: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What a training is, as plain data."""
+    return {
+        "version": jax4dstem.__version__,
+        "model": description(spec),
+        "objective": description(objective)
+        if hasattr(objective, "__dataclass_fields__")
+        else str(objective),
+        "training": description(options),
+        "n_samples": n_samples,
+        "data": data or {},
+    }
+
+
+def save_model(path: str | Path, trained: Trained) -> None:
+    """Write a trained model to one HDF5 file, atomically: weights, history, and how it was trained."""
+    leaves = jax.tree_util.tree_leaves_with_path(trained.weights)
+    weights = {
+        "/".join(str(part.key) for part in where).replace("/", "."): Field(np.asarray(leaf))
+        for where, leaf in leaves
+    }
+    history = {name: Field(values, "", "by epoch") for name, values in trained.history.items()}
+    write_group(
+        path, {"weights": weights, "history": history}, {"about": json.dumps(trained.about)}
+    )
+
+
+def load_model(path: str | Path) -> Trained:
+    """Read a model that `save_model` has written.
+
+    Raises:
+        InputError: The file is missing, damaged, or holds no model.
+    """
+    tree, attributes = read_group(path)
+    try:
+        about = json.loads(attributes["about"])
+        spec = _from_description(about["model"])
+        structure_weights = models.split(spec.build(0))[1]
+        leaves, form = jax.tree_util.tree_flatten_with_path(structure_weights)
+        values = []
+        for where, leaf in leaves:
+            value = tree["weights"][".".join(str(part.key) for part in where)].data
+            if value.shape != leaf.shape:
+                raise ValueError(f"weights of shape {value.shape}, the model has {leaf.shape}")
+            values.append(value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} holds no model of this version: {error}") from error
+    history = {name: field.data for name, field in tree["history"].items()}
+    return Trained(spec, jax.tree.unflatten(form, values), history, about)
+
+
+def _from_description(value: Any) -> Any:
+    """The frozen description that `description` has made plain; only the package's own classes."""
+    if isinstance(value, list):
+        return tuple(_from_description(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    kind = getattr(models, value["class"])
+    return kind(**{field.name: _from_description(value[field.name]) for field in fields(kind)})
