@@ -231,11 +231,11 @@ def batches(
         for host in range(hosts)
     ]
     left = -(-max(shares) // local)
-    pool = None
+    spec = jax.eval_shape(chain(dataset.steps), *one_position(dataset, dataset.steps))
+    pool = np.zeros((0, *spec.shape), spec.dtype)
     for tile, patterns, per, common in plan.feed(dataset, dataset.steps, None):
         values = np.asarray(kernel(patterns, per, common))[: tile.n_patterns]
-        values = values[keep[tile.rows, tile.cols].ravel()]
-        pool = values if pool is None else np.concatenate([pool, values])
+        pool = np.concatenate([pool, values[keep[tile.rows, tile.cols].ravel()]])
         if key is not None:
             pool = pool[random.permutation(len(pool))]
         while len(pool) >= max(local, plan.tile_size):

@@ -21,7 +21,7 @@ MODULES = sorted(
 LAYERS = [
     {"cli", "report"},
     {"pipeline"},
-    {"strain", "cluster"},
+    {"strain", "cluster", "anomaly"},
     {"embed"},
     {"train"},
     {"models"},

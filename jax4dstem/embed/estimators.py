@@ -133,7 +133,7 @@ class _LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     def _split(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """The last samples are held out: neighbors in a scan are not independent, a random draw leaks."""
-        held = min(int(round(self.validation * n)), n - 1)
+        held = min(round(self.validation * n), n - 1)
         return np.arange(n - held), np.arange(n - held, n)
 
 
@@ -362,10 +362,10 @@ class ConvolutionalAutoEncoder(_LatentModel):
         return models.Reconstruction()
 
     def _shape(self, n_features: int) -> tuple[int, int]:
-        shape = (1, n_features) if self.shape is None else tuple(self.shape)
-        if shape[0] * shape[1] != n_features:
-            raise ValueError(f"{n_features} features are no image of shape {shape}")
-        return shape
+        height, width = (1, n_features) if self.shape is None else self.shape
+        if height * width != n_features:
+            raise ValueError(f"{n_features} features are no image of shape {(height, width)}")
+        return height, width
 
     def _used(self, X: np.ndarray) -> np.ndarray:
         """All pixels: an image keeps its shape."""

@@ -1,6 +1,6 @@
 """Autoencoders of one sample: deterministic and variational."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -77,7 +77,7 @@ class AutoEncoderSpec:
 
     shape: tuple[int, ...]
     latent: int
-    backbone: Backbone = Dense()
+    backbone: Backbone = field(default_factory=Dense)
 
     def build(self, seed: int) -> AutoEncoder:
         """The model with weights drawn with a seed."""
@@ -92,7 +92,7 @@ class VariationalSpec:
 
     shape: tuple[int, ...]
     latent: int
-    backbone: Backbone = Dense()
+    backbone: Backbone = field(default_factory=Dense)
 
     def build(self, seed: int) -> VariationalAutoEncoder:
         """The model with weights drawn with a seed."""

@@ -6,7 +6,7 @@ and the angle is the maximum of its circular correlation with the pattern, in cl
 regressed, so there is nothing to get stuck in.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -127,7 +127,7 @@ class RotationInvariantSpec:
 
     shape: tuple[int, int]
     latent: int = 2
-    backbone: Dense = Dense((256,), "gelu")
+    backbone: Dense = field(default_factory=lambda: Dense((256,), "gelu"))
 
     def build(self, seed: int) -> RotationInvariantVAE:
         """The model with weights drawn with a seed."""
