@@ -1,7 +1,7 @@
 """Autoencoders as scikit-learn estimators: codes for K-means, mixtures, HDBSCAN and UMAP without glue."""
 
 import warnings
-from typing import Any, Self
+from typing import Any, no_type_check
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -33,7 +33,7 @@ class _LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def _objective(self) -> Any:
         raise NotImplementedError
 
-    def fit(self, X: Any, y: Any = None, *, target: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, target: Any = None) -> "_LatentModel":
         """Train on samples.
 
         Args:
@@ -165,6 +165,7 @@ class AutoEncoder(_LatentModel):
     Reference: Shi et al., npj Comput. Mater. 8, 114 (2022): 512 hidden, 8 latent, ReLU.
     """
 
+    @no_type_check  # scikit-learn's own checks pass anything; `fit` is where it fails
     def __init__(
         self,
         latent: int = 8,
@@ -215,6 +216,7 @@ class VariationalAutoEncoder(AutoEncoder):
         random_state: Seed of weights, order and noise.
     """
 
+    @no_type_check  # scikit-learn's own checks pass anything; `fit` is where it fails
     def __init__(
         self,
         latent: int = 8,
@@ -278,6 +280,7 @@ class DenoisingAutoEncoder(AutoEncoder):
     Reference: Vincent et al., ICML (2008).
     """
 
+    @no_type_check  # scikit-learn's own checks pass anything; `fit` is where it fails
     def __init__(
         self,
         latent: int = 4,
@@ -327,6 +330,7 @@ class ConvolutionalAutoEncoder(_LatentModel):
         random_state: Seed of weights, order and noise.
     """
 
+    @no_type_check  # scikit-learn's own checks pass anything; `fit` is where it fails
     def __init__(
         self,
         shape: tuple[int, int] | None = None,
@@ -396,6 +400,7 @@ class ConvolutionalVAE(ConvolutionalAutoEncoder):
         random_state: Seed of weights, order and noise.
     """
 
+    @no_type_check  # scikit-learn's own checks pass anything; `fit` is where it fails
     def __init__(
         self,
         shape: tuple[int, int] | None = None,
@@ -453,6 +458,7 @@ class RotationInvariantVAE(_LatentModel):
     Reference: Bepler et al., arXiv:1909.11663 (2019), for the separation; here the angle is in closed form.
     """
 
+    @no_type_check  # scikit-learn's own checks pass anything; `fit` is where it fails
     def __init__(
         self,
         shape: tuple[int, int] | None = None,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ ACTIVATIONS: dict[str, Callable] = {
 }
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """What an encoder and a decoder are made of; implementations are frozen dataclasses."""
 

@@ -4,7 +4,7 @@ A sample is ``(input, target)``; the total loss is the sum of the terms, which c
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ LOSSES = {"mse": mean_squared_error, "poisson": poisson_deviance}
 Terms = dict[str, Any]
 
 
+@runtime_checkable
 class Corruption(Protocol):
     """Noise on an input, drawn anew in every step; implementations are frozen dataclasses."""
 

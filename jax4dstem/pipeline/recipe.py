@@ -142,6 +142,30 @@ class Strain:
 
 
 @dataclass(frozen=True)
+class Latent:
+    """Autoencoders of every cluster of a ``level``: codes, K-means of them, anomalies.
+
+    ``models``: "ae" (autoencoder), "vae" (variational). ``hidden`` and ``latent`` are layer sizes, ``k`` the
+    number of K-means clusters, ``validation`` the share of the region held out in blocks, ``patience`` the epochs
+    without a smaller loss there that end a training. Only clusters of ``min_size`` positions are trained on. ``enabled``: in `analyze`.
+    """
+
+    enabled: bool = False
+    models: tuple[Literal["ae", "vae"], ...] = ("ae", "vae")
+    level: int = 1
+    hidden: tuple[int, ...] = (512,)
+    latent: int = 8
+    epochs: int = 40
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    kl_weight: float = 1e-3
+    validation: float = 0.15
+    patience: int | None = 10
+    k: int = 4
+    min_size: int = 100
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Every stage's parameters; `Recipe()` is the default recipe."""
 
@@ -154,6 +178,7 @@ class Recipe:
     embed: Embed = field(default_factory=Embed)
     cluster: Cluster = field(default_factory=Cluster)
     strain: Strain = field(default_factory=Strain)
+    latent: Latent = field(default_factory=Latent)
 
 
 def load_recipe(path: str | Path | None, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -271,6 +296,14 @@ def _check_ranges(recipe: Recipe) -> None:
         ("cluster.min_cluster_size", 2),
         ("features.inner", 0),
         ("cepstrum.offset", 0),
+        ("latent.level", 1),
+        ("latent.latent", 1),
+        ("latent.epochs", 1),
+        ("latent.batch_size", 1),
+        ("latent.kl_weight", 0),
+        ("latent.k", 2),
+        ("latent.patience", 1),
+        ("latent.min_size", 10),
         ("detectors.bright_field", 0),
         ("detectors.dark_field_inner", 0),
     ]
@@ -285,6 +318,7 @@ def _check_ranges(recipe: Recipe) -> None:
         "input.scan_step_nm",
         "input.energy_kv",
         "features.outer",
+        "latent.learning_rate",
     ):
         value = _get(recipe, key)
         if value is not None and not value > 0:
@@ -297,6 +331,10 @@ def _check_ranges(recipe: Recipe) -> None:
         raise InputError(
             "recipe key cluster.drop_outliers must lie in [0, 0.5]; "
             f"got {recipe.cluster.drop_outliers:g}"
+        )
+    if not 0 <= recipe.latent.validation <= 0.5:
+        raise InputError(
+            f"recipe key latent.validation must lie in [0, 0.5]; got {recipe.latent.validation:g}"
         )
     inner, outer = recipe.features.inner, recipe.features.outer
     if inner is not None and outer is not None and inner >= outer:

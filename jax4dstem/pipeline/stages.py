@@ -7,6 +7,7 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.pipeline.alignment import align
 from jax4dstem.pipeline.clusters import cluster
 from jax4dstem.pipeline.feature_space import embed, features
+from jax4dstem.pipeline.latent import latent
 from jax4dstem.pipeline.recipe import Recipe
 from jax4dstem.pipeline.strain import strain, strain_if_crystalline
 from jax4dstem.pipeline.survey import survey
@@ -36,6 +37,7 @@ STAGES = (
     Stage("embed", embed, ("seed", "embed")),
     Stage("cluster", cluster, ("cluster",)),
     Stage("strain", strain_if_crystalline, ("strain",)),
+    Stage("latent", latent, ("latent",)),
 )
 
 # `jax4dstem strain`: the first two are those of `analyze` and are shared with it.

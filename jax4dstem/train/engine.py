@@ -15,16 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from tqdm import tqdm
 
 from jax4dstem.errors import InputError
 from jax4dstem.models import join, split
 from jax4dstem.train.checkpoint import Checkpoints
-from jax4dstem.train.feeds import Batch, Feed, data_mesh
+from jax4dstem.train.feeds import Feed, data_mesh, replicated
 from jax4dstem.train.options import Training
 from jax4dstem.train.trained import Trained, about_training
+
+COUNT = "_count"  # of samples in a batch, beside its terms
 
 
 class TrainState(NamedTuple):
@@ -93,16 +93,16 @@ def train(
     per_epoch = -(-feed.n_samples // size)
     structure, weights = split(spec.build(options.seed))
     steps = per_epoch * options.epochs
-    step, evaluate = _compiled(structure, objective, replace(options, seed=0), steps)
-    start = TrainState(weights, options.optimizer(steps).init(weights), jnp.zeros((), jnp.int32))
-    start = jax.device_put(start, NamedSharding(mesh, P()))
+    step, evaluate = _compiled(structure, objective, replace(options, seed=0, epochs=1))
+    start = TrainState(weights, options.optimizer().init(weights), jnp.zeros((), jnp.int32))
+    start = replicated(start, mesh)
     course = _Course(start, (jnp.asarray(jnp.inf), _copy(start.weights)), [])
     info = about_training(spec, objective, options, feed.n_samples, about)
     kept = Checkpoints(checkpoint, info) if checkpoint is not None else None
     if kept is not None:
         course = _Course(*kept.restore(course))
     order, noise = jax.random.split(jax.random.key(options.seed))
-    noise = jax.device_put(noise, NamedSharding(mesh, P()))
+    given = replicated((jax.random.key_data(noise), np.float32(steps)), mesh)
     with tqdm(
         total=options.epochs * feed.n_samples,
         initial=len(course.history) * feed.n_samples,
@@ -116,15 +116,15 @@ def train(
                 break
             state, losses = course.state, []
             for batch in feed.epoch(jax.random.fold_in(order, epoch), size):
-                state, terms = step(state, noise, *batch)
-                losses.append((terms, batch[1]))
+                state, terms = step(state, given, *batch)
+                losses.append(terms)
             row = _mean_terms(losses)
             if not np.isfinite(row["loss"]):
                 raise InputError(
                     f"the loss is not finite in epoch {epoch + 1}: smaller learning rate?"
                 )
             if validation is not None:
-                row["validation"] = _validate(evaluate, (state.weights, noise), validation, size)
+                row["validation"] = _validate(evaluate, (state.weights, given), validation, size)
             course = _advance(course, state, row)
             bar.update(feed.n_samples)
             bar.set_postfix(loss=f"{row['loss']:.3g}")
@@ -143,9 +143,9 @@ def _batch_size(wanted: int, n_samples: int, n_devices: int) -> int:
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(structure: Any, objective: Callable, options: Training, steps: int) -> Any:
-    """The step ``(state, key, samples, present) -> (state, terms)`` and the loss without a step."""
-    optimizer = options.optimizer(steps)
+def _compiled(structure: Any, objective: Callable, options: Training) -> Any:
+    """The step ``(state, (key, steps), samples, present) -> (state, terms)``, and the loss without a step."""
+    optimizer = options.optimizer()
 
     def loss(weights: Any, sample: Any, present: Any, key: Any, done: Any) -> Any:
         if options.precision == "bfloat16":
@@ -164,39 +164,41 @@ def _compiled(structure: Any, objective: Callable, options: Training, steps: int
         return sum(terms.values()), terms
 
     def step(
-        state: TrainState, noise: jax.Array, sample: Any, present: Any
+        state: TrainState, given: tuple[jax.Array, jax.Array], sample: Any, present: Any
     ) -> tuple[TrainState, Any]:
-        key = jax.random.fold_in(noise, state.step)
+        noise, steps = given
+        key = jax.random.fold_in(jax.random.wrap_key_data(noise), state.step)
         gradient, terms = jax.grad(loss, has_aux=True)(
             state.weights, sample, present, key, state.step / steps
         )
         updates, memory = optimizer.update(gradient, state.optimizer, state.weights)
-        weights = optax.apply_updates(state.weights, updates)
-        return TrainState(weights, memory, state.step + 1), terms
+        rate = -options.rate(state.step, steps)
+        weights = optax.apply_updates(state.weights, jax.tree.map(lambda u: rate * u, updates))
+        return TrainState(weights, memory, state.step + 1), {**terms, COUNT: present.sum()}
 
-    def evaluate(weights: Any, noise: jax.Array, sample: Any, present: Any) -> Any:
-        return loss(weights, sample, present, noise, jnp.ones(()))[0]
+    def evaluate(
+        weights: Any, given: tuple[jax.Array, jax.Array], sample: Any, present: Any
+    ) -> Any:
+        key = jax.random.wrap_key_data(given[0])
+        value = loss(weights, sample, present, key, jnp.ones(()))[0]
+        return {"loss": value, COUNT: present.sum()}
 
     return jax.jit(step, donate_argnums=0), jax.jit(evaluate)
 
 
-def _mean_terms(losses: list[tuple[dict[str, Any], Any]]) -> dict[str, float]:
+def _mean_terms(losses: list[dict[str, Any]]) -> dict[str, float]:
     """Means over an epoch; only here the host waits for the device."""
-    counts = np.array([float(present.sum()) for _, present in losses])
-    names = losses[0][0]
+    counts = np.array([float(terms.pop(COUNT)) for terms in losses])
     row = {
-        name: float(np.average([float(terms[name]) for terms, _ in losses], weights=counts))
-        for name in names
+        name: float(np.average([float(terms[name]) for terms in losses], weights=counts))
+        for name in losses[0]
     }
     return {"loss": sum(row.values()), **row}
 
 
 def _validate(evaluate: Callable, given: tuple[Any, ...], feed: Feed, size: int) -> float:
-    def one(batch: Batch) -> tuple[float, float]:
-        return float(evaluate(*given, *batch)), float(batch[1].sum())
-
-    values = np.array([one(batch) for batch in feed.epoch(None, size)])
-    return float(np.average(values[:, 0], weights=values[:, 1]))
+    values = [evaluate(*given, *batch) for batch in feed.epoch(None, size)]
+    return _mean_terms(values)["loss"]
 
 
 def _advance(course: _Course, state: TrainState, row: dict[str, float]) -> _Course:

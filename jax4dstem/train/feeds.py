@@ -3,16 +3,20 @@
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from math import prod
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jax4dstem.dataset import Dataset
+from jax4dstem.dataset import Dataset, chain, one_position
 from jax4dstem.errors import InputError
 from jax4dstem.stream import batches
+
+IN_MEMORY = 2**31  # bytes of samples that are kept on the devices
+FETCHED = 1024  # samples fetched at a time
 
 Batch = tuple[Any, Any]  # (sample, present): arrays (batch, ...), and 1 or 0 for padding
 
@@ -22,10 +26,25 @@ def data_mesh() -> Mesh:
     return Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
 
 
+def replicated(tree: Any, mesh: Mesh) -> Any:
+    """Arrays copied to all devices of all processes; each process must have the same."""
+    everywhere = NamedSharding(mesh, P())
+
+    def put(leaf: Any) -> jax.Array:
+        values = np.asarray(leaf)
+        return jax.make_array_from_callback(values.shape, everywhere, lambda i: values[i])
+
+    return jax.tree.map(put, tree)
+
+
+@runtime_checkable
 class Feed(Protocol):
     """Batches of samples ``(input, target)`` for training."""
 
-    n_samples: int
+    @property
+    def n_samples(self) -> int:
+        """Number of samples in an epoch."""
+        ...
 
     def epoch(self, key: jax.Array | None, batch_size: int) -> Iterator[Batch]:
         """All samples once, shuffled with a key or in order, as arrays over the mesh."""
@@ -57,14 +76,11 @@ class ArrayFeed:
             raise InputError(f"inputs {x.shape} and targets {target.shape} differ in shape")
         self.n_samples = len(x)
         self.mesh = data_mesh()
-        everywhere = NamedSharding(self.mesh, P())
-
-        def put(values: np.ndarray) -> jax.Array:
-            values = np.ascontiguousarray(values, np.float32)
-            return jax.make_array_from_callback(values.shape, everywhere, lambda i: values[i])
-
-        first = put(x)
-        self.samples = (first, first if target is x else put(target))
+        first = replicated(np.ascontiguousarray(x, np.float32), self.mesh)
+        if target is x:
+            self.samples = (first, first)
+        else:
+            self.samples = (first, replicated(np.ascontiguousarray(target, np.float32), self.mesh))
 
     def epoch(self, key: jax.Array | None, batch_size: int) -> Iterator[Batch]:
         """All samples once; the last batch is padded."""
@@ -117,3 +133,19 @@ class DatasetFeed:
         for values, present in batches(self.dataset, key, batch_size, self.chosen):
             sample = jax.make_array_from_process_local_data(spread, values)
             yield (sample, sample), jax.make_array_from_process_local_data(spread, present)
+
+
+def feed_of(dataset: Dataset, chosen: np.ndarray, limit: int = IN_MEMORY) -> Feed:
+    """A dataset's samples at the chosen positions: in memory where they fit, streamed where not.
+
+    Args:
+        dataset: Its chain makes the samples.
+        chosen: Boolean ``(scan_y, scan_x)``.
+        limit: Bytes that fit.
+    """
+    spec = jax.eval_shape(chain(dataset.steps), *one_position(dataset, dataset.steps))
+    size = 4 * prod(spec.shape) * int(chosen.sum())
+    if size > limit:
+        return DatasetFeed(dataset, chosen)
+    parts = [values[present > 0] for values, present in batches(dataset, None, FETCHED, chosen)]
+    return ArrayFeed(np.concatenate(parts))

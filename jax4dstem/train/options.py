@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import jax.numpy as jnp
 import optax
 
 from jax4dstem.errors import InputError
+from jax4dstem.typing import Array
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,19 @@ class Training:
         if self.patience is not None and self.patience < 1:
             raise InputError(f"patience must be at least 1 epoch, got {self.patience}")
 
-    def optimizer(self, steps: int) -> optax.GradientTransformation:
-        """Clipped Adam on the schedule over so many steps."""
-        warm = round(self.warmup * steps)
+    def optimizer(self) -> optax.GradientTransformation:
+        """Clipped Adam; its steps are multiplied by `rate`."""
+        return optax.chain(optax.clip_by_global_norm(self.clip), optax.scale_by_adam())
+
+    def rate(self, step: Array, steps: Array) -> Array:
+        """Learning rate of one of so many steps.
+
+        Not an optax schedule: the number of steps is an argument here, so that data of another length
+        compile nothing anew.
+        """
+        warm = jnp.maximum(self.warmup * steps, 1.0)
+        rate = self.learning_rate * jnp.minimum((step + 1) / warm, 1.0)
         if self.schedule == "cosine":
-            after = optax.cosine_decay_schedule(self.learning_rate, max(steps - warm, 1))
-        else:
-            after = optax.constant_schedule(self.learning_rate)
-        rate = optax.join_schedules(
-            [optax.linear_schedule(0.0, self.learning_rate, max(warm, 1)), after], [warm]
-        )
-        return optax.chain(optax.clip_by_global_norm(self.clip), optax.adam(rate))
+            done = jnp.clip((step - warm) / jnp.maximum(steps - warm, 1.0), 0.0, 1.0)
+            rate = rate * 0.5 * (1 + jnp.cos(jnp.pi * done))
+        return rate

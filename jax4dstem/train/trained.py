@@ -38,7 +38,7 @@ class Trained:
     @property
     def model(self) -> Any:
         """The Flax module; it works on one sample."""
-        return models.join(_structure(self.spec), self.weights)
+        return models.join(structure_of(self.spec), self.weights)
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Codes ``(n, latent)`` of samples ``(n, ...)``."""
@@ -66,13 +66,14 @@ class Trained:
 
 
 @functools.lru_cache(maxsize=32)
-def _structure(spec: Any) -> Any:
+def structure_of(spec: Any) -> Any:
+    """The static part of a model; the same object for the same description."""
     return models.split(spec.build(0))[0]
 
 
 @functools.lru_cache(maxsize=64)
 def _batched(spec: Any, method: str) -> Callable:
-    structure = _structure(spec)
+    structure = structure_of(spec)
 
     def run(weights: Any, x: jax.Array) -> jax.Array:
         model = models.join(structure, weights)

@@ -1,0 +1,52 @@
+"""A trained model as a pattern function, for `map_patterns` and for lazy datasets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jax4dstem.models import join, mean_squared_error
+from jax4dstem.train.trained import Trained, structure_of
+from jax4dstem.typing import Array, Float
+
+
+@dataclass(frozen=True)
+class ApplyModel:
+    """A method of a model on one sample, called ``(sample, weights)``.
+
+    Attributes:
+        spec: What the model is made of.
+        method: "encode", "decode" or "__call__" (the reconstruction).
+    """
+
+    spec: Any
+    method: str
+
+    def __call__(self, x: Float[Array, "..."], weights: Any) -> Float[Array, "..."]:
+        """The method's value."""
+        return getattr(join(structure_of(self.spec), weights), self.method)(x)
+
+
+@dataclass(frozen=True)
+class EncodeAndJudge:
+    """Code and reconstruction error (a mean over the elements) of one sample, called ``(sample, weights)``."""
+
+    spec: Any
+
+    def __call__(
+        self, x: Float[Array, "..."], weights: Any
+    ) -> tuple[Float[Array, " latent"], Float[Array, ""]]:
+        """Both values."""
+        model = join(structure_of(self.spec), weights)
+        return model.encode(x), mean_squared_error(model(x), x)
+
+
+def denoise(dataset: Any, trained: Trained) -> Any:
+    """A dataset whose samples pass through a trained model: denoised patterns, computed when they are read.
+
+    Args:
+        dataset: Its chain makes the samples that the model was trained on.
+        trained: The model.
+
+    Returns:
+        The lazy dataset of reconstructions.
+    """
+    return dataset.map(ApplyModel(trained.spec, "__call__"), trained.weights)
