@@ -66,7 +66,7 @@ def finished(scan_file, tmp_path_factory):
 
 def test_domains_are_found(finished):
     out, labels, output = finished
-    assert "[5/6] cluster" in output
+    assert "[5/7] cluster" in output
     tree, _ = read_group(out / "results.h5")
     agreement = domain_agreement(tree["labels"]["level_1"].data, labels)
     assert agreement == (1.0, 1.0)

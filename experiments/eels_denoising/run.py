@@ -153,7 +153,10 @@ def draw(results: list[dict], sizes: list[dict], ks: range, path: Path) -> None:
         axes[2].errorbar(ns, values.mean(0), values.std(0), fmt="o-", ms=4, label=label)
     axes[0].set(yscale="log", xlabel="code size", ylabel="mean squared error, test")
     axes[1].set(xlabel="code size", ylabel="silhouette of 4 clusters, test")
+    axes[0].set_ylim(1e-4, 3e-2)
     axes[2].set(xscale="log", yscale="log", xlabel="training spectra", ylabel="mean squared error")
+    axes[2].set_xticks(ns, [str(n) for n in ns], minor=False)
+    axes[2].set_xticks([], minor=True)
     axes[0].legend(fontsize=8)
     FigureCanvasAgg(figure).print_png(path)
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from jax4dstem.cepstrum import find_cepstrum_peaks
 from jax4dstem.errors import InputError, OutputError
 from jax4dstem.io.results import read_group, write_bytes
-from jax4dstem.report import figures, strain_figures
+from jax4dstem.report import figures, latent_figures, strain_figures
 from jax4dstem.report.style import cluster_color
 from jax4dstem.typing import Tree
 
@@ -31,6 +31,10 @@ STRAIN_SECTIONS: list[Section] = [
     ("Three ways compared", "strain_consensus", "strain", "The lattice fit, its pooled map, and the cepstrum; differences in units of the larger error bar.", strain_figures.consensus),
     ("Derived from strain", "strain_derived", "strain", "", strain_figures.derived_maps),
     ("Evidence for the lattice", "strain_status", "strain", "", strain_figures.status_map),
+]  # fmt: skip
+LATENT_SECTIONS: list[Section] = [
+    ("Learned representation, autoencoder", "latent_ae", "latent", "One model per region; clusters of its codes, held-out losses, and what it does not understand.", partial(latent_figures.latent_maps, model="ae")),
+    ("Learned representation, variational", "latent_vae", "latent", "The same with a prior on the codes.", partial(latent_figures.latent_maps, model="vae")),
 ]  # fmt: skip
 DETAIL_SECTIONS: list[Section] = [
     ("Virtual images", "virtual_images", "images", "Sums over detector regions that follow the direct beam.", figures.virtual_images),
@@ -87,7 +91,7 @@ def _all_sections(done: Tree) -> list[Section]:
         )
 
     of_levels = [of_level(level) for level in figures.levels(done)]
-    return [*DOMAIN_SECTIONS, *of_levels, *STRAIN_SECTIONS, *DETAIL_SECTIONS]
+    return [*DOMAIN_SECTIONS, *of_levels, *STRAIN_SECTIONS, *LATENT_SECTIONS, *DETAIL_SECTIONS]
 
 
 def _save(figure: Figure | None, path: Path) -> str:

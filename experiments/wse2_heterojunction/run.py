@@ -1,0 +1,185 @@
+"""The WS2/WSe2 course project: domains, then an autoencoder and a variational one per material.
+
+    python experiments/wse2_heterojunction/run.py --data cbed_wide2_like.mat --truth cbed_wide2_like_truth.h5
+    python experiments/wse2_heterojunction/run.py          # the built-in simulation
+
+Writes result.json beside this script, and the pipeline's report to --report. About 6 minutes on 2 cores.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import h5py
+import jax.numpy as jnp
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score
+
+from jax4dstem import map_patterns, open_dataset, use_all_cores
+from jax4dstem.embed import RotationInvariantVAE
+from jax4dstem.io.results import read_group
+from jax4dstem.models import to_polar
+from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
+from jax4dstem.pipeline.latent import feature_vectors, standardized
+from jax4dstem.pipeline.prepared import beam_position, prepare
+from jax4dstem.report import write_report
+from jax4dstem.simulate import heterojunction
+
+HERE = Path(__file__).parent
+MATERIALS = {"WS2": 1, "WSe2": 2}
+K = 4
+# The study's recipe: annulus 24 to 57 px, top 30 % of its pixels, 512 hidden, 8 latent, 40 epochs.
+STUDY = {
+    "features.inner": 24.0,
+    "features.outer": 57.0,
+    "features.fraction": 0.3,
+    "strain.enabled": False,
+    "latent.enabled": True,
+    "latent.k": K,
+    "latent.patience": "auto",
+}
+RINGS, ANGLES = 24, 120
+
+
+def explained(values: np.ndarray, labels: np.ndarray) -> float:
+    """Eta squared: share of the variance of ``values`` that lies between the clusters."""
+    known = np.isfinite(values) & (labels >= 0)
+    values, labels = values[known], labels[known]
+    total = np.var(values)
+    means = [(np.mean(labels == c), values[labels == c].mean()) for c in np.unique(labels)]
+    return float(sum(share * (mean - values.mean()) ** 2 for share, mean in means) / total)
+
+
+def clusters(codes: np.ndarray) -> np.ndarray:
+    return KMeans(K, n_init=10, random_state=0).fit_predict(codes)
+
+
+def identity(x):
+    return x
+
+
+def polar(pattern, center):
+    """Square root of the counts on rings of the annulus, so that noise is equal everywhere."""
+    return to_polar(jnp.sqrt(jnp.maximum(pattern, 0)), center, 24.0, 57.0, (RINGS, ANGLES))
+
+
+def compare(dataset, done, recipe, truth) -> dict:
+    """Every representation's clusters against the true fields, within each material."""
+    level = done["labels"]["level_1"].data
+    vectors = feature_vectors(dataset, done, recipe)
+    center = jnp.asarray(beam_position(dataset, recipe))
+    rings = map_patterns(polar, prepare(dataset, done, recipe), center)
+    result = {}
+    for material, number in MATERIALS.items():
+        inside = truth["label"] == number
+        ids, counts = np.unique(level[inside & (level >= 0)], return_counts=True)
+        region = int(ids[counts.argmax()])
+        chosen = level == region
+        x = map_patterns(identity, standardized(vectors, chosen))[chosen]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            rvae = RotationInvariantVAE((RINGS, ANGLES), 4, epochs=40, batch_size=256)
+            flat = rings[chosen].reshape(int(chosen.sum()), -1)
+            turned = rvae.fit(flat).rotation(flat)
+        content = rvae.transform(flat)
+        labels = {
+            "raw features": clusters(x),
+            "PCA, 8 components": clusters(PCA(8, random_state=0).fit_transform(x)),
+            "AE": done["latent"]["ae"]["labels"].data[chosen],
+            "VAE": done["latent"]["vae"]["labels"].data[chosen],
+            "rVAE content": clusters(content),
+            "rVAE content and angle": clusters(
+                np.c_[
+                    content / content.std(0), 3 * wrapped(turned)[:, None] / wrapped(turned).std()
+                ]
+            ),
+        }
+        models = {
+            kind: {
+                "loss": float(
+                    done["latent"][kind][f"region_{region}"]["history"]["reconstruction"].data[-1]
+                ),
+                "held_out": float(
+                    done["latent"][kind][f"region_{region}"]["history"]["validation"].data[-1]
+                ),
+                "boundary_sharpness": float(
+                    done["latent"][kind][f"region_{region}"]["boundary_sharpness"].data
+                ),
+            }
+            for kind in ("ae", "vae")
+        }
+        own = truth["label"][chosen] == number
+        result[material] = {
+            "region": region,
+            "positions": int(chosen.sum()),
+            "share_of_material": float(own.mean()),
+            "models": models,
+            "eta_squared": {
+                name: {
+                    field: explained(np.where(own, truth[field][chosen], np.nan), np.asarray(found))
+                    for field in ("theta", "e_xx", "e_yy")
+                }
+                for name, found in labels.items()
+            },
+            "rvae_angle_error_deg": angle_error(turned[own], truth["theta"][chosen][own]),
+        }
+    return result
+
+
+def wrapped(angle: np.ndarray) -> np.ndarray:
+    """Angles modulo 60 degrees, around their mean."""
+    mean = np.angle(np.exp(6j * angle).mean()) / 6
+    return (angle - mean + np.pi / 6) % (np.pi / 3) - np.pi / 6
+
+
+def angle_error(found: np.ndarray, true: np.ndarray) -> float:
+    """Median of the error in degrees, after the common offset is removed."""
+    return float(np.degrees(np.median(np.abs(wrapped(found - true)))))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--truth", type=Path)
+    parser.add_argument("--umap", action="store_true", help="also UMAP, as a picture")
+    parser.add_argument("--report", type=Path)
+    parser.add_argument("--out", type=Path, default=HERE / "result.json")
+    options = parser.parse_args()
+    use_all_cores()
+    overrides = {**STUDY, "embed.umap": options.umap}
+    with tempfile.TemporaryDirectory() as folder:
+        out = options.report or Path(folder)
+        begin = time.perf_counter()
+        if options.data:
+            given = {"input.pixel_inv_angstrom": 0.016, "input.scan_step_nm": 8.0}
+            recipe = load_recipe(None, {**overrides, **given})
+            dataset = open_dataset(options.data, pixel_inv_angstrom=0.016, scan_step_nm=8.0)
+            results = analyze(options.data, out, recipe)
+            with h5py.File(options.truth) as file:
+                truth = {name: file[name][()] for name in ("label", "e_xx", "e_yy")}
+                truth["theta"] = np.radians(file["theta_ccw_deg"][()])
+        else:
+            recipe = load_recipe(None, overrides)
+            dataset, made = heterojunction()
+            results = analyze_dataset(dataset, out, recipe)
+            truth = {name: getattr(made, name) for name in ("label", "e_xx", "e_yy", "theta")}
+        seconds = time.perf_counter() - begin
+        write_report(out)
+        done, _ = read_group(results)
+        found = compare(dataset, done, recipe, truth)
+        level = done["labels"]["level_1"].data
+        found["adjusted_rand_index"] = float(
+            adjusted_rand_score(truth["label"].ravel(), level.ravel())
+        )
+        found["seconds_of_analyze"] = round(seconds, 1)
+    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
