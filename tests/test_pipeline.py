@@ -121,10 +121,40 @@ def test_a_second_run_reuses_the_stages(finished, scan_file):
     )
     lines.clear()
     analyze(scan_file[0], out, load_recipe(None, {**QUICK, "cluster.k": 3}), lines.append)
-    assert ["reused" in line for line in lines] == [True, True, True, True, False, False]
+    assert ["reused" in line for line in lines] == [True] * 4 + [False] * 3
     assert len(np.unique(read_group(out / "results.h5")[0]["labels"]["level_1"].data)) == 3
     lines.clear()
     analyze(scan_file[0], out, load_recipe(None, QUICK), lines.append)
+
+
+def test_learned_representations_of_every_region(scan_file, tmp_path):
+    overrides = {
+        **QUICK,
+        "latent.enabled": True,
+        "latent.hidden": [16],
+        "latent.latent": 2,
+        "latent.epochs": 5,
+        "latent.k": 2,
+        "latent.min_size": 20,
+    }
+    out = tmp_path / "out"
+    results = analyze(scan_file[0], out, load_recipe(None, overrides), lambda _: None)
+    tree = read_group(results)[0]
+    regions = tree["labels"]["level_1"].data
+    for model in ("ae", "vae"):
+        group = tree["latent"][model]
+        assert group["codes"].data.shape == (*regions.shape, 2)
+        assert np.isfinite(group["codes"].data).all()
+        assert (group["anomaly_p_value"].data <= 1).all()
+        # A cluster of codes lies in one region.
+        pairs = set(zip(group["labels"].data.ravel(), regions.ravel(), strict=True))
+        assert len(pairs) == 2 * len(np.unique(regions))
+        history = group[f"region_{regions[0, 0]}"]["history"]
+        assert history["loss"].data[-1] < history["loss"].data[0]
+    assert "Learned representation, variational" in write_report(out).read_text()
+    assert (out / "figures" / "latent_vae.png").exists()
+    with pytest.raises(InputError, match="no clusters of level 9"):
+        analyze(scan_file[0], out, load_recipe(None, {**overrides, "latent.level": 9}), print)
 
 
 def test_a_killed_run_resumes(scan_file, tmp_path):

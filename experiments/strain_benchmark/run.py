@@ -151,9 +151,11 @@ def save(path: Path, dataset: Dataset, truth: PolycrystalTruth, level: float) ->
         file["patterns"] = dataset.source.read(slice(0, rows), slice(0, cols))
         for name, ours in (("exx", "e_xx"), ("eyy", "e_yy"), ("exy", "e_xy")):
             file[name] = getattr(truth, ours)
-        file["theta_deg"] = np.degrees(truth.theta)
+        file["theta_deg"] = -np.degrees(
+            truth.theta
+        )  # clockwise on the screen, as the peers' scripts
         file["grain"], file["purity"] = truth.grain, truth.purity
-        file.attrs["weight"] = level
+        file.attrs["weight"], file.attrs["counts"] = level, 1e5
 
 
 def draw(results: dict[str, dict], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from jax4dstem.train.apply import ApplyModel, EncodeAndJudge, denoise
 from jax4dstem.train.engine import TrainState, train
-from jax4dstem.train.feeds import IN_MEMORY, ArrayFeed, DatasetFeed, feed_of
+from jax4dstem.train.feeds import IN_MEMORY, ArrayFeed, DatasetFeed, feed_of, sample_shape
 from jax4dstem.train.options import Training
 from jax4dstem.train.regions import validation_region
 from jax4dstem.train.trained import Trained, load_model, save_model
@@ -19,6 +19,7 @@ __all__ = [
     "denoise",
     "feed_of",
     "load_model",
+    "sample_shape",
     "save_model",
     "train",
     "validation_region",

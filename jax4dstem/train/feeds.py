@@ -143,9 +143,12 @@ def feed_of(dataset: Dataset, chosen: np.ndarray, limit: int = IN_MEMORY) -> Fee
         chosen: Boolean ``(scan_y, scan_x)``.
         limit: Bytes that fit.
     """
-    spec = jax.eval_shape(chain(dataset.steps), *one_position(dataset, dataset.steps))
-    size = 4 * prod(spec.shape) * int(chosen.sum())
-    if size > limit:
+    if 4 * prod(sample_shape(dataset)) * int(chosen.sum()) > limit:
         return DatasetFeed(dataset, chosen)
     parts = [values[present > 0] for values, present in batches(dataset, None, FETCHED, chosen)]
     return ArrayFeed(np.concatenate(parts))
+
+
+def sample_shape(dataset: Dataset) -> tuple[int, ...]:
+    """Shape of what a dataset's chain makes of one pattern."""
+    return jax.eval_shape(chain(dataset.steps), *one_position(dataset, dataset.steps)).shape
