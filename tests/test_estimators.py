@@ -18,6 +18,10 @@ from jax4dstem.embed import (
     DenoisingAutoEncoder,
     RotationInvariantVAE,
     VariationalAutoEncoder,
+    bottleneck_sweep,
+    decoded_centroids,
+    interpolate,
+    traverse,
 )
 
 SMALL = {"epochs": 2, "batch_size": 16}
@@ -81,6 +85,30 @@ def test_samples_of_the_prior_look_like_the_data(rng):
     drawn = model.fit(X).sample(200)
     assert abs(drawn[:, 0].mean() - X[:, 0].mean()) < 0.4
     assert 0.5 < drawn[:, 0].std() / X[:, 0].std() < 1.6
+
+
+def test_codes_can_be_walked_through(rng):
+    X = curve(rng, 200)[:, :3]
+    model = AutoEncoder(2, (16,), "gelu", epochs=80, learning_rate=0.01).fit(X)
+    codes = model.transform(X)
+    line = interpolate(model, codes[0], codes[1], 5)
+    np.testing.assert_allclose(line[[0, -1]], model.reconstruct(X[:2]), atol=1e-5)
+    walk = traverse(model, codes[0], 1, [codes[0, 1], codes[0, 1] + 1])
+    np.testing.assert_allclose(walk[0], line[0], atol=1e-5)
+    assert np.abs(walk[1] - walk[0]).max() > 0
+    labels = np.where(X[:, 0] > 0, 1, 0)
+    labels[:5] = -1
+    assert np.diff(decoded_centroids(model, codes, labels)[:, 0]) > 0.5
+
+
+def test_a_bottleneck_sweep_finds_the_dimension_of_the_data(rng):
+    X = rng.standard_normal((160, 2)) @ rng.standard_normal((2, 6))
+    model = AutoEncoder(hidden=(), activation="linear", epochs=200, learning_rate=0.05)
+    sweep = bottleneck_sweep(model, X, [1, 2, 3], KMeans(2, n_init=1).fit_predict)
+    assert sweep.error[1].max() < 0.05 * sweep.error[0].min()
+    assert sweep.explained[2] < 1e-6
+    with pytest.raises(InputError, match="as many features"):
+        bottleneck_sweep(model, X, [9], KMeans(2).fit_predict)
 
 
 def test_a_defect_in_a_lattice_has_the_largest_error(rng):

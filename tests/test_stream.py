@@ -36,7 +36,7 @@ def test_map_equals_numpy_for_any_tile_size(shape, tile_bytes):
     np.testing.assert_allclose(found["image"], 0.5 * data)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(scans, st.integers(80, 4000), st.integers(0, 5))
 def test_reducers_equal_numpy_for_any_tile_size(shape, tile_bytes, seed):
     data = scan(shape, seed)
@@ -57,7 +57,7 @@ def test_reducers_equal_numpy_for_any_tile_size(shape, tile_bytes, seed):
 REDUCERS = [Moments(), Mean(), Maximum(), Covariance()]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.randoms())
 @pytest.mark.parametrize("reducer", REDUCERS, ids=lambda r: type(r).__name__)
 def test_merge_order_does_not_matter(reducer, sizes, random):

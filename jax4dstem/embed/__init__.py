@@ -1,5 +1,12 @@
 """Embeddings: PCA from a streamed covariance, UMAP, and autoencoders as scikit-learn estimators."""
 
+from jax4dstem.embed.codes import (
+    BottleneckSweep,
+    bottleneck_sweep,
+    decoded_centroids,
+    interpolate,
+    traverse,
+)
 from jax4dstem.embed.estimators import (
     AutoEncoder,
     ConvolutionalAutoEncoder,
@@ -13,13 +20,18 @@ from jax4dstem.embed.projection import PCA, embed_umap, fit_pca, project, subsam
 __all__ = [
     "PCA",
     "AutoEncoder",
+    "BottleneckSweep",
     "ConvolutionalAutoEncoder",
     "ConvolutionalVAE",
     "DenoisingAutoEncoder",
     "RotationInvariantVAE",
     "VariationalAutoEncoder",
+    "bottleneck_sweep",
+    "decoded_centroids",
     "embed_umap",
     "fit_pca",
+    "interpolate",
     "project",
     "subsample",
+    "traverse",
 ]

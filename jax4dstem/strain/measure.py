@@ -60,8 +60,8 @@ def measure_strain(
 
     Example:
         >>> from jax4dstem.simulate import polycrystal
-        >>> scan, truth = polycrystal((8, 8), (96, 96), n_grains=1, dose=2e5)
-        >>> found = measure_strain(scan, np.full((8, 8, 2), 48.0), 4.0, vectors=truth.vectors)
+        >>> scan, truth = polycrystal((12, 12), (128, 128), n_grains=1)
+        >>> found = measure_strain(scan, truth.parameters.center, 4.2, vectors=truth.vectors)
         >>> bool(abs(found.strain.e_xx - truth.e_xx).mean() < 3e-3)
         True
     """

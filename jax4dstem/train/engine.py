@@ -81,7 +81,7 @@ def train(
         >>> from jax4dstem.train import ArrayFeed, Training
         >>> x = np.outer(np.linspace(-1, 1, 64), np.ones(8))
         >>> line = AutoEncoderSpec((8,), 1, Dense((), "linear"))
-        >>> options = Training(epochs=60, batch_size=64, learning_rate=0.05)
+        >>> options = Training(epochs=200, batch_size=64, learning_rate=0.05)
         >>> bool(train(line, Reconstruction(), ArrayFeed(x), options).history["loss"][-1] < 1e-2)
         True
     """
