@@ -1,5 +1,6 @@
 """Shapes and types of every public function are checked at run time while the tests run."""
 
+import gc
 from pathlib import Path
 
 import jax
@@ -19,6 +20,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compilation is most of the suite's time: the workers, and the next run, share its results."""
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    # Traced functions are large graphs of objects that stay: looking for garbage in them is slow.
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture

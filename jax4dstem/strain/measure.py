@@ -60,9 +60,9 @@ def measure_strain(
 
     Example:
         >>> from jax4dstem.simulate import polycrystal
-        >>> scan, truth = polycrystal((12, 12), (128, 128), n_grains=1)
+        >>> scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
         >>> found = measure_strain(scan, truth.parameters.center, 4.2, vectors=truth.vectors)
-        >>> bool(abs(found.strain.e_xx - truth.e_xx).mean() < 3e-3)
+        >>> bool(np.nanmedian(abs(found.strain.e_xx - truth.e_xx)) < 3e-3)
         True
     """
     center = np.asarray(center, np.float32)
