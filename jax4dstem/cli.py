@@ -210,7 +210,7 @@ def _set_up_jax() -> None:
     import jax
 
     use_all_cores()
-    if jax.config.jax_compilation_cache_dir is None:  # the user may have one
+    if not getattr(jax.config, "jax_compilation_cache_dir", None):  # the user may have one
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "jax4dstem"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
