@@ -183,7 +183,9 @@ def _medoid(field: _Field, covariance: Array) -> tuple[_Local, Array]:
 
         distances = jax.lax.map(one, steps)
         total = jnp.sum(jnp.where(jnp.isnan(distances), ALIKE, distances), axis=0)
-        apart = jnp.sum(distances >= ALIKE, axis=0) / jnp.sum(~jnp.isnan(distances), axis=0)
+        # Inside a region without strain there is no neighbor at all; 0 / 0 would spread from there.
+        known = jnp.maximum(jnp.sum(~jnp.isnan(distances), axis=0), 1)
+        apart = jnp.sum(distances >= ALIKE, axis=0) / known
         there = _shifted(field.ok, candidate) & _inside(shape, candidate)
         return jnp.where(there, total, jnp.inf), value, own, apart
 
