@@ -205,7 +205,12 @@ class Dataset:
     @property
     def pattern_shape(self) -> tuple[int, int]:
         """Shape of a pattern after the chain: the detector's, unless a step crops or bins."""
-        return jax.eval_shape(chain(self.steps), *one_position(self, self.steps)).shape  # type: ignore[return-value]
+        return self.sample.shape
+
+    @property
+    def sample(self) -> Any:
+        """Shape and dtype of what the chain makes of one pattern, which may be no pattern any more."""
+        return jax.eval_shape(chain(self.steps), *one_position(self, self.steps))
 
     @property
     def dtype(self) -> np.dtype:

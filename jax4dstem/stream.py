@@ -231,8 +231,7 @@ def batches(
         for host in range(hosts)
     ]
     left = -(-max(shares) // local)
-    spec = jax.eval_shape(chain(dataset.steps), *one_position(dataset, dataset.steps))
-    pool = np.zeros((0, *spec.shape), spec.dtype)
+    pool = np.zeros((0, *dataset.sample.shape), dataset.sample.dtype)
     for tile, patterns, per, common in plan.feed(dataset, dataset.steps, None):
         values = np.asarray(kernel(patterns, per, common))[: tile.n_patterns]
         pool = np.concatenate([pool, values[keep[tile.rows, tile.cols].ravel()]])

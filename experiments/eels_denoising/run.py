@@ -56,10 +56,13 @@ def autoencoder(latent: int, seed: int) -> DenoisingAutoEncoder:
     return DenoisingAutoEncoder(latent, (128, 64), "gelu", noise=0.3, random_state=seed)
 
 
-def silhouette(codes: np.ndarray) -> float:
-    """Of four K-means clusters."""
+def clusters(codes: np.ndarray, phase: np.ndarray) -> dict[str, float]:
+    """How well four K-means clusters are separated, and how well they are the phases."""
     labels = KMeans(4, n_init=10, random_state=0).fit_predict(codes)
-    return float(silhouette_score(codes, labels))
+    return {
+        "silhouette": float(silhouette_score(codes, labels)),
+        "ari": float(adjusted_rand_score(phase, labels)),
+    }
 
 
 def one_seed(seed: int, ks: range) -> dict:
@@ -79,16 +82,14 @@ def one_seed(seed: int, ks: range) -> dict:
         codes = pca.transform(x[test])
         result["pca"][k] = {
             "mse": error(pca.inverse_transform(codes)),
-            "silhouette": silhouette(codes),
-            "ari": agreement(codes, phase[test]),
+            **clusters(codes, phase[test]),
         }
         for name, target in (("clean_target", clean), ("noisy_target", x)):
             model = autoencoder(k, seed).fit(x[train], target=target[train])
             codes = model.transform(x[test])
             result[name][k] = {
                 "mse": error(model.reconstruct(x[test])),
-                "silhouette": silhouette(codes),
-                "ari": agreement(codes, phase[test]),
+                **clusters(codes, phase[test]),
             }
             if k == 4 and name == "clean_target":
                 errors = model.reconstruction_error(x[test])
@@ -113,11 +114,6 @@ def one_seed(seed: int, ks: range) -> dict:
 def expected_noise(x: np.ndarray) -> float:
     """Mean variance of the noise of measured spectra."""
     return float(x.mean() / ELECTRONS + READ_NOISE**2)
-
-
-def agreement(codes: np.ndarray, phase: np.ndarray) -> float:
-    labels = KMeans(4, n_init=10, random_state=0).fit_predict(codes)
-    return float(adjusted_rand_score(phase, labels))
 
 
 def training_sizes(seed: int) -> dict:

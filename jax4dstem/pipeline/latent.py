@@ -22,7 +22,6 @@ from jax4dstem.train import (
     Trained,
     Training,
     feed_of,
-    sample_shape,
     train,
     validation_region,
 )
@@ -85,7 +84,7 @@ def feature_vectors(dataset: Dataset, done: Tree, recipe: Recipe) -> Dataset:
 
 def in_memory(vectors: Dataset) -> Dataset:
     """Feature vectors computed once where they fit, as the passes of every region and epoch need them."""
-    if 4 * vectors.n_patterns * sample_shape(vectors)[0] > IN_MEMORY:
+    if 4 * vectors.n_patterns * vectors.sample.shape[0] > IN_MEMORY:
         return vectors
     values = map_patterns(_identity, vectors, progress="feature vectors")
     return Dataset.from_array(values[:, :, None, :]).map(_first_row)
@@ -123,7 +122,7 @@ def encode_region(vectors: Dataset, chosen: np.ndarray, kind: str, recipe: Recip
     held = validation_region(chosen.shape, options.validation, recipe.seed, among=chosen)
     if not held.any() or held.sum() == chosen.sum():
         held = np.zeros_like(chosen)
-    (n_features,) = sample_shape(vectors)
+    (n_features,) = vectors.sample.shape
     backbone = Dense(options.hidden)
     size = min(options.latent, n_features)
     if kind == "ae":

@@ -43,15 +43,12 @@ def latent_maps(done: Tree, about: dict[str, Any], model: str) -> Figure | None:
     y, x = np.nonzero(group["anomaly"].data)
     grid[0, 2].scatter(x, y, s=14, facecolors="none", edgecolors="cyan", linewidths=0.7)
     _losses(grid[0, 3], group, regions)
-    sharpness = {name: float(group[name]["boundary_sharpness"].data) for name in regions}
     for axes, name in zip(grid[1], regions[:4], strict=False):
-        own = done["latent"][model]
         region = int(name.split("_")[1])
         chosen = done["labels"][_level_of(done, region)].data == region
-        _projection(axes, own["codes"].data[chosen], labels[chosen])
-        axes.set_title(
-            f"Region {region}: codes, boundary sharpness {sharpness[name]:.2f}", fontsize=FONT
-        )
+        _projection(axes, group["codes"].data[chosen], labels[chosen])
+        sharpness = float(group[name]["boundary_sharpness"].data)
+        axes.set_title(f"Region {region}: codes, boundary sharpness {sharpness:.2f}", fontsize=FONT)
     for axes in grid[1, len(regions) :]:
         axes.axis("off")
     return figure

@@ -4,25 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jax4dstem.models import join, mean_squared_error
-from jax4dstem.train.trained import Trained, structure_of
+from jax4dstem.train.trained import ApplyModel, Trained, structure_of
 from jax4dstem.typing import Array, Float
-
-
-@dataclass(frozen=True)
-class ApplyModel:
-    """A method of a model on one sample, called ``(sample, weights)``.
-
-    Attributes:
-        spec: What the model is made of.
-        method: "encode", "decode" or "__call__" (the reconstruction).
-    """
-
-    spec: Any
-    method: str
-
-    def __call__(self, x: Float[Array, "..."], weights: Any) -> Float[Array, "..."]:
-        """The method's value."""
-        return getattr(join(structure_of(self.spec), weights), self.method)(x)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jax4dstem.dataset import Dataset, chain, one_position
+from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
 from jax4dstem.stream import batches
 
@@ -143,12 +143,7 @@ def feed_of(dataset: Dataset, chosen: np.ndarray, limit: int = IN_MEMORY) -> Fee
         chosen: Boolean ``(scan_y, scan_x)``.
         limit: Bytes that fit.
     """
-    if 4 * prod(sample_shape(dataset)) * int(chosen.sum()) > limit:
+    if 4 * prod(dataset.sample.shape) * int(chosen.sum()) > limit:
         return DatasetFeed(dataset, chosen)
     parts = [values[present > 0] for values, present in batches(dataset, None, FETCHED, chosen)]
     return ArrayFeed(np.concatenate(parts))
-
-
-def sample_shape(dataset: Dataset) -> tuple[int, ...]:
-    """Shape of what a dataset's chain makes of one pattern."""
-    return jax.eval_shape(chain(dataset.steps), *one_position(dataset, dataset.steps)).shape

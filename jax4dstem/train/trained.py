@@ -15,6 +15,7 @@ from jax4dstem import models
 from jax4dstem.errors import InputError
 from jax4dstem.io.results import Field, read_group, write_group
 from jax4dstem.models.layers import description
+from jax4dstem.typing import Array, Float
 
 ROWS = 256  # samples a trained model works on at once; one shape, so that it is compiled once
 
@@ -60,7 +61,7 @@ class Trained:
             rows = np.asarray(x[begin : begin + ROWS], np.float32)
             padding = np.zeros((ROWS - len(rows), *x.shape[1:]), np.float32)
             parts.append(
-                np.asarray(run(self.weights, np.concatenate([rows, padding])))[: len(rows)]
+                np.asarray(run(np.concatenate([rows, padding]), self.weights))[: len(rows)]
             )
         return np.concatenate(parts)
 
@@ -71,15 +72,26 @@ def structure_of(spec: Any) -> Any:
     return models.split(spec.build(0))[0]
 
 
+@dataclass(frozen=True)
+class ApplyModel:
+    """A method of a model on one sample, called ``(sample, weights)``.
+
+    Attributes:
+        spec: What the model is made of.
+        method: "encode", "decode" or "__call__" (the reconstruction).
+    """
+
+    spec: Any
+    method: str
+
+    def __call__(self, x: Float[Array, "..."], weights: Any) -> Float[Array, "..."]:
+        """The method's value."""
+        return getattr(models.join(structure_of(self.spec), weights), self.method)(x)
+
+
 @functools.lru_cache(maxsize=64)
 def _batched(spec: Any, method: str) -> Callable:
-    structure = structure_of(spec)
-
-    def run(weights: Any, x: jax.Array) -> jax.Array:
-        model = models.join(structure, weights)
-        return jax.vmap(getattr(model, method))(x)
-
-    return jax.jit(run)
+    return jax.jit(jax.vmap(ApplyModel(spec, method), (0, None)))
 
 
 def about_training(
@@ -101,10 +113,7 @@ def about_training(
 def save_model(path: str | Path, trained: Trained) -> None:
     """Write a trained model to one HDF5 file, atomically: weights, history, and how it was trained."""
     leaves = jax.tree_util.tree_leaves_with_path(trained.weights)
-    weights = {
-        "/".join(str(part.key) for part in where).replace("/", "."): Field(np.asarray(leaf))
-        for where, leaf in leaves
-    }
+    weights = {_name(where): Field(np.asarray(leaf)) for where, leaf in leaves}
     history = {name: Field(values, "", "by epoch") for name, values in trained.history.items()}
     write_group(
         path, {"weights": weights, "history": history}, {"about": json.dumps(trained.about)}
@@ -125,7 +134,7 @@ def load_model(path: str | Path) -> Trained:
         leaves, form = jax.tree_util.tree_flatten_with_path(structure_weights)
         values = []
         for where, leaf in leaves:
-            value = tree["weights"][".".join(str(part.key) for part in where)].data
+            value = tree["weights"][_name(where)].data
             if value.shape != leaf.shape:
                 raise ValueError(f"weights of shape {value.shape}, the model has {leaf.shape}")
             values.append(value)
@@ -133,6 +142,11 @@ def load_model(path: str | Path) -> Trained:
         raise InputError(f"{path} holds no model of this version: {error}") from error
     history = {name: field.data for name, field in tree["history"].items()}
     return Trained(spec, jax.tree.unflatten(form, values), history, about)
+
+
+def _name(where: Any) -> str:
+    """Name of a leaf of the weights in the file."""
+    return ".".join(str(part.key) for part in where)
 
 
 def _from_description(value: Any) -> Any:
