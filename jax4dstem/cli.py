@@ -1,4 +1,4 @@
-"""The command line: ``jax4dstem info | analyze | strain | demo | report | recipe``."""
+"""The command line: ``jax4dstem info | analyze | strain | train | demo | report | recipe``."""
 
 import os
 import sys
@@ -94,6 +94,10 @@ def analyze(
 
 
 Vector = Annotated[str | None, typer.Option(metavar="Y,X", help="Reference vector in px.")]
+Region = Annotated[
+    str | None,
+    typer.Option(metavar="Y0,Y1,X0,X1", help="Scan positions whose median is the reference."),
+]
 
 
 @app.command()
@@ -102,10 +106,7 @@ def strain(
     out: Out,
     g1: Vector = None,
     g2: Vector = None,
-    region: Annotated[
-        str | None,
-        typer.Option(metavar="Y0,Y1,X0,X1", help="Scan positions whose median is the reference."),
-    ] = None,
+    region: Region = None,
     recipe: RecipeFile = None,
     key: Key = None,
     scan_shape: ScanShape = None,
@@ -117,15 +118,7 @@ def strain(
 
     The reference is the lattice G1, G2, the median of REGION, or the median of the scan.
     """
-    from jax4dstem.pipeline import STRAIN_STAGES
-    from jax4dstem.pipeline import analyze as run
-
-    given = {"strain.g1": (g1, 2), "strain.g2": (g2, 2), "strain.region": (region, 4)}
-    numbers = [
-        f"{name}={_parse_numbers(name, text, count)}"
-        for name, (text, count) in given.items()
-        if text is not None
-    ]
+    numbers = _reference(g1, g2, region)
     options = _options(
         recipe,
         [*(settings or []), *numbers],
@@ -134,9 +127,44 @@ def strain(
         pixel=pixel,
         step=step,
     )
-    begin = time.perf_counter()
-    run(file, out, options, typer.echo, STRAIN_STAGES)
-    _report(out, begin)
+    _measure_strain(file, out, options)
+
+
+train = typer.Typer(help="Train a model on a scan.", no_args_is_help=True)
+app.add_typer(train, name="train")
+
+
+@train.command()
+def ccstae(
+    file: File,
+    out: Out,
+    g1: Vector = None,
+    g2: Vector = None,
+    region: Region = None,
+    recipe: RecipeFile = None,
+    key: Key = None,
+    scan_shape: ScanShape = None,
+    pixel: Pixel = None,
+    step: Step = None,
+    settings: Settings = None,
+) -> None:
+    """Learn the base lattices of a scan and read every pattern's strain through them.
+
+    Writes /strain/ccstae beside the other ways into results.h5, figures and report.html in OUT. The reference
+    is that of `strain`.
+    """
+    numbers = _reference(g1, g2, region)
+    options = _options(
+        recipe,
+        [*(settings or []), *numbers],
+        key=key,
+        scan_shape=scan_shape,
+        pixel=pixel,
+        step=step,
+    )
+    if not options.strain.bases:
+        raise InputError("strain.bases is 0: there is nothing to train")
+    _measure_strain(file, out, options)
 
 
 @app.command()
@@ -236,6 +264,25 @@ def _options(
     }
     overrides.update({name: value for name, value in shorthand.items() if value is not None})
     return load_recipe(recipe, overrides)
+
+
+def _reference(g1: str | None, g2: str | None, region: str | None) -> list[str]:
+    """Settings of the reference options of `strain`."""
+    given = {"strain.g1": (g1, 2), "strain.g2": (g2, 2), "strain.region": (region, 4)}
+    return [
+        f"{name}={_parse_numbers(name, text, count)}"
+        for name, (text, count) in given.items()
+        if text is not None
+    ]
+
+
+def _measure_strain(file: Path, out: Path, options: Any) -> None:
+    from jax4dstem.pipeline import STRAIN_STAGES
+    from jax4dstem.pipeline import analyze as run
+
+    begin = time.perf_counter()
+    run(file, out, options, typer.echo, STRAIN_STAGES)
+    _report(out, begin)
 
 
 def _open_arguments(options: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
 from jax4dstem.pipeline.demonstration import domain_agreement, merge_by_majority
 from jax4dstem.report import write_report
 from jax4dstem.simulate import polycrystal
+from jax4dstem.train import load_model
 
 QUICK = {"embed.umap": False, "cluster.restarts": 2, "strain.enabled": False}
 
@@ -153,6 +154,11 @@ def test_learned_representations_of_every_region(scan_file, tmp_path):
         assert history["loss"].data[-1] < history["loss"].data[0]
     assert "Learned representation, variational" in write_report(out).read_text()
     assert (out / "figures" / "latent_vae.png").exists()
+    model = load_model(results, f"latent/ae/region_{regions[0, 0]}")
+    assert model.about["data"]["recipe"] == read_group(results)[1]["recipe"]
+    assert model.spec.latent == 2
+    with pytest.raises(InputError, match="no model"):
+        load_model(results, "latent/ae/region_99")
     with pytest.raises(InputError, match="no clusters of level 9"):
         analyze(scan_file[0], out, load_recipe(None, {**overrides, "latent.level": 9}), print)
 

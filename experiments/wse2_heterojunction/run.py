@@ -3,7 +3,8 @@
     python experiments/wse2_heterojunction/run.py --data cbed_wide2_like.mat --truth cbed_wide2_like_truth.h5
     python experiments/wse2_heterojunction/run.py          # the built-in simulation
 
-Writes result.json beside this script, and the pipeline's report to --report. About 6 minutes on 2 cores.
+Writes result.json and a figure beside this script, and the pipeline's report to --report. About 6 minutes
+on 2 cores.
 """
 
 import argparse
@@ -16,12 +17,14 @@ from pathlib import Path
 import h5py
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from jax4dstem import map_patterns, open_dataset, use_all_cores
-from jax4dstem.embed import RotationInvariantVAE
+from jax4dstem.embed import RotationInvariantVAE, embed_tsne, embed_umap
 from jax4dstem.io.results import read_group
 from jax4dstem.models import to_polar
 from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
@@ -70,7 +73,7 @@ def polar(pattern, center):
 
 def compare(dataset, done, recipe, truth) -> dict:
     """Every representation's clusters against the true fields, within each material."""
-    level = done["labels"]["level_1"].data
+    level = done["labels"][f"level_{recipe.latent.level}"].data
     vectors = feature_vectors(dataset, done, recipe)
     center = jnp.asarray(beam_position(dataset, recipe))
     rings = map_patterns(polar, prepare(dataset, done, recipe), center)
@@ -142,6 +145,30 @@ def angle_error(found: np.ndarray, true: np.ndarray) -> float:
     return float(np.degrees(np.median(np.abs(wrapped(found - true)))))
 
 
+def draw(done: dict, found: dict, level: np.ndarray, path: Path) -> None:
+    """Clusters of the AE codes on the scan, and three pictures of the codes, per material."""
+    figure = Figure(figsize=(14, 7), layout="constrained")
+    group = done["latent"]["ae"]
+    for axes, material in zip(figure.subplots(2, 4), MATERIALS, strict=True):
+        chosen = level == found[material]["region"]
+        labels, codes = group["labels"].data, group["codes"].data[chosen]
+        names, own = np.unique(labels[chosen], return_inverse=True)
+        shown = np.full(level.shape, np.nan)
+        shown[chosen] = own
+        axes[0].imshow(shown, cmap="tab10", vmin=0, vmax=9, interpolation="nearest")
+        axes[0].set_title(f"{material}: {len(names)} clusters of AE codes")
+        axes[0].axis("off")
+        pictures = {
+            "PCA": PCA(2).fit_transform(codes),
+            "UMAP": embed_umap(codes, n_components=2, min_dist=0.1),
+            "t-SNE": embed_tsne(codes),
+        }
+        for ax, (name, points) in zip(axes[1:], pictures.items(), strict=True):
+            ax.scatter(*points.T, c=own, s=4, cmap="tab10", vmin=0, vmax=9, linewidths=0)
+            ax.set(title=f"{name} of the codes", xticks=[], yticks=[])
+    FigureCanvasAgg(figure).print_png(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path)
@@ -151,7 +178,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "result.json")
     options = parser.parse_args()
     use_all_cores()
-    overrides = {**STUDY, "embed.umap": options.umap}
+    # In the built-in simulation the first level only tells crystal from film.
+    overrides = {**STUDY, "embed.umap": options.umap, "latent.level": 1 if options.data else 2}
     with tempfile.TemporaryDirectory() as folder:
         out = options.report or Path(folder)
         begin = time.perf_counter()
@@ -172,11 +200,12 @@ def main() -> None:
         write_report(out)
         done, _ = read_group(results)
         found = compare(dataset, done, recipe, truth)
-        level = done["labels"]["level_1"].data
+        level = done["labels"][f"level_{recipe.latent.level}"].data
         found["adjusted_rand_index"] = float(
             adjusted_rand_score(truth["label"].ravel(), level.ravel())
         )
         found["seconds_of_analyze"] = round(seconds, 1)
+        draw(done, found, level, options.out.with_suffix(".png"))
     options.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

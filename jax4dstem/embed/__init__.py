@@ -15,7 +15,7 @@ from jax4dstem.embed.estimators import (
     RotationInvariantVAE,
     VariationalAutoEncoder,
 )
-from jax4dstem.embed.projection import PCA, embed_umap, fit_pca, project, subsample
+from jax4dstem.embed.projection import PCA, embed_tsne, embed_umap, fit_pca, project, subsample
 
 __all__ = [
     "PCA",
@@ -28,6 +28,7 @@ __all__ = [
     "VariationalAutoEncoder",
     "bottleneck_sweep",
     "decoded_centroids",
+    "embed_tsne",
     "embed_umap",
     "fit_pca",
     "interpolate",

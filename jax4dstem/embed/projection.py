@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
+from sklearn.manifold import TSNE
 from sklearn.neighbors import KNeighborsRegressor
 
 from jax4dstem.errors import InputError
@@ -116,6 +117,27 @@ def embed_umap(
         return fitted
     nearest = KNeighborsRegressor(n_neighbors=5, weights="distance").fit(scores[chosen], fitted)
     return nearest.predict(scores).astype(np.float32)
+
+
+def embed_tsne(codes: np.ndarray, *, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
+    """t-SNE of codes in two dimensions: a picture; distances between its groups mean nothing.
+
+    Args:
+        codes: ``(n, d)``; n log n work, so subsample what is large.
+        perplexity: Size of the neighborhood; smaller samples use (n - 1) / 3.
+        seed: Of the optimization.
+
+    Returns:
+        ``(n, 2)`` float32.
+
+    Example:
+        >>> embed_tsne(np.random.default_rng(0).random((20, 5))).shape
+        (20, 2)
+
+    Reference: van der Maaten and Hinton, J. Mach. Learn. Res. 9, 2579 (2008).
+    """
+    perplexity = min(perplexity, (len(codes) - 1) / 3)
+    return TSNE(perplexity=perplexity, random_state=seed).fit_transform(codes).astype(np.float32)
 
 
 def subsample(n: int, limit: int, seed: int) -> np.ndarray:

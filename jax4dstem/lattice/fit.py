@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax4dstem.lattice.elimination import solve_small
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
 from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
 
@@ -40,8 +41,8 @@ class FitLattice:
 
     window: int
     modes: int = 0
-    coarse: int = 4
-    fine: int = 4
+    coarse: int = 3
+    fine: int = 2
 
     def __call__(
         self, pattern: Pattern, center: Point, distortion: Float[Array, "2 2"], model: LatticeModel
@@ -262,7 +263,9 @@ def _step(
     gram = jnp.einsum("nip,njp->nij", columns * weight[:, None], columns)
     score = jnp.einsum("nip,np->ni", columns, residual)
     gram, score = _add_priors(gram, score, heights, model, scale)
-    solved = _solve(gram[:, 2:, 2:], jnp.concatenate([gram[:, 2:, :2], score[:, 2:, None]], axis=2))
+    solved, _ = solve_small(
+        gram[:, 2:, 2:], jnp.concatenate([gram[:, 2:, :2], score[:, 2:, None]], axis=2)
+    )
     across = gram[:, :2, 2:]
     disk_information = gram[:, :2, :2] - across @ solved[:, :, :2]
     disk_score = score[:, :2] - (across @ solved[:, :, 2:])[..., 0]
@@ -318,21 +321,7 @@ def _newton_step(information: Array, gradient: Array) -> Array:
     """Solve in scaled parameters; a direction without information stays where it is."""
     scale = jnp.sqrt(jnp.maximum(jnp.diagonal(information), 1e-12))
     scaled = information / scale[:, None] / scale[None, :] + 1e-6 * jnp.eye(len(scale))
-    return _solve(scaled[None], (gradient / scale)[None, :, None])[0, :, 0] / scale
-
-
-def _solve(matrices: Array, right: Array) -> Array:
-    """Solve small positive definite systems by elimination, unrolled: a loop over matrices would
-    cost more than all of the arithmetic."""
-    size = matrices.shape[-1]
-    rows = [jnp.concatenate([matrices[:, i], right[:, i]], axis=1) for i in range(size)]
-    for i in range(size):
-        pivot = rows[i][:, i : i + 1]
-        rows[i] = jnp.where(pivot > 0, rows[i] / jnp.where(pivot > 0, pivot, 1.0), 0.0)
-        for j in range(size):
-            if j != i:
-                rows[j] = rows[j] - rows[j][:, i : i + 1] * rows[i]
-    return jnp.stack(rows, axis=1)[:, :, size:]
+    return solve_small(scaled[None], (gradient / scale)[None, :, None])[0][0, :, 0] / scale
 
 
 def lattice_deviance(
@@ -367,7 +356,7 @@ def lattice_deviance(
         gram = jnp.einsum("nip,njp->nij", shapes * weight[:, None], shapes)
         gram = gram + 1e-6 * jnp.eye(2)
         right = jnp.einsum("nip,np->ni", shapes * weight[:, None], data.counts)
-        heights = jnp.maximum(_solve(gram, right[..., None])[..., 0], FLOOR)
+        heights = jnp.maximum(solve_small(gram, right[..., None])[0][..., 0], FLOOR)
     expected = jnp.einsum("nk,nkp->np", heights, shapes) + FLOOR
     counts = data.counts
     likelihood = counts * jnp.log(jnp.maximum(counts, 1e-9) / expected) - (counts - expected)

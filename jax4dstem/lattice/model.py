@@ -82,10 +82,10 @@ def starting_model(
         jnp.asarray(radius, float),
         jnp.asarray(0.1 * radius, float),
         jnp.ones(2),
-        jnp.full(count, 1e-3),
+        jnp.full(count, 1e-3, float),
         jnp.ones(count),
         jnp.ones(count),
-        jnp.asarray(0.0),
+        jnp.asarray(0.0, float),
         jnp.asarray(saturation, float),
         jnp.eye(2),
     )

@@ -8,6 +8,12 @@ from jax4dstem.models.autoencoder import (
     join,
     split,
 )
+from jax4dstem.models.bases import LatticeBases, LatticeBasesSpec, MarginalLikelihood
+from jax4dstem.models.ccstae import (
+    CycleConsistency,
+    CycleConsistentAutoEncoder,
+    CycleConsistentSpec,
+)
 from jax4dstem.models.layers import Convolutional, Dense
 from jax4dstem.models.losses import (
     kl_to_standard_normal,
@@ -29,22 +35,31 @@ from jax4dstem.models.rotation import (
     rotate_polar,
     to_polar,
 )
+from jax4dstem.models.warp import affine_warp, inverse_warp
 
 __all__ = [
     "AlignedEvidenceBound",
     "AutoEncoder",
     "AutoEncoderSpec",
     "Convolutional",
+    "CycleConsistency",
+    "CycleConsistentAutoEncoder",
+    "CycleConsistentSpec",
     "Dense",
     "EvidenceBound",
     "GaussianNoise",
+    "LatticeBases",
+    "LatticeBasesSpec",
+    "MarginalLikelihood",
     "PoissonNoise",
     "Reconstruction",
     "RotationInvariantSpec",
     "RotationInvariantVAE",
     "VariationalAutoEncoder",
     "VariationalSpec",
+    "affine_warp",
     "best_rotation",
+    "inverse_warp",
     "join",
     "kl_to_standard_normal",
     "l1",

@@ -22,6 +22,7 @@ from jax4dstem.train import (
     Trained,
     Training,
     feed_of,
+    model_fields,
     train,
     validation_region,
 )
@@ -205,10 +206,7 @@ def _on_scan(
         labels[chosen] = found.labels + index * options.k
         own = np.where(chosen, labels, -1)
         groups[f"region_{region}"] = {
-            "history": {
-                name: Field(values.astype(np.float32), "", f"{name} by epoch")
-                for name, values in found.trained.history.items()
-            },
+            **model_fields(found.trained),
             "boundary_sharpness": Field(
                 np.array(boundary_sharpness(codes, own)), "", "change across over change inside"
             ),

@@ -131,7 +131,8 @@ class Cluster:
 class Strain:
     """Strain relative to the lattice ``g1``, ``g2`` ((y, x) in px), or to the median of the scan, of a
     ``region`` (y0, y1, x0, x1) or of a ``cluster`` of level 1. ``cepstrum`` measures it from the
-    cepstrum as well. ``enabled`` is for `analyze`."""
+    cepstrum as well, ``bases`` is the largest number of base lattices that are learned from all fits (0: none).
+    ``enabled`` is for `analyze`."""
 
     enabled: bool = True
     g1: tuple[float, float] | None = None
@@ -139,6 +140,7 @@ class Strain:
     region: Rectangle | None = None
     cluster: int | None = None
     cepstrum: bool = True
+    bases: int = 64
 
 
 @dataclass(frozen=True)
@@ -296,6 +298,7 @@ def _check_ranges(recipe: Recipe) -> None:
         ("cluster.min_cluster_size", 2),
         ("features.inner", 0),
         ("cepstrum.offset", 0),
+        ("strain.bases", 0),
         ("latent.level", 1),
         ("latent.latent", 1),
         ("latent.epochs", 1),

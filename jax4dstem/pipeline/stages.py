@@ -41,4 +41,4 @@ STAGES = (
 )
 
 # `jax4dstem strain`: the first two are those of `analyze` and are shared with it.
-STRAIN_STAGES = (*STAGES[:2], Stage("strain", strain, ("strain",)))
+STRAIN_STAGES = (*STAGES[:2], Stage("strain", strain, ("seed", "strain")))

@@ -1,4 +1,4 @@
-"""Stage `strain`: lattice fit, pooled map, cepstral strain, and where they disagree."""
+"""Stage `strain`: lattice fit, pooled map, base lattices, cepstral strain, and where they disagree."""
 
 from typing import Any
 
@@ -10,11 +10,13 @@ from jax4dstem.errors import InputError
 from jax4dstem.io.results import Field
 from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.strain.bases import strain_by_bases
 from jax4dstem.strain.cepstral import strain_from_cepstrum
 from jax4dstem.strain.derived import derive, friedel_asymmetry
 from jax4dstem.strain.maps import COMPONENTS, Status, StrainMap
 from jax4dstem.strain.measure import StrainMeasurement, measure_strain
 from jax4dstem.strain.pooling import pool_strain
+from jax4dstem.train import model_fields
 from jax4dstem.typing import Tree
 
 DESCRIPTIONS = {
@@ -27,7 +29,7 @@ STATUS = ", ".join(f"{status.value} {status.name.lower()}" for status in Status)
 
 
 def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
-    """Strain of every position relative to a reference, three ways.
+    """Strain of every position relative to a reference, in several ways.
 
     Raises:
         InputError: No lattice is found, or the given one or the reference region does not fit.
@@ -61,6 +63,8 @@ def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
         "derived": _derived_fields(pooled.strain),
         "model": _model_fields(found, dataset),
     }
+    if options.bases:
+        groups["ccstae"] = _base_fields(found.strain, recipe)
     if options.cepstrum:
         cepstral = strain_from_cepstrum(
             counts,
@@ -132,6 +136,28 @@ def strain_fields(strain: StrainMap) -> Tree:
         strain.covariance.astype(np.float32), "1", "of (e_xx, e_yy, e_xy, theta)"
     )
     return fields
+
+
+def _base_fields(strain: StrainMap, recipe: Recipe) -> Tree:
+    """Strain by base lattices, or why there is none: a few patterns are no error of the scan."""
+    try:
+        found = strain_by_bases(
+            strain, n_bases=recipe.strain.bases, seed=recipe.seed, progress="learning bases"
+        )
+    except InputError as error:
+        return {"reason": Field(str(error), "", "why there are no bases")}
+    return {
+        **strain_fields(found.strain),
+        "base": Field(found.base, "", "base lattice; -1 fits none, -2 no lattice"),
+        "bases": Field(
+            found.bases.astype(np.float32), "1, rad", "e_xx, e_yy, e_xy, theta of every base"
+        ),
+        "sharpness": Field(
+            found.sharpness.astype(np.float32), "1", "scatter within a base over one fit's noise"
+        ),
+        "note": Field(found.note, "", "what is unusual about the bases"),
+        "trained": model_fields(found.trained),
+    }
 
 
 def _fit_fields(fits: Any, model: LatticeModel) -> Tree:

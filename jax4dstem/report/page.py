@@ -28,7 +28,9 @@ DOMAIN_SECTIONS: list[Section] = [
 STRAIN_SECTIONS: list[Section] = [
     ("Strain, pooled", "strain_pooled", "strain", "Averaged over neighbors that agree within their errors; top row, values; middle, one standard deviation; gray, no lattice.", partial(strain_figures.strain_maps, method="pooled")),
     ("Strain, position by position", "strain_lattice", "strain", "Each pattern on its own, by maximum likelihood.", partial(strain_figures.strain_maps, method="lattice")),
-    ("Three ways compared", "strain_consensus", "strain", "The lattice fit, its pooled map, and the cepstrum; differences in units of the larger error bar.", strain_figures.consensus),
+    ("Strain, by base lattices", "strain_ccstae", "strain", "Each pattern in the light of all patterns of its kind, near or far.", partial(strain_figures.strain_maps, method="ccstae")),
+    ("Base lattices", "strain_bases", "strain", "Lattices that many patterns share, learned from all fits of the scan.", strain_figures.base_maps),
+    ("The ways compared", "strain_consensus", "strain", "The lattice fit, its pooled map, the base lattices and the cepstrum; differences in units of the larger error bar.", strain_figures.consensus),
     ("Derived from strain", "strain_derived", "strain", "", strain_figures.derived_maps),
     ("Evidence for the lattice", "strain_status", "strain", "", strain_figures.status_map),
 ]  # fmt: skip

@@ -6,19 +6,31 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jax4dstem.report.style import FONT, calibration, new_figure, scale_bar, show_image
+from jax4dstem.report.style import (
+    FONT,
+    calibration,
+    cluster_image,
+    new_figure,
+    scale_bar,
+    show_image,
+)
 from jax4dstem.typing import Tree
 
 COMPONENTS = {"e_xx": "$e_{xx}$", "e_yy": "$e_{yy}$", "e_xy": "$e_{xy}$", "theta": "rotation"}
-METHODS = {"lattice": "lattice fit", "pooled": "pooled", "cepstrum": "cepstrum"}
+METHODS = {
+    "lattice": "lattice fit",
+    "pooled": "pooled",
+    "ccstae": "base lattices",
+    "cepstrum": "cepstrum",
+}
 MISSING = "#d0d0d0"  # positions without strain
 DISAGREE = 3.0  # standard deviations
 
 
 def strain_maps(done: Tree, about: dict[str, Any], method: str) -> Figure | None:
     """The four components, their standard deviations and histograms."""
-    group = done["strain"].get(method)
-    if group is None:
+    group = done["strain"].get(method, {})
+    if "e_xx" not in group:
         return None
     figure = new_figure(17, 11.5, f"Strain, {METHODS[method]}")
     grid = figure.subplots(3, 4, height_ratios=[1, 1, 0.7])
@@ -60,27 +72,58 @@ def derived_maps(done: Tree, about: dict[str, Any]) -> Figure | None:
 
 
 def consensus(done: Tree, about: dict[str, Any]) -> Figure | None:
-    """One component three ways, and where two ways differ by more than three standard deviations."""
-    groups = {name: done["strain"][name] for name in METHODS if name in done["strain"]}
+    """Strain and rotation in all ways, and where they differ by more than three standard deviations."""
+    groups = {
+        name: done["strain"][name]
+        for name in METHODS
+        if name in done["strain"] and "e_xx" in done["strain"][name]
+    }
     if len(groups) < 2:
         return None
-    figure = new_figure(4.4 * (len(groups) + 2), 7.6, "Consensus")
-    grid = figure.subplots(2, len(groups) + 2)
+    figure = new_figure(4.4 * len(groups), 15.2, "Consensus")
+    grid = figure.subplots(4, len(groups))
     for row, component in enumerate(("e_xx", "theta")):
         limit = _limit(_percent(groups["pooled"][component].data, component)[0])
         for column, (name, group) in enumerate(groups.items()):
             values, unit = _percent(group[component].data, component)
             title = f"{COMPONENTS[component]}, {METHODS[name]}"
-            _symmetric(grid[row, column], values, title, unit, limit)
-        for offset, other in enumerate(name for name in groups if name != "lattice"):
-            axes = grid[row, len(groups) + offset]
-            gap = _gap(groups["lattice"], groups[other], component)
+            _symmetric(grid[2 * row, column], values, title, unit, limit)
+            axes = grid[2 * row + 1, column]
+            if name == "lattice":
+                axes.axis("off")
+                continue
+            gap = _gap(groups["lattice"], group, component)
             known = gap[np.isfinite(gap)]
             far = 100 * np.count_nonzero(np.abs(known) > DISAGREE) / max(known.size, 1)
-            title = f"lattice - {METHODS[other]}, {far:.1f} % beyond {DISAGREE:.0f} σ"
+            title = f"lattice - {METHODS[name]}, {far:.1f} % beyond {DISAGREE:.0f} σ"
             _symmetric(axes, gap, title, "standard deviations", 2 * DISAGREE)
-        for column in range(len(groups) + len(groups) - 1, len(groups) + 2):
-            grid[row, column].axis("off")
+    return figure
+
+
+def base_maps(done: Tree, about: dict[str, Any]) -> Figure | None:
+    """Which base lattice each position has, the bases' strains, and how narrow they are."""
+    group = done["strain"].get("ccstae", {})
+    if "base" not in group:
+        return None
+    figure = new_figure(15, 4.6, "Base lattices")
+    axes = figure.subplots(1, 3, width_ratios=[1, 1, 1])
+    base = group["base"].data
+    show_image(axes[0], cluster_image(np.maximum(base, -1)), "Base of every position")
+    scale_bar(axes[0], base.shape[1], *calibration(about).scan_units)
+    bases = group["bases"].data
+    counts = np.bincount(base[base >= 0].ravel(), minlength=len(bases))
+    points = axes[1].scatter(
+        100 * bases[:, 0], 100 * bases[:, 1], s=8 + 200 * counts / max(counts.max(), 1),
+        c=np.degrees(bases[:, 3]), cmap="twilight", alpha=0.8,
+    )  # fmt: skip
+    figure.colorbar(points, ax=axes[1], label="rotation / °")
+    axes[1].set(xlabel="$e_{xx}$ / %", ylabel="$e_{yy}$ / %")
+    axes[1].set_title("The bases; area: positions", fontsize=FONT)
+    axes[2].bar(np.arange(len(bases)), group["sharpness"].data, color="#4477AA")
+    axes[2].axhline(1, color="k", lw=0.8, ls="--")
+    axes[2].set(xlabel="base, by size", ylabel="scatter within / noise of one pattern")
+    note = group["note"].data
+    axes[2].set_title(note or "Narrow: one lattice; wide: varying strain", fontsize=FONT)
     return figure
 
 

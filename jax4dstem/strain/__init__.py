@@ -1,5 +1,6 @@
 """Strain: from raw counts to maps with error bars."""
 
+from jax4dstem.strain.bases import BaseStrain, strain_by_bases
 from jax4dstem.strain.cepstral import strain_from_cepstrum
 from jax4dstem.strain.convert import to_py4dstem, to_pyxem
 from jax4dstem.strain.derived import Derived, derive, friedel_asymmetry
@@ -8,6 +9,7 @@ from jax4dstem.strain.measure import StrainMeasurement, measure_strain
 from jax4dstem.strain.pooling import PooledStrain, pool_strain
 
 __all__ = [
+    "BaseStrain",
     "Derived",
     "PooledStrain",
     "Status",
@@ -17,6 +19,7 @@ __all__ = [
     "friedel_asymmetry",
     "measure_strain",
     "pool_strain",
+    "strain_by_bases",
     "strain_from_cepstrum",
     "strain_map",
     "to_py4dstem",

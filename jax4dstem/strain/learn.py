@@ -24,10 +24,13 @@ from jax4dstem.typing import Pattern
 
 DETECTED = 5.0  # contrast of a disk in a block's mean, in units of the noise
 CONVINCING = 6.0  # score of a pattern that takes part in learning
+ENOUGH = 16  # such patterns: with fewer the clearest ones are used, and disks are not learned again
 ALIKE = 0.06  # relative difference of lattices that count as the same
-MARGIN = 3.0  # px of background around a disk's window, at least
+MARGIN = 2.0  # px of background around a disk's window, at least
 PROFILE_STEP = 0.25  # px, of the measured disk profile
 SIGNIFICANT = 4.0  # standard errors above zero that a reflection's mean intensity must have
+ROUNDS = 4  # of learning, until the disks' radius has settled
+SETTLED = 0.02  # relative change of it
 FEWEST = 7  # reflections that are kept at least
 MIN_KNOTS = 8  # rings that a background profile needs
 SUSPICIOUS = (
@@ -90,15 +93,25 @@ def learn_lattice(
     model = starting_model(
         vectors, indices[:MOST_REFLECTIONS], radius, _saturation(sample, center, radius)
     )
+    # As long as the learned profile will be: another length would compile the fit anew.
+    model = model._replace(background=jnp.ones(_profile_length(shape)))
     searched = near[1 : MOST_REFLECTIONS // 2]
     hypotheses = rotated_lattices(vectors, searched, np.ones(len(searched)), radius)
     setup = LatticeSetup(kernels, hypotheses, model)
-    measure = MeasureLattice(FitLattice(window_side(radius, vectors)))
-    for update in (_learn_background, _learn_intensities, _learn_disks):
-        fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
-        setup = setup._replace(model=update(setup.model, sample, fits))
-        weights = _search_weights(setup)
-        setup = setup._replace(hypotheses=setup.hypotheses._replace(weights=weights))
+    updates = [_learn_background, _learn_intensities, _learn_disks]
+    for _ in range(ROUNDS):
+        radius = float(setup.model.radius)
+        setup = setup._replace(kernels=disk_kernels(shape, radius))
+        measure = MeasureLattice(FitLattice(window_side(radius, vectors)))
+        for update in updates:
+            fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
+            setup = setup._replace(model=update(setup.model, sample, fits))
+            weights = _search_weights(setup)
+            setup = setup._replace(hypotheses=setup.hypotheses._replace(weights=weights))
+        settled = abs(float(setup.model.radius) / radius - 1) < SETTLED
+        if settled or np.count_nonzero(fits.score >= CONVINCING) < ENOUGH:
+            break
+        updates = [_learn_background, _learn_disks]
     if _misfit(setup.model, fits) > SUSPICIOUS:
         setup, measure, fits = _learn_texture(setup, measure, sample, center, fits)
     return Learned(setup, measure, explained, fits)
@@ -272,7 +285,7 @@ def _peak(pattern: Pattern, center: Any) -> Any:
 
 
 def _learn_background(model: LatticeModel, sample: ScanSample, fits: Any) -> LatticeModel:
-    radii = jnp.zeros(int(np.hypot(*sample.dataset.pattern_shape)) + 2)
+    radii = jnp.zeros(_profile_length(sample.dataset.pattern_shape))
     counts, pixels = _mean_over_fits(radial_background, sample, fits, model, radii)
     model = model._replace(
         background=jnp.asarray(
@@ -281,6 +294,10 @@ def _learn_background(model: LatticeModel, sample: ScanSample, fits: Any) -> Lat
     )
     intensity, _, _ = _typical(model, sample, fits)
     return model._replace(intensity=jnp.asarray(np.maximum(intensity, 1e-9), jnp.float32))
+
+
+def _profile_length(shape: tuple[int, ...]) -> int:
+    return int(np.hypot(*shape)) + 2
 
 
 def _learn_intensities(model: LatticeModel, sample: ScanSample, fits: Any) -> LatticeModel:
@@ -326,7 +343,7 @@ def _mean_over_fits(fn: Any, sample: ScanSample, fits: Any, model: LatticeModel,
 def convincing(fits: Any) -> np.ndarray:
     """Fits that take part in learning: clear ones, or the clearest where few are."""
     score = np.where(np.isfinite(fits.information).all(axis=(-1, -2)), fits.score, -np.inf)
-    enough = min(16, score.size)
+    enough = min(ENOUGH, score.size)
     return score >= min(CONVINCING, np.sort(score.ravel())[-enough])
 
 
@@ -400,7 +417,7 @@ def _smooth_profile(counts: np.ndarray, pixels: np.ndarray, n_patterns: int) -> 
     radii = np.arange(len(counts), dtype=float)
     seen = (pixels * n_patterns > 1) & (counts > 0)
     if seen.sum() < MIN_KNOTS:
-        return np.ones(2)
+        return np.ones(len(counts))
     stretched = np.arcsinh(radii)
     weight = counts[seen] / counts[seen].max()
     logarithm = np.log(counts[seen] / pixels[seen])

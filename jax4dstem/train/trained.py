@@ -15,8 +15,9 @@ from jax4dstem import models
 from jax4dstem.errors import InputError
 from jax4dstem.io.results import Field, read_group, write_group
 from jax4dstem.models.layers import description
-from jax4dstem.typing import Array, Float
+from jax4dstem.typing import Array, Float, Tree
 
+PROVENANCE = ("input_path", "input_hash", "recipe")  # what a results file says of its models' data
 ROWS = 256  # samples a trained model works on at once; one shape, so that it is compiled once
 
 
@@ -112,23 +113,37 @@ def about_training(
 
 def save_model(path: str | Path, trained: Trained) -> None:
     """Write a trained model to one HDF5 file, atomically: weights, history, and how it was trained."""
+    write_group(path, model_fields(trained), {})
+
+
+def model_fields(trained: Trained) -> Tree:
+    """A trained model as groups of a results file; `load_model` reads it from there."""
     leaves = jax.tree_util.tree_leaves_with_path(trained.weights)
-    weights = {_name(where): Field(np.asarray(leaf)) for where, leaf in leaves}
-    history = {name: Field(values, "", "by epoch") for name, values in trained.history.items()}
-    write_group(
-        path, {"weights": weights, "history": history}, {"about": json.dumps(trained.about)}
-    )
+    return {
+        "weights": {_name(where): Field(np.asarray(leaf)) for where, leaf in leaves},
+        "history": {
+            name: Field(values, "", f"{name} by epoch") for name, values in trained.history.items()
+        },
+        "about": Field(json.dumps(trained.about), "", "data, objective, options and version"),
+    }
 
 
-def load_model(path: str | Path) -> Trained:
-    """Read a model that `save_model` has written.
+def load_model(path: str | Path, group: str = "") -> Trained:
+    """Read a model that `save_model` has written, or one inside a results file.
+
+    Args:
+        path: The file.
+        group: Where in it, such as ``"latent/ae/region_0"``; the whole file by default.
 
     Raises:
         InputError: The file is missing, damaged, or holds no model.
     """
     tree, attributes = read_group(path)
     try:
-        about = json.loads(attributes["about"])
+        for name in group.split("/") if group else ():
+            tree = tree[name]
+        about = json.loads(str(tree["about"].data))
+        about["data"] |= {name: attributes[name] for name in PROVENANCE if name in attributes}
         spec = _from_description(about["model"])
         structure_weights = models.split(spec.build(0))[1]
         leaves, form = jax.tree_util.tree_flatten_with_path(structure_weights)

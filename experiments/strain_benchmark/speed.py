@@ -1,0 +1,87 @@
+"""Patterns per second of the strain measurement, with nothing given, beside py4DSTEM's on the same file.
+
+    python experiments/strain_benchmark/speed.py --peer "PYTHON SCRIPT"     # writes speed.json
+
+PYTHON SCRIPT is an interpreter with py4DSTEM and a script called with (input, output, --json report); without
+it only our own figures are measured. "first" includes compilation and learning the model, "again" the learning
+only, "fit" is the pass over all patterns alone.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+from run import measure, save
+
+from jax4dstem import (
+    Mean,
+    align_direct_beam,
+    find_direct_beam,
+    map_patterns,
+    open_dataset,
+    reduce_patterns,
+    use_all_cores,
+)
+from jax4dstem.simulate import polycrystal
+from jax4dstem.strain.learn import learn_lattice
+from jax4dstem.strain.sample import sample_scan
+
+HERE = Path(__file__).parent
+
+
+def fit_seconds(dataset, vectors) -> float:
+    """The search and fit of every pattern, compiled; best of three."""
+    beam = find_direct_beam(reduce_patterns(Mean(), dataset))
+    center = map_patterns(
+        align_direct_beam, dataset, jnp.asarray(beam.center, float), beam.radius, 50.0
+    )
+    sample = sample_scan(dataset)
+    learned = learn_lattice(sample, sample.of(center), beam.radius, vectors)
+    seconds = []
+    for _ in range(4):
+        begin = time.perf_counter()
+        map_patterns(learned.measure, dataset, learned.setup, per_position=(center,))
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds[1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--level", type=float, default=0.25)
+    parser.add_argument("--peer", help="'PYTHON SCRIPT' that measures the same file with py4DSTEM")
+    parser.add_argument("--peer-options", default="", help="more options of that script")
+    parser.add_argument("--out", type=Path, default=HERE / "speed.json")
+    options = parser.parse_args()
+    use_all_cores()
+    made, truth = polycrystal((options.size,) * 2, (200, 200), background=options.level, seed=101)
+    n = options.size**2
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scan.h5"
+        save(path, made, truth, options.level)
+        dataset = open_dataset(path)
+        first, again = (measure(dataset, truth)[2] for _ in range(2))
+        result = {
+            "scan": [options.size] * 2,
+            "cores": os.cpu_count(),
+            "first_per_s": round(n / first),
+            "again_per_s": round(n / again),
+            "fit_per_s": round(n / fit_seconds(dataset, truth.vectors)),
+        }
+        if options.peer:
+            report = Path(folder) / "peer.json"
+            command = [*options.peer.split(), str(path), str(Path(folder) / "peer.h5")]
+            command += ["--json", str(report), *options.peer_options.split()]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            result["peer"] = json.loads(report.read_text())["patterns_per_s"]
+    print(json.dumps(result, indent=1))
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Strain by base lattices: every pattern is read in the light of all patterns of its kind, near or far."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.cluster import KMeans
+
+from jax4dstem.errors import InputError
+from jax4dstem.models import LatticeBasesSpec, MarginalLikelihood
+from jax4dstem.strain.maps import COMPONENTS, StrainMap, wrap_angle
+from jax4dstem.train import ArrayFeed, Trained, Training, train
+
+MOST_BASES = 64
+PER_BASE = 16  # patterns per base, at least
+STEPS = 300  # of training, however large the scan
+BATCH = 256
+MOST_STARTS = 20_000  # patterns that the starting bases are found in
+COLLAPSED = 0.95  # share of the patterns in one base
+
+
+@dataclass(frozen=True)
+class BaseStrain:
+    """Strain by base lattices.
+
+    Attributes:
+        strain: Per position, with error bars.
+        base: Number of each position's most probable base, most frequent first; -1 where no base
+            fits (the broad one takes it), -2 where there is no lattice.
+        bases: Strain of every base, ``(n, 4)``; a strain map of them would look like `strain`.
+        sharpness: Standard deviation within each base over one pattern's noise, ``(n,)``.
+        trained: The model.
+        note: What is unusual about the bases; empty if nothing.
+    """
+
+    strain: StrainMap
+    base: np.ndarray
+    bases: np.ndarray
+    sharpness: np.ndarray
+    trained: Trained
+    note: str
+
+
+def strain_by_bases(
+    strain: StrainMap,
+    *,
+    n_bases: int = MOST_BASES,
+    steps: int = STEPS,
+    seed: int = 0,
+    progress: str | None = None,
+) -> BaseStrain:
+    """Learn base lattices from the fits of all patterns, and what they say about each pattern.
+
+    Unlike `pool_strain` it uses no neighborhood: a small grain profits from others of its kind, a boundary is
+    as sharp as single patterns are, and so a pattern between two grains goes to the one that it shows.
+    Where strain varies smoothly the bases stay broad, and little changes.
+
+    Args:
+        strain: Per-pattern strain with covariances, from `measure_strain`.
+        n_bases: At most so many; fewer for few patterns.
+        steps: Of training.
+        seed: Of the starting bases and the order of the patterns.
+        progress: Label of the progress bar, shown on a terminal.
+
+    Returns:
+        The strain and the bases.
+
+    Raises:
+        InputError: Too few positions have a lattice.
+
+    Reference: for the idea of few learned bases, the cycle-consistent spatial-transforming autoencoder.
+    """
+    ok = strain.ok
+    n_bases = min(n_bases, int(ok.sum()) // PER_BASE)
+    if n_bases < 1:
+        raise InputError(
+            f"{int(ok.sum())} positions have a lattice; bases can be learned from {PER_BASE} or more"
+        )
+    noise = np.median([strain.std(name)[ok] for name in COMPONENTS], axis=1)
+    values = strain.values[ok] / noise
+    covariance = strain.covariance[ok] / noise[:, None] / noise
+    period = 2 * np.pi / strain.symmetry / noise[3]
+    samples = np.concatenate([values, covariance.reshape(-1, 16)], axis=1).astype(np.float32)
+    spec = _starting_bases(values, float(period), n_bases, seed)
+    epochs = max(1, round(steps * BATCH / len(samples)))
+    options = Training(epochs=epochs, batch_size=BATCH, learning_rate=0.03, seed=seed)
+    trained = train(spec, MarginalLikelihood(), ArrayFeed(samples), options, progress=progress)
+    posterior = trained.apply("posterior", samples).astype(np.float64)
+    shares = trained.apply("responsibilities", samples).astype(np.float64)
+    model = trained.model
+    scatter = np.asarray(model.scatter, np.float64)
+    spread = posterior[:, 4:].reshape(-1, 4, 4) + _uncertainty(shares, scatter, covariance)
+    found = np.zeros((*ok.shape, 4))
+    found[ok] = posterior[:, :4] * noise
+    found[..., 3] = wrap_angle(found[..., 3], strain.symmetry)
+    full = np.tile(np.eye(4), (*ok.shape, 1, 1))
+    full[ok] = spread * noise[:, None] * noise
+    order, base = _by_size(shares)
+    labels = np.full(ok.shape, -2, np.int32)
+    labels[ok] = base
+    means = np.asarray(model.means[...], np.float64)[order] * noise
+    means[:, 3] = wrap_angle(means[:, 3], strain.symmetry)
+    width = np.sqrt(np.trace(scatter[order], axis1=1, axis2=2) / 4)
+    return BaseStrain(
+        strain.with_values(found, full, ok), labels, means, width, trained, _note(base, values)
+    )
+
+
+def _starting_bases(values: np.ndarray, period: float, count: int, seed: int) -> LatticeBasesSpec:
+    """K-means of the strains, the rotation as a point on its circle."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(values))[:MOST_STARTS]
+    radius = period / 2 / np.pi
+    angle = values[chosen, 3] / radius
+    points = np.c_[values[chosen, :3], radius * np.cos(angle), radius * np.sin(angle)]
+    centers = KMeans(count, n_init=1, random_state=seed).fit(points).cluster_centers_
+    starts = np.c_[centers[:, :3], radius * np.arctan2(centers[:, 4], centers[:, 3])]
+    center = np.r_[values[:, :3].mean(axis=0), 0.0]
+    spread = np.r_[np.maximum(values[:, :3].std(axis=0), 1.0), period / 2]
+    rows = tuple(tuple(row) for row in starts.round(4).tolist())
+    return LatticeBasesSpec(
+        rows, tuple(center.round(4).tolist()), tuple(spread.round(4).tolist()), period
+    )
+
+
+def _uncertainty(shares: np.ndarray, scatter: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Covariance of the bases' own means, as each position sees it: the broad base has none."""
+    effective = np.maximum(shares.sum(axis=0), 1.0)
+    typical = np.median(covariance, axis=0)
+    own = (scatter + typical) / effective[:, None, None]
+    return np.einsum("nb,bij->nij", shares[:, :-1], own[:-1])
+
+
+def _by_size(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bases' order by size, and each position's base in it; -1 is the broad base."""
+    most = shares.argmax(axis=1)
+    last = shares.shape[1] - 1
+    sizes = np.bincount(most, minlength=last + 1)[:last]
+    order = np.argsort(-sizes, kind="stable")
+    rank = np.empty(last + 1, int)
+    rank[order] = np.arange(last)
+    rank[last] = -1
+    return order[: max(1, np.count_nonzero(sizes))], rank[most]
+
+
+def _note(base: np.ndarray, values: np.ndarray) -> str:
+    """A warning when one base holds nearly everything although the strains differ beyond noise."""
+    share = np.mean(base == 0)
+    varied = values[:, :3].std(axis=0).max() > 2
+    if share > COLLAPSED and varied and len(np.unique(base)) > 1:
+        return f"the bases collapsed: {100 * share:.0f} % of the patterns are in one"
+    if np.mean(base == -1) > 0.5:
+        return f"{100 * np.mean(base == -1):.0f} % of the patterns fit no base"
+    return ""

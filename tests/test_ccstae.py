@@ -1,0 +1,214 @@
+"""Affine warp, base lattices, and the published cycle-consistent autoencoder."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jax4dstem import InputError
+from jax4dstem.coordinates import deformation
+from jax4dstem.lattice.disks import bragg_disks
+from jax4dstem.models import (
+    Convolutional,
+    CycleConsistency,
+    CycleConsistentSpec,
+    affine_warp,
+    inverse_warp,
+)
+from jax4dstem.strain import StrainMap, strain_by_bases
+from jax4dstem.strain.maps import COMPONENTS
+from jax4dstem.train import ArrayFeed, Training, train
+
+SHAPE, CENTER = (20, 26), (9.3, 12.6)  # not square, center between pixels
+SQUARE = 20.0 * np.eye(2)
+
+
+def smooth_image(offset=0.0):
+    y, x = np.indices(SHAPE, dtype=np.float32)
+    y, x = y - CENTER[0] - offset, x - CENTER[1]
+    return jnp.asarray(
+        np.exp(-((y - 2) ** 2 + (x + 3) ** 2) / 18) + 0.5 * np.exp(-(y**2 + (x - 4) ** 2) / 12)
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.tuples(*[st.floats(-0.05, 0.05)] * 3), st.floats(-3, 3), st.tuples(*[st.floats(-1, 1)] * 2)
+)
+def test_the_inverse_warp_undoes_the_warp(strain, angle, shift):
+    matrix = deformation(*strain, angle)
+    there = affine_warp(smooth_image(), matrix, jnp.array(CENTER), jnp.array(shift), order=3)
+    back = inverse_warp(there, matrix, jnp.array(CENTER), jnp.array(shift), order=3)
+    inside = np.hypot(np.indices(SHAPE)[0] - CENTER[0], np.indices(SHAPE)[1] - CENTER[1]) < 6
+    np.testing.assert_allclose(
+        np.asarray(back)[inside], np.asarray(smooth_image())[inside], atol=0.01
+    )
+
+
+def test_a_warp_moves_a_disk_where_its_matrix_says():
+    at = jnp.array([[13.0, 17.0]])
+    disk = bragg_disks(SHAPE, at, jnp.ones(1), 2.0, 0.4, 11)
+    matrix, shift = deformation(0.04, -0.03, 0.02, 0.4), jnp.array([0.6, -0.3])
+    moved = affine_warp(disk, matrix, jnp.array(CENTER), shift, order=3)
+    y, x = np.indices(SHAPE)
+    found = np.array([(y * moved).sum(), (x * moved).sum()]) / moved.sum()
+    expected = np.array(CENTER) + np.asarray(matrix) @ (np.asarray(at[0]) - CENTER) + shift
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+def test_bicubic_is_exact_for_quadratics_and_sharper_than_bilinear():
+    y, x = np.indices(SHAPE, dtype=np.float32)
+    quadratic = jnp.asarray(0.1 * y**2 - 0.05 * y * x + x)
+    shift = jnp.array([0.37, -0.21])
+    moved = affine_warp(quadratic, jnp.eye(2), jnp.array(CENTER), shift, order=3)
+    exact = 0.1 * (y - shift[0]) ** 2 - 0.05 * (y - shift[0]) * (x - shift[1]) + (x - shift[1])
+    np.testing.assert_allclose(moved[3:-3, 3:-3], exact[3:-3, 3:-3], atol=1e-4)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_gradients_of_the_warp_by_matrix_and_image(order):
+    target = smooth_image(1.0)
+
+    def loss(image, matrix, shift):
+        return jnp.sum((affine_warp(image, matrix, jnp.array(CENTER), shift, order) - target) ** 2)
+
+    at = (smooth_image(), deformation(0.013, -0.021, 0.017, 0.31), jnp.array([0.23, -0.41]))
+    gradients = jax.grad(loss, (0, 1, 2))(*at)
+    rng = np.random.default_rng(0)
+    for which, gradient in enumerate(gradients):
+        direction = jnp.asarray(rng.standard_normal(gradient.shape), jnp.float32)
+        step = 2e-3 / (1.0 if which == 0 else float(jnp.abs(direction).max()) * 10)
+        ends = [
+            loss(
+                *(
+                    leaf + sign * step * direction if i == which else leaf
+                    for i, leaf in enumerate(at)
+                )
+            )
+            for sign in (1, -1)
+        ]
+        numeric = float(ends[0] - ends[1]) / 2 / step
+        assert numeric == pytest.approx(float(jnp.sum(gradient * direction)), rel=0.05, abs=5e-3)
+
+
+def grains(seed=0, size=24, noise=2e-3, count=4):
+    """A strain map of square grains, some far apart and alike, and its truth."""
+    rng = np.random.default_rng(seed)
+    own = np.c_[rng.uniform(-0.02, 0.02, (count, 3)), rng.uniform(-0.7, 0.7, count)]
+    tiles = rng.integers(0, count, (4, 4))
+    truth = own[np.kron(tiles, np.ones((size // 4, size // 4), int))]
+    sigma = noise * np.array([1, 1, 0.7, 0.7])
+    return observed(truth, sigma, rng), truth
+
+
+def observed(truth, sigma, rng):
+    values = truth + sigma * rng.standard_normal(truth.shape)
+    values[..., 3] = (values[..., 3] + np.pi / 4) % (np.pi / 2) - np.pi / 4
+    return StrainMap(
+        **dict(zip(COMPONENTS, np.moveaxis(values, -1, 0), strict=True)),
+        covariance=np.broadcast_to(np.diag(sigma**2), (*truth.shape[:2], 4, 4)),
+        status=np.zeros(truth.shape[:2], np.int8),
+        vectors=SQUARE,
+        reference="simulated",
+    )
+
+
+def errors(strain, truth):
+    gap = strain.values - truth
+    gap[..., 3] -= np.pi / 2 * np.round(gap[..., 3] / (np.pi / 2))
+    return gap
+
+
+def test_bases_join_what_one_grain_says_and_know_how_sure_they_are():
+    strain, truth = grains()
+    found = strain_by_bases(strain)
+    before = np.sqrt(np.mean(errors(strain, truth) ** 2, axis=(0, 1)))
+    gap = errors(found.strain, truth)
+    after = np.sqrt(np.mean(gap**2, axis=(0, 1)))
+    assert (after < 0.45 * before).all()
+    std = np.stack([found.strain.std(name) for name in COMPONENTS], axis=-1)
+    assert (np.mean(np.abs(gap) < 1.96 * std, axis=(0, 1)) > 0.85).all()
+    # Positions of one base are positions of one grain.
+    for base in range(len(found.bases)):
+        rotations = truth[..., 3][found.base == base]
+        assert rotations.size == 0 or np.ptp(rotations) < 1e-9
+    assert found.note == ""
+
+
+def test_bases_leave_a_smooth_field_no_worse_than_it_was():
+    rng = np.random.default_rng(1)
+    y, x = np.indices((24, 24))
+    truth = np.stack([1e-3 * x, 5e-4 * y, 3e-4 * (x - y), 1e-3 * y], axis=-1)
+    strain = observed(truth, 1e-3 * np.array([1, 1, 0.7, 0.7]), rng)
+    found = strain_by_bases(strain)
+    before, after = (np.mean(errors(s, truth) ** 2) for s in (strain, found.strain))
+    assert after < before
+    gap, std = errors(found.strain, truth), found.strain.std("e_xx")
+    assert np.mean(np.abs(gap[..., 0]) < 1.96 * std) > 0.85
+
+
+def test_positions_without_a_lattice_have_no_base():
+    strain, _ = grains()
+    ok = np.ones((24, 24), bool)
+    ok[:5] = False
+    partly = strain.with_values(strain.values, strain.covariance, ok)
+    found = strain_by_bases(partly)
+    assert (found.base[:5] == -2).all()
+    assert (found.base[5:] >= -1).all()
+    assert (np.isfinite(found.strain.e_xx) == ok).all()
+    with pytest.raises(InputError, match="positions have a lattice"):
+        strain_by_bases(strain.with_values(strain.values, strain.covariance, ok & ~ok))
+
+
+def spots(angle):
+    """A pattern of four spots of different height."""
+    directions = angle + np.arange(4) * np.pi / 2
+    at = np.array([15.5, 15.5]) + 10 * np.stack([-np.sin(directions), np.cos(directions)], axis=1)
+    return bragg_disks(
+        (32, 32), jnp.asarray(at, float), jnp.array([40.0, 30, 20, 10]), 2.0, 0.5, 13
+    )
+
+
+def test_the_published_model_learns_a_base_and_its_rotations():
+    angles = np.random.default_rng(0).uniform(-0.3, 0.3, 64)
+    x = np.stack([np.asarray(spots(a)) for a in angles])
+    spec = CycleConsistentSpec(
+        (32, 32),
+        (15.5, 15.5),
+        limits=(0.05, 0.05, 0.5, 1.0),
+        backbone=Convolutional((8, 8), "relu"),
+    )
+    options = Training(epochs=60, batch_size=32, learning_rate=3e-3)
+    trained = train(spec, CycleConsistency(4.0, 15.0), ArrayFeed(x), options)
+    history = trained.history["forward"]
+    assert history[-1] < 0.5 * history[0]
+    codes = trained.encode(x)
+    assert np.abs(codes[:, 1:3]).max() <= 0.05
+    turned = codes[:, 4]
+    assert np.corrcoef(turned, angles)[0, 1] > 0.9
+
+
+def test_bases_of_the_published_model_are_rendered_once_per_step():
+    spec = CycleConsistentSpec((32, 32), (15.5, 15.5), n_bases=3, backbone=Convolutional((8,)))
+    model, x = spec.build(0), jnp.ones((16, 32, 32))
+
+    def flops(n):
+        def loss(batch):
+            terms = jax.vmap(lambda one: model.decode(jnp.concatenate(model.read(one))))(batch)
+            return terms.sum()
+
+        return jax.jit(loss).lower(x[:n]).compile().cost_analysis()["flops"]
+
+    decoder = jax.jit(model.bases).lower().compile().cost_analysis()["flops"]
+    assert flops(16) < 16 * flops(1) - 10 * decoder
+
+
+def test_the_choice_of_a_base_is_hard_and_its_gradient_soft():
+    model = CycleConsistentSpec(
+        (16, 16), (7.5, 7.5), n_bases=3, backbone=Convolutional((4,))
+    ).build(0)
+    logits = jnp.array([0.1, 0.3, -0.2])
+    np.testing.assert_allclose(model.chosen(logits), model.bases()[1], rtol=1e-5)
+    assert jnp.abs(jax.grad(lambda z: jnp.sum(model.chosen(z, 1.0) ** 2))(logits)).max() > 0
