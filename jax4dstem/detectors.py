@@ -8,6 +8,10 @@ from jax4dstem.coordinates import radius_from
 from jax4dstem.errors import InputError
 from jax4dstem.typing import Array, Bool, Float, Int, Mask, Num, Pattern, Point, Scalar
 
+FEWEST_COUNTS = (
+    20.0  # of every neighbor of a dead pixel, in all patterns: none by chance in 5e8 pixels
+)
+
 
 def disk_mask(shape: tuple[int, ...], center: Point, radius: Scalar) -> Float[Array, "det_y det_x"]:
     """Soft-edged disk: 1 inside, 0 outside, linear over one pixel across the rim.
@@ -136,16 +140,20 @@ def exclude_pixels(
     return jnp.where(bad, -1.0, pattern.astype(float))
 
 
-def find_bad_pixels(mean: np.ndarray, std: np.ndarray, *, contrast: float = 5.0) -> np.ndarray:
+def find_bad_pixels(
+    mean: np.ndarray, std: np.ndarray, n_patterns: int, *, contrast: float = 5.0
+) -> np.ndarray:
     """Find hot and dead detector pixels from the scan's mean and standard deviation.
 
     Optics spreads even a sharp spot over neighboring pixels. A pixel is hot when its mean exceeds
     ``contrast`` times *every* neighbor and the mean of the whole detector, unless it is the peak of
-    the direct beam, and dead when it never changes while all its neighbors do.
+    the direct beam, and dead when it never changes while all its neighbors do, each with so many counts in
+    all patterns together that chance does not explain it.
 
     Args:
         mean: ``(det_y, det_x)`` mean pattern.
         std: ``(det_y, det_x)`` standard deviation over the scan.
+        n_patterns: Number of patterns behind them.
         contrast: How far a hot pixel stands out.
 
     Returns:
@@ -159,8 +167,10 @@ def find_bad_pixels(mean: np.ndarray, std: np.ndarray, *, contrast: float = 5.0)
     tail = ndimage.convolve(mean, ring.astype(mean.dtype), mode="constant")
     y, x = np.unravel_index(np.argmax(np.where(hot, 0, tail)), mean.shape)
     hot[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = False
-    quietest_neighbor = ndimage.minimum_filter(std, footprint=ring, mode="nearest")
-    dead = (std == 0) & (quietest_neighbor > 0)
+    # For Poisson noise of any gain (mean / std)² is the mean number of counts.
+    counts = n_patterns * np.divide(mean**2, std**2, where=std > 0, out=np.zeros_like(mean))
+    quietest_neighbor = ndimage.minimum_filter(counts, footprint=ring, mode="nearest")
+    dead = (std == 0) & (quietest_neighbor > FEWEST_COUNTS)
     return hot | dead
 
 

@@ -67,7 +67,7 @@ def test_bad_pixels_are_found_and_repaired(rng):
     scan = rng.poisson(clean, (200, 48, 48)).astype(np.float32)
     scan[:, 5, 40] = 900  # hot
     scan[:, 30, 12] = 0  # dead
-    bad = detectors.find_bad_pixels(scan.mean(0), scan.std(0))
+    bad = detectors.find_bad_pixels(scan.mean(0), scan.std(0), len(scan))
     assert sorted(zip(*np.nonzero(bad), strict=True)) == [(5, 40), (30, 12)]
     repaired = np.asarray(detectors.repair_pixels(jnp.asarray(scan[0]), jnp.asarray(bad)))
     assert repaired[5, 40] == pytest.approx(3, abs=3)
@@ -80,7 +80,13 @@ def test_a_beam_on_one_pixel_is_not_a_hot_pixel():
     mean = np.full((32, 32), 0.01)
     mean[15:18, 15:18] = 1.0
     mean[16, 16] = 500.0
-    assert not detectors.find_bad_pixels(mean, np.sqrt(mean)).any()
+    assert not detectors.find_bad_pixels(mean, np.sqrt(mean), 1000).any()
+
+
+def test_few_counts_are_no_dead_pixels(rng):
+    scan = rng.poisson(0.03, (100, 48, 48)).astype(np.float32)
+    assert (scan.std(0) == 0).sum() > 20
+    assert not detectors.find_bad_pixels(scan.mean(0), scan.std(0), len(scan)).any()
 
 
 @pytest.mark.parametrize(("inner", "outer"), [(5, 5), (-1, 4), (7, 3)])

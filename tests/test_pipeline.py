@@ -400,13 +400,20 @@ def test_strain_from_file_to_report(tmp_path):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     strain = read_group(out / "results.h5")[0]["strain"]
-    for method in ("lattice", "pooled", "cepstrum"):
+    for method in ("lattice", "pooled", "ccstae", "cepstrum"):
         assert strain[method]["e_xx"].data.shape == (12, 12)
     assert (strain["lattice"]["status"].data == 0).all()
     assert np.abs(strain["pooled"]["e_xx"].data - truth.e_xx).mean() < 2e-3
     assert "Strain" in (out / "report.html").read_text()
-    again = CliRunner().invoke(app, arguments)
+    bases = strain["ccstae"]
+    assert np.abs(bases["e_xx"].data - truth.e_xx).mean() < 2e-3
+    assert (bases["base"].data == 0).mean() > 0.8  # one crystal, one base
+    # The same stages serve `train ccstae`, and the trained bases can be loaded.
+    again = CliRunner().invoke(app, ["train", "ccstae", *arguments[1:]])
     assert again.output.count("reused") == 3
+    assert load_model(out / "results.h5", "strain/ccstae/trained").spec.period > 0
+    none = CliRunner().invoke(app, ["train", "ccstae", *arguments[1:], "--set", "strain.bases=0"])
+    assert "nothing to train" in str(none.exception)
 
 
 @pytest.mark.parametrize(

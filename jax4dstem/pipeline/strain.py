@@ -64,7 +64,7 @@ def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
         "model": _model_fields(found, dataset),
     }
     if options.bases:
-        groups["ccstae"] = _base_fields(found.strain, recipe)
+        groups["ccstae"] = _base_fields(found, recipe)
     if options.cepstrum:
         cepstral = strain_from_cepstrum(
             counts,
@@ -138,17 +138,21 @@ def strain_fields(strain: StrainMap) -> Tree:
     return fields
 
 
-def _base_fields(strain: StrainMap, recipe: Recipe) -> Tree:
+def _base_fields(measured: StrainMeasurement, recipe: Recipe) -> Tree:
     """Strain by base lattices, or why there is none: a few patterns are no error of the scan."""
     try:
         found = strain_by_bases(
-            strain, n_bases=recipe.strain.bases, seed=recipe.seed, progress="learning bases"
+            measured.strain,
+            measured.fits.intensities[..., 1:].sum(axis=-1),
+            n_bases=recipe.strain.bases,
+            seed=recipe.seed,
+            progress="learning bases",
         )
     except InputError as error:
         return {"reason": Field(str(error), "", "why there are no bases")}
     return {
         **strain_fields(found.strain),
-        "base": Field(found.base, "", "base lattice; -1 fits none, -2 no lattice"),
+        "base": Field(found.base, "", "base lattice; -1 fits none, -2 background"),
         "bases": Field(
             found.bases.astype(np.float32), "1, rad", "e_xx, e_yy, e_xy, theta of every base"
         ),

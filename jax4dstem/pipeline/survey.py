@@ -28,7 +28,9 @@ def survey(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     raw = reduce_patterns(Moments(), dataset, weights=valid, progress="detector statistics")
     bad = np.zeros(raw.mean.shape, bool)
     if recipe.prepare.repair_pixels:
-        bad = find_bad_pixels(raw.mean, raw.std, contrast=recipe.prepare.contrast)
+        bad = find_bad_pixels(
+            raw.mean, raw.std, dataset.n_patterns, contrast=recipe.prepare.contrast
+        )
     beam = find_direct_beam(np.asarray(repair_pixels(jnp.asarray(raw.mean), jnp.asarray(bad))))
     return {
         "invalid": Field(invalid, "px", "pixels that are NaN or infinite; all for a blank pattern"),

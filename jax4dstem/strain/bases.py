@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import KMeans
 
 from jax4dstem.errors import InputError
@@ -15,6 +16,9 @@ PER_BASE = 16  # patterns per base, at least
 STEPS = 300  # of training, however large the scan
 BATCH = 256
 MOST_STARTS = 20_000  # patterns that the starting bases are found in
+ALIKE = (
+    13.28  # squared distance of bases that are one lattice: 99 % of χ² with 4 degrees of freedom
+)
 COLLAPSED = 0.95  # share of the patterns in one base
 
 
@@ -24,8 +28,9 @@ class BaseStrain:
 
     Attributes:
         strain: Per position, with error bars.
-        base: Number of each position's most probable base, most frequent first; -1 where no base
-            fits (the broad one takes it), -2 where there is no lattice.
+        base: Number of each position's most probable base, most frequent first (bases that differ by no
+            more than their uncertainty count as one); -1 where no base fits (the broad one takes it), -2
+            for the background: no lattice, or less than half of the usual amount of it.
         bases: Strain of every base, ``(n, 4)``; a strain map of them would look like `strain`.
         sharpness: Standard deviation within each base over one pattern's noise, ``(n,)``.
         trained: The model.
@@ -42,6 +47,7 @@ class BaseStrain:
 
 def strain_by_bases(
     strain: StrainMap,
+    amount: np.ndarray | None = None,
     *,
     n_bases: int = MOST_BASES,
     steps: int = STEPS,
@@ -56,6 +62,8 @@ def strain_by_bases(
 
     Args:
         strain: Per-pattern strain with covariances, from `measure_strain`.
+        amount: ``(scan_y, scan_x)``, such as the sum of the fitted intensities. A position with less than half of
+            what is usual in its base shows mostly something else, and is background.
         n_bases: At most so many; fewer for few patterns.
         steps: Of training.
         seed: Of the starting bases and the order of the patterns.
@@ -94,14 +102,16 @@ def strain_by_bases(
     found[..., 3] = wrap_angle(found[..., 3], strain.symmetry)
     full = np.tile(np.eye(4), (*ok.shape, 1, 1))
     full[ok] = spread * noise[:, None] * noise
-    order, base = _by_size(shares)
+    means = np.asarray(model.means[...], np.float64)
+    group = _same_lattice(means, scatter, covariance, shares, period)
+    base, leaders = _by_size(shares, group)
     labels = np.full(ok.shape, -2, np.int32)
-    labels[ok] = base
-    means = np.asarray(model.means[...], np.float64)[order] * noise
-    means[:, 3] = wrap_angle(means[:, 3], strain.symmetry)
-    width = np.sqrt(np.trace(scatter[order], axis1=1, axis2=2) / 4)
+    labels[ok] = base if amount is None else _without_background(base, amount[ok])
+    lattices = means[leaders] * noise
+    lattices[:, 3] = wrap_angle(lattices[:, 3], strain.symmetry)
+    width = np.sqrt(np.trace(scatter[leaders], axis1=1, axis2=2) / 4)
     return BaseStrain(
-        strain.with_values(found, full, ok), labels, means, width, trained, _note(base, values)
+        strain.with_values(found, full, ok), labels, lattices, width, trained, _note(base, values)
     )
 
 
@@ -130,16 +140,49 @@ def _uncertainty(shares: np.ndarray, scatter: np.ndarray, covariance: np.ndarray
     return np.einsum("nb,bij->nij", shares[:, :-1], own[:-1])
 
 
-def _by_size(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The bases' order by size, and each position's base in it; -1 is the broad base."""
-    most = shares.argmax(axis=1)
-    last = shares.shape[1] - 1
-    sizes = np.bincount(most, minlength=last + 1)[:last]
-    order = np.argsort(-sizes, kind="stable")
-    rank = np.empty(last + 1, int)
-    rank[order] = np.arange(last)
-    rank[last] = -1
-    return order[: max(1, np.count_nonzero(sizes))], rank[most]
+def _same_lattice(
+    means: np.ndarray,
+    scatter: np.ndarray,
+    covariance: np.ndarray,
+    shares: np.ndarray,
+    period: float,
+) -> np.ndarray:
+    """A number for every base; those that differ by no more than their scatter and uncertainty share it."""
+    count = len(means)
+    typical = np.median(covariance, axis=0)
+    effective = np.maximum(shares.sum(axis=0)[:count], 1.0)
+    own = scatter[:count] + typical / effective[:, None, None]
+    gap = means[:, None] - means
+    gap[..., 3] -= period * np.round(gap[..., 3] / period)
+    solved = np.linalg.solve(own[:, None] + own, gap[..., None])[..., 0]
+    alike = np.sum(gap * solved, axis=-1) < ALIKE
+    return connected_components(alike, directed=False)[1]
+
+
+def _by_size(shares: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each position's lattice, most frequent first, -1 for the broad base; and every lattice's main base."""
+    count = group.max() + 1
+    joined = np.zeros((len(shares), count + 1))
+    np.add.at(joined.T, np.r_[group, count], shares.T)
+    most = joined.argmax(axis=1)
+    sizes = np.bincount(most, minlength=count + 1)[:count]
+    order = np.argsort(-sizes, kind="stable")[: max(1, np.count_nonzero(sizes))]
+    rank = np.full(count + 1, -1)
+    rank[order] = np.arange(len(order))
+    weight = shares.sum(axis=0)[:-1]
+    leaders = [int(np.flatnonzero(group == g)[weight[group == g].argmax()]) for g in order]
+    return rank[most], np.array(leaders)
+
+
+def _without_background(base: np.ndarray, amount: np.ndarray) -> np.ndarray:
+    """-2 for positions with less than half of their base's median amount."""
+    usual = np.array(
+        [
+            np.median(amount[base == b]) if (base == b).any() else 0.0
+            for b in range(-1, base.max() + 1)
+        ]
+    )
+    return np.where(amount < 0.5 * usual[base + 1], -2, base)
 
 
 def _note(base: np.ndarray, values: np.ndarray) -> str:

@@ -180,6 +180,8 @@ def find_scan_basis(
 ) -> Basis:
     """The lattice that most blocks of the sample agree on, in the orientation of the clearest one.
 
+    Where no block has enough counts, neighboring blocks are joined, up to the whole sample.
+
     Raises:
         InputError: No block shows a lattice.
     """
@@ -189,23 +191,32 @@ def find_scan_basis(
     shape = patterns.shape
     blocks = patterns.reshape(shape[0] // rows, rows, shape[1] // cols, cols, *shape[2:])
     blocks = np.nan_to_num(blocks).sum(axis=(1, 3))
-    found = map_patterns(
-        find_bragg_disks, _as_dataset(blocks), kernels, jnp.asarray(radius, float), DETECTED
-    )
-    origin = np.asarray(middle(shape[2:]))
-    bases = [
-        basis
-        for positions, contrast, valid in zip(
-            *(np.reshape(leaf, (-1, *leaf.shape[2:])) for leaf in found), strict=True
-        )
-        if (basis := _basis_of(positions[valid] - origin, contrast[valid], radius))
-    ]
+    bases = _bases_of(blocks, kernels, radius)
+    while not bases and blocks.shape[:2] != (1, 1):
+        for axis in (0, 1):
+            blocks = np.add.reduceat(blocks, np.arange(0, blocks.shape[axis], 2), axis)
+        bases = _bases_of(blocks, kernels, radius)
     if not bases:
         raise InputError(
             "no lattice found: no block of the scan shows disks of "
             f"{radius:.1f} px on a two-dimensional lattice; give g1 and g2"
         )
     return _consensus(bases)
+
+
+def _bases_of(blocks: np.ndarray, kernels: DiskKernels, radius: float) -> list[Basis]:
+    """Lattices of summed patterns ``(rows, cols, det_y, det_x)``."""
+    found = map_patterns(
+        find_bragg_disks, _as_dataset(blocks), kernels, jnp.asarray(radius, float), DETECTED
+    )
+    origin = np.asarray(middle(blocks.shape[2:]))
+    return [
+        basis
+        for positions, contrast, valid in zip(
+            *(np.reshape(leaf, (-1, *leaf.shape[2:])) for leaf in found), strict=True
+        )
+        if (basis := _basis_of(positions[valid] - origin, contrast[valid], radius))
+    ]
 
 
 def _identity(pattern: Pattern) -> Pattern:
