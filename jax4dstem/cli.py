@@ -1,5 +1,6 @@
 """The command line: ``jax4dstem info | analyze | strain | train | demo | report | recipe``."""
 
+import json
 import os
 import sys
 import time
@@ -94,6 +95,10 @@ def analyze(
 
 
 Vector = Annotated[str | None, typer.Option(metavar="Y,X", help="Reference vector in px.")]
+Cif = Annotated[
+    str | None, typer.Option("--cif", metavar="CIF", help="Crystal whose lattice is the reference.")
+]
+Zone = Annotated[str | None, typer.Option(metavar="U,V,W", help="Its direction along the beam.")]
 Region = Annotated[
     str | None,
     typer.Option(metavar="Y0,Y1,X0,X1", help="Scan positions whose median is the reference."),
@@ -106,6 +111,8 @@ def strain(
     out: Out,
     g1: Vector = None,
     g2: Vector = None,
+    cif: Cif = None,
+    zone: Zone = None,
     region: Region = None,
     recipe: RecipeFile = None,
     key: Key = None,
@@ -116,12 +123,13 @@ def strain(
 ) -> None:
     """Measure strain and rotation with error bars: results.h5, figures and report.html in OUT.
 
-    The reference is the lattice G1, G2, the median of REGION, or the median of the scan.
+    The reference is the lattice G1, G2, that of the crystal CIF along ZONE (0,0,1), the median of REGION, or the
+    median of the scan.
     """
-    numbers = _reference(g1, g2, region)
+    reference = _reference(g1, g2, cif, zone, region)
     options = _options(
         recipe,
-        [*(settings or []), *numbers],
+        [*(settings or []), *reference],
         key=key,
         scan_shape=scan_shape,
         pixel=pixel,
@@ -140,6 +148,8 @@ def ccstae(
     out: Out,
     g1: Vector = None,
     g2: Vector = None,
+    cif: Cif = None,
+    zone: Zone = None,
     region: Region = None,
     recipe: RecipeFile = None,
     key: Key = None,
@@ -153,10 +163,10 @@ def ccstae(
     Writes /strain/ccstae beside the other ways into results.h5, figures and report.html in OUT. The reference
     is that of `strain`.
     """
-    numbers = _reference(g1, g2, region)
+    reference = _reference(g1, g2, cif, zone, region)
     options = _options(
         recipe,
-        [*(settings or []), *numbers],
+        [*(settings or []), *reference],
         key=key,
         scan_shape=scan_shape,
         pixel=pixel,
@@ -266,14 +276,22 @@ def _options(
     return load_recipe(recipe, overrides)
 
 
-def _reference(g1: str | None, g2: str | None, region: str | None) -> list[str]:
+def _reference(
+    g1: str | None, g2: str | None, cif: str | None, zone: str | None, region: str | None
+) -> list[str]:
     """Settings of the reference options of `strain`."""
-    given = {"strain.g1": (g1, 2), "strain.g2": (g2, 2), "strain.region": (region, 4)}
-    return [
-        f"{name}={_parse_numbers(name, text, count)}"
-        for name, (text, count) in given.items()
+    given = {
+        "strain.g1": (g1, 2, float),
+        "strain.g2": (g2, 2, float),
+        "strain.zone": (zone, 3, int),
+        "strain.region": (region, 4, int),
+    }
+    settings = [
+        f"{name}={_parse_numbers(name, text, count, kind)}"
+        for name, (text, count, kind) in given.items()
         if text is not None
     ]
+    return settings if cif is None else [*settings, f"strain.cif={json.dumps(cif)}"]
 
 
 def _measure_strain(file: Path, out: Path, options: Any) -> None:
@@ -310,10 +328,9 @@ def _parse_shape(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _parse_numbers(name: str, text: str, count: int) -> list[float] | list[int]:
+def _parse_numbers(name: str, text: str, count: int, kind: type) -> list[float]:
     parts = text.split(",")
     try:
-        kind = int if count == 4 else float
         numbers = [kind(part) for part in parts]
     except ValueError:
         numbers = []
@@ -322,7 +339,7 @@ def _parse_numbers(name: str, text: str, count: int) -> list[float] | list[int]:
         raise InputError(
             f"--{option} expects {count} numbers such as {','.join('8' * count)}; got {text!r}"
         )
-    return numbers  # type: ignore[return-value]
+    return numbers
 
 
 def _report(out: Path, begin: float) -> None:

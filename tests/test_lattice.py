@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from jax4dstem.coordinates import deform, deformation, rotation_matrix
+from jax4dstem.errors import InputError
 from jax4dstem.lattice import basis, detection, fit, model, search
+from jax4dstem.lattice.cell import zone_lattice
 from jax4dstem.lattice.disks import bragg_disks, hexagonal_indices, lattice_positions, window_size
 
 SHAPE = (96, 96)
@@ -194,3 +196,62 @@ def test_forward_model_has_gradients_of_everything():
             jnp.asarray(0.4),
         )
         check_grads(total, args, order=1, modes=("rev", "fwd"), eps=1e-6, rtol=1e-4, atol=1e-4)
+
+
+CIF = """data_x
+_cell_length_a {a}
+_cell_length_b {a}
+_cell_length_c {c}
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma {gamma}
+_space_group_name_H-M_alt '{group}'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+{atoms}
+"""
+
+
+@pytest.fixture
+def crystals(tmp_path):
+    """Rock salt (face-centered: mixed indices forbidden) and a simple hexagonal crystal."""
+    salt = CIF.format(
+        a=4.2, c=4.2, gamma=90, group="F m -3 m", atoms="Mg Mg 0 0 0\nO O 0.5 0.5 0.5"
+    )
+    hexagonal = CIF.format(a=3.15, c=12.0, gamma=120, group="P 6/m m m", atoms="W W 0 0 0")
+    for name, text in (("salt", salt), ("hexagonal", hexagonal)):
+        (tmp_path / f"{name}.cif").write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "zone", "spacings", "angle"),
+    [
+        ("salt", (0, 0, 1), (4.2 / 2, 4.2 / 2), 90),  # 200 and 020
+        ("salt", (1, 1, 0), (4.2 / 3**0.5, 4.2 / 3**0.5), 70.529),  # 1-11 and 1-1-1
+        ("salt", (1, 1, 1), (4.2 / 8**0.5, 4.2 / 8**0.5), 60),  # 220
+        ("hexagonal", (0, 0, 1), (3.15 * 3**0.5 / 2,) * 2, 60),
+    ],
+)
+def test_the_lattice_of_a_crystal_in_a_zone(crystals, name, zone, spacings, angle):
+    g1, g2 = zone_lattice(crystals / f"{name}.cif", zone, 0.016)
+    found = 1 / (0.016 * np.linalg.norm([g1, g2], axis=1))
+    np.testing.assert_allclose(np.sort(found), np.sort(spacings), rtol=1e-6)
+    cosine = g1 @ g2 / np.linalg.norm(g1) / np.linalg.norm(g2)
+    assert np.degrees(np.arccos(cosine)) == pytest.approx(angle, abs=0.01)
+
+
+def test_a_file_that_is_no_crystal_is_one_line(crystals, tmp_path):
+    (tmp_path / "broken.cif").write_text("data_x\nloop_\n_a\n")
+    for name, zone, message in (
+        ("none.cif", (0, 0, 1), "no file"),
+        ("broken.cif", (0, 0, 1), "CIF|atoms"),
+        ("salt.cif", (0, 0, 0), "no direction"),
+        ("salt.cif", (9, 11, 13), "no two-dimensional"),
+    ):
+        with pytest.raises(InputError, match=message):
+            zone_lattice(tmp_path / name, zone, 0.016)

@@ -129,7 +129,8 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Strain:
-    """Strain relative to the lattice ``g1``, ``g2`` ((y, x) in px), or to the median of the scan, of a
+    """Strain relative to the lattice ``g1``, ``g2`` ((y, x) in px), to that of the crystal in the file ``cif``
+    seen along ``zone`` [u, v, w] (needs the detector's calibration), or to the median of the scan, of a
     ``region`` (y0, y1, x0, x1) or of a ``cluster`` of level 1. ``cepstrum`` measures it from the
     cepstrum as well, ``bases`` is the largest number of base lattices that are learned from all fits (0: none).
     ``enabled`` is for `analyze`."""
@@ -137,6 +138,8 @@ class Strain:
     enabled: bool = True
     g1: tuple[float, float] | None = None
     g2: tuple[float, float] | None = None
+    cif: str | None = None
+    zone: tuple[int, int, int] = (0, 0, 1)
     region: Rectangle | None = None
     cluster: int | None = None
     cepstrum: bool = True
@@ -346,11 +349,14 @@ def _check_ranges(recipe: Recipe) -> None:
         recipe.strain.region is not None,
         recipe.strain.cluster is not None,
         recipe.strain.g1 is not None,
+        recipe.strain.cif is not None,
     ]
     if (recipe.strain.g1 is None) != (recipe.strain.g2 is None):
         raise InputError("strain.g1 and strain.g2 must be given together")
     if sum(given) > 1:
-        raise InputError("strain.g1 and g2, strain.region and strain.cluster exclude each other")
+        raise InputError(
+            "strain.g1 and g2, strain.cif, strain.region and strain.cluster exclude each other"
+        )
     if recipe.strain.g1 is not None and recipe.strain.g2 is not None:
         (a, b), (c, d) = recipe.strain.g1, recipe.strain.g2
         if abs(a * d - b * c) < 0.1 * ((a * a + b * b) * (c * c + d * d)) ** 0.5:

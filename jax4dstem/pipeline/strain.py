@@ -8,6 +8,7 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.detectors import exclude_pixels
 from jax4dstem.errors import InputError
 from jax4dstem.io.results import Field
+from jax4dstem.lattice.cell import zone_lattice
 from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.pipeline.recipe import Recipe
 from jax4dstem.strain.bases import strain_by_bases
@@ -36,7 +37,7 @@ def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     """
     options = recipe.strain
     region = reference_region(dataset, done, recipe)
-    vectors = None if options.g1 is None else np.array([options.g1, options.g2], float)
+    vectors = reference_vectors(dataset, recipe)
     bad = done["detector"]["bad_pixels"].data.astype(bool)
     counts = dataset.map(exclude_pixels, bad) if bad.any() else dataset
     center = done["center"].data
@@ -86,10 +87,30 @@ def strain_if_crystalline(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     try:
         return strain(dataset, done, recipe)
     except InputError as error:
-        given = recipe.strain.g1 is not None or recipe.strain.region is not None
-        if given or recipe.strain.cluster is not None:
+        options = recipe.strain
+        if any(
+            given is not None
+            for given in (options.g1, options.cif, options.region, options.cluster)
+        ):
             raise
         return {"strain": {"reason": Field(str(error), "", "why there is no strain")}}
+
+
+def reference_vectors(dataset: Dataset, recipe: Recipe) -> np.ndarray | None:
+    """g1, g2 in px, given or of the given crystal; None if neither is.
+
+    Raises:
+        InputError: The crystal's file cannot be used, or the detector is not calibrated.
+    """
+    options = recipe.strain
+    if options.g1 is not None:
+        return np.array([options.g1, options.g2], float)
+    if options.cif is None:
+        return None
+    pixel = dataset.calibration.pixel_inv_angstrom
+    if pixel is None:
+        raise InputError("strain.cif needs the detector's calibration: --pixel in 1/Å")
+    return zone_lattice(options.cif, options.zone, pixel)
 
 
 def reference_region(dataset: Dataset, done: Tree, recipe: Recipe) -> np.ndarray | None:

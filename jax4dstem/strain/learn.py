@@ -308,7 +308,7 @@ def _learn_background(model: LatticeModel, sample: ScanSample, fits: Any) -> Lat
 
 
 def _profile_length(shape: tuple[int, ...]) -> int:
-    return int(np.hypot(*shape)) + 2
+    return int(np.hypot(shape[0], shape[1])) + 2
 
 
 def _learn_intensities(model: LatticeModel, sample: ScanSample, fits: Any) -> LatticeModel:
