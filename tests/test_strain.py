@@ -8,6 +8,7 @@ import pytest
 
 from jax4dstem import Dataset, InputError
 from jax4dstem.coordinates import Calibration, deformation
+from jax4dstem.io.results import Field
 from jax4dstem.lattice.model import LatticeFit
 from jax4dstem.simulate import polycrystal
 from jax4dstem.strain import (
@@ -22,6 +23,7 @@ from jax4dstem.strain import (
     to_pyxem,
 )
 from jax4dstem.strain.maps import COMPONENTS, wrap_angle
+from jax4dstem.strain.neighbors import spread_over, sum_neighbors
 
 HEXAGONAL = 28.0 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
 SHAPE = (128, 128)  # one shape, as every other one is compiled anew
@@ -294,3 +296,29 @@ def test_a_single_row_of_reflections_does_not_fix_a_lattice(rng):
         measure_strain(scan, center, 4.2)
     given = measure_strain(scan, center, 4.2, vectors=HEXAGONAL)
     assert (given.strain.status != Status.OK).all()
+
+
+def test_neighbors_are_summed_with_their_beams_on_each_other(rng):
+    """Counts are kept, whole-pixel drift is undone, excluded pixels stay excluded."""
+    scan = np.zeros((5, 6, 24, 24), np.int16)
+    center = np.zeros((5, 6, 2))
+    for y, x in np.ndindex(5, 6):
+        center[y, x] = 11 + y % 2, 12 - x % 3
+        scan[y, x, 11 + y % 2 - 1 : 11 + y % 2 + 2, 12 - x % 3] = rng.poisson(50, 3)
+    scan[0, 0, 3, 4] = -1
+    sums, left = sum_neighbors(Dataset.from_array(scan), center, 2)
+    assert sums.scan_shape == (2, 3)
+    total = np.asarray(sums.source.read(slice(0, 2), slice(0, 3)))
+    blocks = scan[:4].astype(float).reshape(2, 2, 3, 2, 24, 24).clip(0)
+    np.testing.assert_allclose(np.nansum(total, axis=(2, 3)), blocks.sum(axis=(1, 3, 4, 5)))
+    for y, x in np.ndindex(2, 3):
+        lit = np.argwhere(np.nan_to_num(total[y, x]) > 0)
+        np.testing.assert_allclose(lit.mean(axis=0), left[y, x], atol=1e-6)
+    assert np.isnan(total[0, 0]).any()
+    groups = {"a": {"map": Field(np.arange(6).reshape(2, 3)), "other": Field(np.zeros(4))}}
+    wide = spread_over(groups, (2, 3), (5, 6), 2)["a"]
+    assert wide["map"].data.shape == (5, 6)
+    assert wide["map"].data[4, 5] == 5
+    assert wide["other"].data.shape == (4,)
+    with pytest.raises(InputError, match="smaller than blocks"):
+        sum_neighbors(Dataset.from_array(scan), center, 7)

@@ -133,7 +133,7 @@ class Strain:
     seen along ``zone`` [u, v, w] (needs the detector's calibration), or to the median of the scan, of a
     ``region`` (y0, y1, x0, x1) or of a ``cluster`` of level 1. ``cepstrum`` measures it from the
     cepstrum as well, ``bases`` is the largest number of base lattices that are learned from all fits (0: none).
-    ``enabled`` is for `analyze`."""
+    ``bin`` neighbors along each side are summed before, for a few hundred electrons per pattern. ``enabled`` is for `analyze`."""
 
     enabled: bool = True
     g1: tuple[float, float] | None = None
@@ -144,6 +144,7 @@ class Strain:
     cluster: int | None = None
     cepstrum: bool = True
     bases: int = 64
+    bin: int = 1
 
 
 @dataclass(frozen=True)
@@ -302,6 +303,7 @@ def _check_ranges(recipe: Recipe) -> None:
         ("features.inner", 0),
         ("cepstrum.offset", 0),
         ("strain.bases", 0),
+        ("strain.bin", 1),
         ("latent.level", 1),
         ("latent.latent", 1),
         ("latent.epochs", 1),

@@ -16,6 +16,7 @@ from jax4dstem.strain.cepstral import strain_from_cepstrum
 from jax4dstem.strain.derived import derive, friedel_asymmetry
 from jax4dstem.strain.maps import COMPONENTS, Status, StrainMap
 from jax4dstem.strain.measure import StrainMeasurement, measure_strain
+from jax4dstem.strain.neighbors import spread_over, sum_neighbors
 from jax4dstem.strain.pooling import pool_strain
 from jax4dstem.train import model_fields
 from jax4dstem.typing import Tree
@@ -35,12 +36,17 @@ def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     Raises:
         InputError: No lattice is found, or the given one or the reference region does not fit.
     """
-    options = recipe.strain
     region = reference_region(dataset, done, recipe)
     vectors = reference_vectors(dataset, recipe)
     bad = done["detector"]["bad_pixels"].data.astype(bool)
     counts = dataset.map(exclude_pixels, bad) if bad.any() else dataset
-    center = done["center"].data
+    center, size = done["center"].data, recipe.strain.bin
+    if size > 1:
+        counts, center = sum_neighbors(counts, center, size, progress="summing neighbors")
+        if region is not None:
+            region = region[size // 2 :: size, size // 2 :: size][
+                : center.shape[0], : center.shape[1]
+            ]
     found = measure_strain(
         counts,
         center,
@@ -49,6 +55,25 @@ def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
         region=region,
         progress="fitting lattices",
     )
+    groups = _groups(found, counts, recipe)
+    if recipe.strain.cepstrum:
+        cepstral = strain_from_cepstrum(
+            counts,
+            found.fits.center,
+            found.fits.distortion,
+            np.asarray(found.model.vectors),
+            reference=vectors,
+            region=region,
+            progress="cepstral strain",
+        )
+        groups["cepstrum"] = strain_fields(cepstral)
+    if size > 1:
+        groups = spread_over(groups, counts.scan_shape, dataset.scan_shape, size)
+    return {"strain": groups}
+
+
+def _groups(found: StrainMeasurement, counts: Dataset, recipe: Recipe) -> Tree:
+    """What follows from the lattice fits."""
     pooled = pool_strain(found.strain)
     groups: Tree = {
         "lattice": strain_fields(found.strain) | _fit_fields(found.fits, found.model),
@@ -62,22 +87,11 @@ def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
             ),
         },
         "derived": _derived_fields(pooled.strain),
-        "model": _model_fields(found, dataset),
+        "model": _model_fields(found, counts),
     }
-    if options.bases:
+    if recipe.strain.bases:
         groups["ccstae"] = _base_fields(found, recipe)
-    if options.cepstrum:
-        cepstral = strain_from_cepstrum(
-            counts,
-            found.fits.center,
-            found.fits.distortion,
-            np.asarray(found.model.vectors),
-            reference=vectors,
-            region=region,
-            progress="cepstral strain",
-        )
-        groups["cepstrum"] = strain_fields(cepstral)
-    return {"strain": groups}
+    return groups
 
 
 def strain_if_crystalline(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:

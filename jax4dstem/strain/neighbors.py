@@ -1,0 +1,87 @@
+"""Sums of neighboring patterns, for scans of so few electrons that one pattern shows no lattice."""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax4dstem.dataset import Dataset
+from jax4dstem.errors import InputError
+from jax4dstem.io.results import Field
+from jax4dstem.stream import map_patterns
+from jax4dstem.typing import Float, Int, Pattern, Tree
+
+
+@dataclass(frozen=True)
+class MoveCounts:
+    """Pattern function: move a pattern by whole pixels, so that counts stay counts.
+
+    Attributes:
+        margin: Largest move in px.
+    """
+
+    margin: int
+
+    def __call__(
+        self, pattern: Pattern, move: Int[jax.Array, "2"]
+    ) -> Float[jax.Array, "det_y det_x"]:
+        """Moved by (-y, -x) px; NaN where nothing is known."""
+        counts = pattern.astype(float)
+        counts = jnp.where(counts >= 0, counts, jnp.nan)
+        padded = jnp.pad(counts, self.margin, constant_values=jnp.nan)
+        return jax.lax.dynamic_slice(padded, move + self.margin, pattern.shape)
+
+
+def sum_neighbors(
+    dataset: Dataset, center: np.ndarray, size: int, progress: str | None = None
+) -> tuple[Dataset, np.ndarray]:
+    """Sum blocks of ``size`` x ``size`` neighboring patterns, their direct beams laid on each other.
+
+    Patterns are moved by whole pixels: the sum is as Poisson distributed as its parts, and its disks are blurred by
+    less than a pixel. Rows and columns that fill no block are left out.
+
+    Args:
+        dataset: Counts; the sums are held in memory.
+        center: Of the direct beam, ``(scan_y, scan_x, 2)`` in px.
+        size: Positions along each side of a block.
+        progress: Label of the progress bar.
+
+    Returns:
+        The sums, with `size` times fewer rows and columns, and their centers.
+
+    Raises:
+        InputError: The scan is smaller than a block.
+    """
+    rows, cols = (n // size for n in dataset.scan_shape)
+    if rows < 1 or cols < 1:
+        raise InputError(
+            f"the {dataset.scan_shape} scan is smaller than blocks of {size} positions"
+        )
+    center = np.asarray(center, np.float64)[: rows * size, : cols * size]
+    moves = np.rint(center - np.nanmean(center.reshape(-1, 2), axis=0)).astype(np.int32)
+    move_counts = MoveCounts(int(np.abs(moves).max()))
+    total = np.zeros((rows, cols, *dataset.pattern_shape), np.float32)
+    for i, j in np.ndindex(size, size):
+        part = dataset.sample_scan(range(i, rows * size, size), range(j, cols * size, size))
+        own = moves[i::size, j::size]
+        total += map_patterns(move_counts, part, per_position=(own,), progress=progress)
+    left = (center - moves).reshape(rows, size, cols, size, 2).mean(axis=(1, 3))
+    step = dataset.calibration.scan_step_nm
+    calibration = replace(dataset.calibration, scan_step_nm=None if step is None else size * step)
+    return Dataset.from_array(total, calibration=calibration), left
+
+
+def spread_over(groups: Tree, few: tuple[int, int], scan: tuple[int, int], size: int) -> Tree:
+    """Every map of the blocks as a map of the scan, each position with the value of its block."""
+    rows = np.minimum(np.arange(scan[0]) // size, few[0] - 1)
+    cols = np.minimum(np.arange(scan[1]) // size, few[1] - 1)
+
+    def spread(item: Tree | Field) -> Tree | Field:
+        if isinstance(item, dict):
+            return {name: spread(value) for name, value in item.items()}
+        if np.shape(item.data)[:2] != few:
+            return item
+        return replace(item, data=np.asarray(item.data)[rows[:, None], cols[None, :]])
+
+    return {name: spread(value) for name, value in groups.items()}
