@@ -41,6 +41,10 @@ MODES = 5  # polynomials inside textured disks
 WIDE_TEXTURE = 0.5  # prior of their contrast while it is learned
 TEXTURED = 0.04  # contrast inside the disks from which on they are modelled
 MOST_REFLECTIONS = 200
+NO_LATTICE = (
+    "no lattice found: no block of the scan shows disks of {radius:.1f} px on a two-dimensional "
+    "lattice; give g1 and g2"
+)
 
 
 class Learned(NamedTuple):
@@ -78,12 +82,14 @@ def learn_lattice(
     """
     shape = sample.dataset.pattern_shape
     kernels = disk_kernels(shape, radius)
-    explained = 1.0
+    explained, given = 1.0, vectors is not None
     if vectors is None:
         basis = find_scan_basis(sample, center, kernels, radius)
         vectors, explained = basis.vectors, basis.explained
     reach = _reach(center, shape, radius)
     near, _ = rotations_of(vectors, reach)
+    if len(near) < 4 and not given:
+        raise InputError(NO_LATTICE.format(radius=radius))
     if len(near) < 4:
         raise InputError(
             f"the lattice g1 = {vectors[0].round(1)}, g2 = {vectors[1].round(1)} px has fewer than "
@@ -197,10 +203,7 @@ def find_scan_basis(
             blocks = np.add.reduceat(blocks, np.arange(0, blocks.shape[axis], 2), axis)
         bases = _bases_of(blocks, kernels, radius)
     if not bases:
-        raise InputError(
-            "no lattice found: no block of the scan shows disks of "
-            f"{radius:.1f} px on a two-dimensional lattice; give g1 and g2"
-        )
+        raise InputError(NO_LATTICE.format(radius=radius))
     return _consensus(bases)
 
 
