@@ -1,9 +1,9 @@
 """Differentiable affine warp of an image: one resampling for a whole chain of transformations."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import jax.numpy as jnp
-from jax.scipy.ndimage import map_coordinates
 
 from jax4dstem.coordinates import detector_grid
 from jax4dstem.typing import Array, Float
@@ -48,9 +48,7 @@ def affine_warp(
     offset = jnp.broadcast_arrays(y - center[0], x - center[1])
     target = jnp.stack(offset, axis=-1) - shift
     source = target @ jnp.linalg.inv(matrix).T + center
-    if order == 1:
-        return map_coordinates(image, [source[..., 0], source[..., 1]], order=1)
-    return _bicubic(image, source)
+    return _interpolate(image, source, _linear if order == 1 else _catmull_rom)
 
 
 def inverse_warp(
@@ -65,19 +63,28 @@ def inverse_warp(
     return affine_warp(image, inverse, center, -inverse @ jnp.broadcast_to(shift, (2,)), order)
 
 
-def _bicubic(image: Array, source: Array) -> Array:
+def _interpolate(image: Array, source: Array, kernel: Callable[[Array], list[Array]]) -> Array:
+    """Separable interpolation at points (y, x); zero outside of the image."""
     lower = jnp.floor(source)
-    weights = [_catmull_rom(source[..., axis] - lower[..., axis]) for axis in (0, 1)]
-    corner = lower.astype(int)
+    by_row, by_column = (kernel(source[..., axis] - lower[..., axis]) for axis in (0, 1))
+    # A rim of zeros as wide as the kernel, and points beyond it moved onto it: no test at every pixel.
+    rim = len(by_row)
+    padded = jnp.pad(image, rim)
+    shape = jnp.array(image.shape)
+    first = jnp.clip(lower, -rim // 2 - 1, shape + rim // 2 - 1).astype(int) + rim - rim // 2 + 1
+    flat, width = padded.ravel(), padded.shape[1]
+    corner = first[..., 0] * width + first[..., 1]
     total = jnp.zeros(source.shape[:-1], image.dtype)
-    for i in range(4):
-        row = jnp.zeros(source.shape[:-1], image.dtype)
-        for j in range(4):
-            y, x = corner[..., 0] + i - 1, corner[..., 1] + j - 1
-            value = image.at[y, x].get(mode="fill", fill_value=0.0, wrap_negative_indices=False)
-            row = row + weights[1][j] * value
-        total = total + weights[0][i] * row
+    for i, of_row in enumerate(by_row):
+        for j, of_column in enumerate(by_column):
+            pixel = flat.at[corner + i * width + j].get(mode="promise_in_bounds")
+            total = total + of_row * of_column * pixel
     return total
+
+
+def _linear(t: Array) -> list[Array]:
+    """Weights of the two neighbors at fraction t behind the first."""
+    return [1 - t, t]
 
 
 def _catmull_rom(t: Array) -> list[Array]:

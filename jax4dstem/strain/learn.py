@@ -197,11 +197,14 @@ def find_scan_basis(
     shape = patterns.shape
     blocks = patterns.reshape(shape[0] // rows, rows, shape[1] // cols, cols, *shape[2:])
     blocks = np.nan_to_num(blocks).sum(axis=(1, 3))
-    bases = _bases_of(blocks, kernels, radius)
-    while not bases and blocks.shape[:2] != (1, 1):
+    bases, joined = _bases_of(blocks, kernels, radius), blocks
+    while not bases and joined.shape[:2] != (1, 1):
         for axis in (0, 1):
-            blocks = np.add.reduceat(blocks, np.arange(0, blocks.shape[axis], 2), axis)
-        bases = _bases_of(blocks, kernels, radius)
+            joined = np.add.reduceat(joined, np.arange(0, joined.shape[axis], 2), axis)
+        # As many as before, the rest empty: another shape would compile the detection anew.
+        filled = np.zeros_like(blocks)
+        filled[: joined.shape[0], : joined.shape[1]] = joined
+        bases = _bases_of(filled, kernels, radius)
     if not bases:
         raise InputError(NO_LATTICE.format(radius=radius))
     return _consensus(bases)
@@ -236,8 +239,20 @@ def _basis_of(points: np.ndarray, contrast: np.ndarray, radius: float) -> Basis 
     far = np.linalg.norm(points, axis=1) > 2.2 * radius
     if far.sum() < 3:
         return None
-    basis = find_basis(points[far], np.minimum(contrast[far], 20.0), max(1.0, 0.4 * radius))
-    return basis if basis is not None and basis.explained > 0.5 else None
+    tolerance = max(1.0, 0.4 * radius)
+    basis = find_basis(points[far], np.minimum(contrast[far], 20.0), tolerance)
+    if basis is None or basis.explained <= 0.5:
+        return None
+    return basis if _spans_a_plane(points[far], basis.vectors, tolerance) else None
+
+
+def _spans_a_plane(points: np.ndarray, vectors: np.ndarray, tolerance: float) -> bool:
+    """Whether at least two disks lie off every row: a row and one stray maximum make no lattice."""
+    indices = np.round(points @ np.linalg.inv(vectors))
+    on = np.linalg.norm(points - indices @ vectors, axis=1) < tolerance
+    h, k = indices[on].T
+    off_row = h[:, None] * k[None, :] != k[:, None] * h[None, :]
+    return bool(on.any()) and int(off_row.sum(axis=1).min()) >= 2
 
 
 def _consensus(bases: list[Basis]) -> Basis:
