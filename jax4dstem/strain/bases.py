@@ -1,6 +1,7 @@
 """Strain by base lattices: every pattern is read in the light of all patterns of its kind, near or far."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
@@ -83,41 +84,89 @@ def strain_by_bases(
         raise InputError(
             f"{int(ok.sum())} positions have a lattice; bases can be learned from {PER_BASE} or more"
         )
-    noise = np.median([strain.std(name)[ok] for name in COMPONENTS], axis=1)
-    values = strain.values[ok] / noise
-    covariance = strain.covariance[ok] / noise[:, None] / noise
-    period = 2 * np.pi / strain.symmetry / noise[3]
-    samples = np.concatenate([values, covariance.reshape(-1, 16)], axis=1).astype(np.float32)
-    spec = _starting_bases(values, float(period), n_bases, seed)
-    epochs = max(1, round(steps * BATCH / len(samples)))
-    options = Training(epochs=epochs, batch_size=BATCH, learning_rate=0.03, seed=seed)
-    trained = train(spec, MarginalLikelihood(), ArrayFeed(samples), options, progress=progress)
-    posterior = trained.apply("posterior", samples).astype(np.float64)
-    shares = trained.apply("responsibilities", samples).astype(np.float64)
-    model = trained.model
-    scatter = np.asarray(model.scatter, np.float64)
-    spread = posterior[:, 4:].reshape(-1, 4, 4) + _uncertainty(shares, scatter, covariance)
-    found = np.zeros((*ok.shape, 4))
-    found[ok] = posterior[:, :4] * noise
-    found[..., 3] = wrap_angle(found[..., 3], strain.symmetry)
-    full = np.tile(np.eye(4), (*ok.shape, 1, 1))
-    full[ok] = spread * noise[:, None] * noise
-    means = np.asarray(model.means[...], np.float64)
-    group = _same_lattice(means, scatter, covariance, shares, period)
-    base, leaders = _by_size(shares, group)
+    fits = _Fits.of(strain)
+    epochs = max(1, round(steps * BATCH / len(fits.values)))
+    trained = train(
+        _starting_bases(fits, n_bases, seed),
+        MarginalLikelihood(),
+        ArrayFeed(fits.samples),
+        Training(epochs=epochs, batch_size=BATCH, learning_rate=0.03, seed=seed),
+        progress=progress,
+    )
+    posterior = trained.apply("posterior", fits.samples).astype(np.float64)
+    shares = trained.apply("responsibilities", fits.samples).astype(np.float64)
+    bases = _Bases.of(trained, shares, np.median(fits.covariance, axis=0))
+    base, leaders = _by_size(shares, _same_lattice(bases, fits.period))
     labels = np.full(ok.shape, -2, np.int32)
     labels[ok] = base if amount is None else _without_background(base, amount[ok])
-    lattices = means[leaders] * noise
-    lattices[:, 3] = wrap_angle(lattices[:, 3], strain.symmetry)
-    width = np.sqrt(np.trace(scatter[leaders], axis1=1, axis2=2) / 4)
     return BaseStrain(
-        strain.with_values(found, full, ok), labels, lattices, width, trained, _note(base, values)
+        _on_scan(strain, fits, posterior, np.einsum("nb,bij->nij", shares[:, :-1], bases.error)),
+        labels,
+        _turned(bases.means[leaders] * fits.noise, strain),
+        np.sqrt(np.trace(bases.scatter[leaders], axis1=1, axis2=2) / 4),
+        trained,
+        _note(base, fits.values),
     )
 
 
-def _starting_bases(values: np.ndarray, period: float, count: int, seed: int) -> LatticeBasesSpec:
+class _Fits(NamedTuple):
+    """Strain and covariance of all positions with a lattice, in units of the scan's typical noise."""
+
+    values: np.ndarray
+    covariance: np.ndarray
+    noise: np.ndarray
+    period: float
+
+    @classmethod
+    def of(cls, strain: StrainMap) -> "_Fits":
+        noise = np.median([strain.std(name)[strain.ok] for name in COMPONENTS], axis=1)
+        covariance = strain.covariance[strain.ok] / noise[:, None] / noise
+        period = float(2 * np.pi / strain.symmetry / noise[3])
+        return cls(strain.values[strain.ok] / noise, covariance, noise, period)
+
+    @property
+    def samples(self) -> np.ndarray:
+        """As `LatticeBases` takes them."""
+        flat = self.covariance.reshape(-1, 16)
+        return np.concatenate([self.values, flat], axis=1).astype(np.float32)
+
+
+class _Bases(NamedTuple):
+    """Learned bases without the broad one: strain, scatter within, covariance of the strain's own error."""
+
+    means: np.ndarray
+    scatter: np.ndarray
+    error: np.ndarray
+
+    @classmethod
+    def of(cls, trained: Trained, shares: np.ndarray, typical: np.ndarray) -> "_Bases":
+        model = trained.model
+        scatter = np.asarray(model.scatter, np.float64)[:-1]
+        members = np.maximum(shares.sum(axis=0)[:-1], 1.0)
+        error = (scatter + typical) / members[:, None, None]
+        return cls(np.asarray(model.means[...], np.float64), scatter, error)
+
+
+def _turned(values: np.ndarray, strain: StrainMap) -> np.ndarray:
+    """Strains whose rotation is in the lattice's own range."""
+    theta = wrap_angle(values[..., 3:], strain.symmetry)
+    return np.concatenate([values[..., :3], theta], axis=-1)
+
+
+def _on_scan(strain: StrainMap, fits: _Fits, posterior: np.ndarray, error: np.ndarray) -> StrainMap:
+    """The posterior of every position as a strain map."""
+    ok = strain.ok
+    values = np.zeros((*ok.shape, 4))
+    values[ok] = _turned(posterior[:, :4] * fits.noise, strain)
+    covariance = np.tile(np.eye(4), (*ok.shape, 1, 1))
+    covariance[ok] = (posterior[:, 4:].reshape(-1, 4, 4) + error) * np.outer(fits.noise, fits.noise)
+    return strain.with_values(values, covariance, ok)
+
+
+def _starting_bases(fits: _Fits, count: int, seed: int) -> LatticeBasesSpec:
     """K-means of the strains, the rotation as a point on its circle."""
     rng = np.random.default_rng(seed)
+    values, period = fits.values, fits.period
     chosen = rng.permutation(len(values))[:MOST_STARTS]
     radius = period / 2 / np.pi
     angle = values[chosen, 3] / radius
@@ -132,27 +181,10 @@ def _starting_bases(values: np.ndarray, period: float, count: int, seed: int) ->
     )
 
 
-def _uncertainty(shares: np.ndarray, scatter: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Covariance of the bases' own means, as each position sees it: the broad base has none."""
-    effective = np.maximum(shares.sum(axis=0), 1.0)
-    typical = np.median(covariance, axis=0)
-    own = (scatter + typical) / effective[:, None, None]
-    return np.einsum("nb,bij->nij", shares[:, :-1], own[:-1])
-
-
-def _same_lattice(
-    means: np.ndarray,
-    scatter: np.ndarray,
-    covariance: np.ndarray,
-    shares: np.ndarray,
-    period: float,
-) -> np.ndarray:
-    """A number for every base; those that differ by no more than their scatter and uncertainty share it."""
-    count = len(means)
-    typical = np.median(covariance, axis=0)
-    effective = np.maximum(shares.sum(axis=0)[:count], 1.0)
-    own = scatter[:count] + typical / effective[:, None, None]
-    gap = means[:, None] - means
+def _same_lattice(bases: _Bases, period: float) -> np.ndarray:
+    """A number for every base; those that differ by no more than their scatter and error share it."""
+    own = bases.scatter + bases.error
+    gap = bases.means[:, None] - bases.means
     gap[..., 3] -= period * np.round(gap[..., 3] / period)
     solved = np.linalg.solve(own[:, None] + own, gap[..., None])[..., 0]
     alike = np.sum(gap * solved, axis=-1) < ALIKE
