@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import least_squares
 
 from jax4dstem import (
+    Dataset,
     Mean,
     align_direct_beam,
     find_direct_beam,
@@ -86,13 +87,18 @@ def summary(values: np.ndarray, truth, ok: np.ndarray) -> dict:
     }
 
 
+def beam_centers(dataset: Dataset, reach: float) -> tuple[np.ndarray, float]:
+    """Center of the direct beam of every pattern, looked for within a reach, and its radius, px."""
+    beam = find_direct_beam(reduce_patterns(Mean(), dataset))
+    start = jnp.asarray(beam.center, float)
+    return map_patterns(align_direct_beam, dataset, start, beam.radius, reach), beam.radius
+
+
 def one_level(size: int, level: float, seed: int) -> dict:
     dataset, truth = polycrystal((size, size), SHAPE, background=level, seed=seed)
     begin = time.perf_counter()
-    beam = find_direct_beam(reduce_patterns(Mean(), dataset))
-    start = jnp.asarray(beam.center, float)
-    center = map_patterns(align_direct_beam, dataset, start, beam.radius, 50.0)
-    fitted = measure_strain(dataset, center, beam.radius, vectors=truth.vectors).strain
+    center, radius = beam_centers(dataset, 50.0)
+    fitted = measure_strain(dataset, center, radius, vectors=truth.vectors).strain
     found = strain_by_bases(fitted)
     seconds = time.perf_counter() - begin
     pooled = pool_strain(fitted).strain
@@ -116,11 +122,8 @@ def published(size: int, level: float, seed: int, epochs: int, turned: bool) -> 
     known = np.stack([getattr(truth, name) for name in COMPONENTS], axis=-1).reshape(-1, 4)
     start = np.zeros(len(known))
     if turned:
-        beam = find_direct_beam(reduce_patterns(Mean(), dataset))
-        found = map_patterns(
-            align_direct_beam, dataset, jnp.asarray(beam.center, float), beam.radius, 50.0
-        )
-        fitted = measure_strain(dataset, found, beam.radius, vectors=truth.vectors).strain
+        found, disk = beam_centers(dataset, 50.0)
+        fitted = measure_strain(dataset, found, disk, vectors=truth.vectors).strain
         step = np.radians(2)
         start = step * np.round(np.nan_to_num(fitted.theta).ravel() / step)
     back = start.reshape(size, size).astype(np.float32)

@@ -13,16 +13,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from run import beam_centers
 
-from jax4dstem import (
-    Dataset,
-    Mean,
-    align_direct_beam,
-    find_direct_beam,
-    map_patterns,
-    reduce_patterns,
-    use_all_cores,
-)
+from jax4dstem import Dataset, use_all_cores
 from jax4dstem.coordinates import deform, deformation, radius_from
 from jax4dstem.lattice.disks import bragg_disks, window_size
 from jax4dstem.strain import measure_strain, strain_by_bases
@@ -82,12 +75,10 @@ def main() -> None:
     for shape in ((128, 128), (130, 110)):
         for name, (vectors, symmetry) in LATTICES.items():
             dataset, truth = scan(shape, vectors, options.seed)
-            beam = find_direct_beam(reduce_patterns(Mean(), dataset))
-            start = jnp.asarray(beam.center, float)
-            center = map_patterns(align_direct_beam, dataset, start, beam.radius, 30.0)
-            given = measure_strain(dataset, center, beam.radius, vectors=vectors).strain
+            center, radius = beam_centers(dataset, 30.0)
+            given = measure_strain(dataset, center, radius, vectors=vectors).strain
             found = strain_by_bases(given)
-            nothing = measure_strain(dataset, center, beam.radius).strain
+            nothing = measure_strain(dataset, center, radius).strain
             gap = errors(given.values, truth, symmetry)
             row = {
                 "detector": shape,

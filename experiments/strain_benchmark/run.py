@@ -100,14 +100,18 @@ def errors(strain: StrainMap, truth: PolycrystalTruth) -> np.ndarray:
     return gap
 
 
+def beam_centers(dataset: Dataset) -> tuple[np.ndarray, float]:
+    """Center of the direct beam of every pattern, and its radius, px."""
+    beam = find_direct_beam(reduce_patterns(Mean(), dataset))
+    start = jnp.asarray(beam.center, float)
+    return map_patterns(align_direct_beam, dataset, start, beam.radius, 50.0), beam.radius
+
+
 def measure(dataset: Dataset, truth: PolycrystalTruth) -> tuple[StrainMap, StrainMap, float]:
     """Per-pattern and pooled strain, and seconds from counts to the per-pattern map, compilation included."""
     begin = time.perf_counter()
-    beam = find_direct_beam(reduce_patterns(Mean(), dataset))
-    center = map_patterns(
-        align_direct_beam, dataset, jnp.asarray(beam.center, float), beam.radius, 50.0
-    )
-    found = measure_strain(dataset, center, beam.radius, vectors=truth.vectors)
+    center, radius = beam_centers(dataset)
+    found = measure_strain(dataset, center, radius, vectors=truth.vectors)
     seconds = time.perf_counter() - begin
     return found.strain, pool_strain(found.strain).strain, seconds
 

@@ -15,18 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import jax.numpy as jnp
-from run import measure, save
+from run import beam_centers, measure, save
 
-from jax4dstem import (
-    Mean,
-    align_direct_beam,
-    find_direct_beam,
-    map_patterns,
-    open_dataset,
-    reduce_patterns,
-    use_all_cores,
-)
+from jax4dstem import map_patterns, open_dataset, use_all_cores
 from jax4dstem.simulate import polycrystal
 from jax4dstem.strain.learn import learn_lattice
 from jax4dstem.strain.sample import sample_scan
@@ -36,12 +27,9 @@ HERE = Path(__file__).parent
 
 def fit_seconds(dataset, vectors) -> float:
     """The search and fit of every pattern, compiled; best of three."""
-    beam = find_direct_beam(reduce_patterns(Mean(), dataset))
-    center = map_patterns(
-        align_direct_beam, dataset, jnp.asarray(beam.center, float), beam.radius, 50.0
-    )
+    center, radius = beam_centers(dataset)
     sample = sample_scan(dataset)
-    learned = learn_lattice(sample, sample.of(center), beam.radius, vectors)
+    learned = learn_lattice(sample, sample.of(center), radius, vectors)
     seconds = []
     for _ in range(4):
         begin = time.perf_counter()

@@ -146,6 +146,12 @@ class Strain:
     bases: int = 64
     bin: int = 1
 
+    @property
+    def references(self) -> list[Any]:
+        """What is given of the ways to say a reference; none is the median of the scan."""
+        ways = (self.g1, self.cif, self.region, self.cluster)
+        return [way for way in ways if way is not None]
+
 
 @dataclass(frozen=True)
 class Latent:
@@ -347,15 +353,9 @@ def _check_ranges(recipe: Recipe) -> None:
     inner, outer = recipe.features.inner, recipe.features.outer
     if inner is not None and outer is not None and inner >= outer:
         raise InputError(f"features.inner {inner:g} must be smaller than features.outer {outer:g}")
-    given = [
-        recipe.strain.region is not None,
-        recipe.strain.cluster is not None,
-        recipe.strain.g1 is not None,
-        recipe.strain.cif is not None,
-    ]
     if (recipe.strain.g1 is None) != (recipe.strain.g2 is None):
         raise InputError("strain.g1 and strain.g2 must be given together")
-    if sum(given) > 1:
+    if len(recipe.strain.references) > 1:
         raise InputError(
             "strain.g1 and g2, strain.cif, strain.region and strain.cluster exclude each other"
         )

@@ -101,11 +101,7 @@ def strain_if_crystalline(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     try:
         return strain(dataset, done, recipe)
     except InputError as error:
-        options = recipe.strain
-        if any(
-            given is not None
-            for given in (options.g1, options.cif, options.region, options.cluster)
-        ):
+        if recipe.strain.references:
             raise
         return {"strain": {"reason": Field(str(error), "", "why there is no strain")}}
 

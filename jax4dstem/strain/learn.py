@@ -88,9 +88,9 @@ def learn_lattice(
         vectors, explained = basis.vectors, basis.explained
     reach = _reach(center, shape, radius)
     near, _ = rotations_of(vectors, reach)
-    if len(near) < 4 and not given:
-        raise InputError(NO_LATTICE.format(radius=radius))
     if len(near) < 4:
+        if not given:
+            raise InputError(NO_LATTICE.format(radius=radius))
         raise InputError(
             f"the lattice g1 = {vectors[0].round(1)}, g2 = {vectors[1].round(1)} px has fewer than "
             f"three reflections within {reach:.0f} px of the direct beam"
