@@ -1,7 +1,7 @@
 """Exit-wave power cepstrum (EWPC): what distances are in the crystal, seen in one pattern."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from jax4dstem.coordinates import Calibration, radius_from
-from jax4dstem.typing import Array, Float, FloatPattern, Pattern, Point, Scalar
+from jax4dstem.typing import Array, Bool, Float, FloatPattern, Pattern, Point, Scalar
 
 
 def ewpc(
@@ -26,7 +26,8 @@ def ewpc(
     logarithm, whose removal takes the window's own peak off the origin. Peaks lie at the interatomic
     (lattice) vectors of the projected structure. C does not change with the intensity scale, nor when
     the pattern is inverted through its center, and it is symmetric: :math:`C(-r) = C(r)`, so the
-    half plane ``x >= 0`` holds everything (`unfold_cepstrum` gives the other half).
+    half plane ``x >= 0`` holds everything (`unfold_cepstrum` gives the other half). `Cepstrum` has
+    other windows and padding.
 
     Args:
         pattern: ``(det_y, det_x)`` counts.
@@ -48,10 +49,83 @@ def ewpc(
 
     Reference: Padgett et al., Ultramicroscopy 214, 112994 (2020), eq. 1.
     """
-    logarithm = jnp.log(pattern / jnp.mean(pattern.astype(float)) + offset)
-    weight = jnp.exp(-0.5 * (radius_from(center, pattern.shape) / window) ** 2)
-    mean = jnp.sum(weight * logarithm) / jnp.sum(weight)
-    return jnp.fft.fftshift(jnp.abs(jnp.fft.rfft2((logarithm - mean) * weight)), axes=0)
+    return Cepstrum()(pattern, center, window, offset)
+
+
+@dataclass(frozen=True)
+class Cepstrum:
+    r"""The exit-wave power cepstrum, `ewpc`, with a choice of window and padding.
+
+    Attributes:
+        window: "gaussian", of which ``width`` is the standard deviation, or "hann",
+            :math:`w = \cos^2(\pi |k - c| / 2 R)` inside the radius R = ``width``: no tail, so nothing of the
+            detector's rim enters, and narrower peaks for the same covered radius.
+        padding: The transform is over so many times the detector: finer quefrencies, by interpolation.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> Cepstrum("hann", padding=2)(jnp.ones((32, 32)), jnp.array([16.0, 16.0]), 15.0, 0.1).shape
+        (64, 33)
+    """
+
+    window: Literal["gaussian", "hann"] = "gaussian"
+    padding: int = 1
+
+    def __call__(
+        self, pattern: Pattern, center: Point, width: Scalar, offset: Scalar
+    ) -> Float[Array, "size_y half_x"]:
+        """The cepstrum's right half plane; ``width`` of the window in px, the rest as in `ewpc`."""
+        return self._transform(_logarithm(pattern, offset), center, width)
+
+    def difference(
+        self,
+        pattern: Pattern,
+        reference: Float[Array, "det_y det_x"],
+        center: Point,
+        width: Scalar,
+        offset: Scalar,
+    ) -> Float[Array, "size_y half_x"]:
+        r"""Difference cepstrum: what a pattern has and a reference has not.
+
+        .. math:: C(r) = \left| \mathcal F \left[ w \left( \ln(I/\bar I + ε) -
+                  \ln(I_0/\bar I_0 + ε) - \overline{\ln} \right) \right] \right|
+
+        The logarithms are subtracted before the modulus, so what both share cancels with its phase. The
+        reference is another position, or the mean pattern of the scan or of a cluster.
+
+        Reference: Shao et al., Ultramicroscopy 231, 113252 (2021).
+        """
+        logarithm = _logarithm(pattern, offset) - _logarithm(reference, offset)
+        return self._transform(logarithm, center, width)
+
+    def _transform(self, logarithm: Array, center: Point, width: Scalar) -> Array:
+        distance = radius_from(center, logarithm.shape)
+        if self.window == "gaussian":
+            weight = jnp.exp(-0.5 * (distance / width) ** 2)
+        else:
+            weight = jnp.cos(0.5 * jnp.pi * jnp.minimum(distance / width, 1.0)) ** 2
+        mean = jnp.sum(weight * logarithm) / jnp.sum(weight)
+        size = tuple(self.padding * n for n in logarithm.shape)
+        spectrum = jnp.fft.rfft2((logarithm - mean) * weight, s=size)
+        return jnp.fft.fftshift(jnp.abs(spectrum), axes=0)
+
+
+def _logarithm(pattern: Pattern, offset: Scalar) -> Array:
+    return jnp.log(pattern / jnp.mean(pattern.astype(float)) + offset)
+
+
+def count_offset(shape: tuple[int, int], dose: float) -> float:
+    """The offset of the logarithm that is one count: below it there is no signal, only noise.
+
+    Args:
+        shape: ``(det_y, det_x)``.
+        dose: Electrons per pattern.
+
+    Example:
+        >>> count_offset((128, 128), 16384.0)
+        1.0
+    """
+    return shape[0] * shape[1] / dose
 
 
 class CepstralPeaks(NamedTuple):
@@ -203,6 +277,50 @@ def cepstral_ring(shape: tuple[int, int], inner: float, outer: float) -> np.ndar
     radius = np.hypot(y[:, None] * min(shape) / shape[0], x[None, :] * min(shape) / shape[1])
     once = (x[None, :] > 0) | (y[:, None] > 0)
     return (radius >= inner) & (radius <= outer) & once
+
+
+def flatten_rings(half: Float[Array, "size_y half_x"]) -> Float[Array, "size_y half_x"]:
+    """A cepstrum divided by its mean at every distance from the origin: peaks far out count as near ones.
+
+    Args:
+        half: Right half plane, from `ewpc`.
+
+    Returns:
+        The same shape; 1 where there is only the mean of the ring.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> float(flatten_rings(3.0 * jnp.ones((8, 5)))[4, 2])
+        1.0
+    """
+    distance = radius_from(jnp.array([half.shape[0] // 2, 0.0]), half.shape)
+    return half / jnp.maximum(ring_mean(half, distance), jnp.finfo(half.dtype).tiny)
+
+
+def cepstral_contrast(
+    half: Float[Array, "size_y half_x"], ring: Bool[Array, "size_y half_x"]
+) -> Float[Array, ""]:
+    r"""Crystallinity: power of the highest cepstral peak over the mean power, every distance weighing the same.
+
+    .. math:: \max_r P(r) / \overline{P} , \qquad P = C^2 / \overline{C}^2_{|r|}
+
+    Noise alone, and an amorphous film, has exponentially distributed power: the maximum of n values is about
+    :math:`\ln n + 0.58` times the mean. A single crystal has a few sharp peaks that stand out tenfold and more; a
+    polycrystal, many weaker ones.
+
+    Args:
+        half: Right half plane, from `ewpc`.
+        ring: Where peaks are looked for, from `cepstral_ring`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> ring = cepstral_ring((32, 32), 4, 12)
+        >>> flat = jnp.ones((32, 17))
+        >>> float(cepstral_contrast(flat, ring)) < float(cepstral_contrast(flat.at[24, 3].set(9.0), ring))
+        True
+    """
+    power = jnp.where(ring, flatten_rings(half) ** 2, 0.0)
+    return jnp.max(power) * jnp.sum(ring) / jnp.sum(power)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.align import DirectBeam
-from jax4dstem.detectors import annular_mask
 from jax4dstem.errors import InputError
 from jax4dstem.typing import Array, Bool, Float, Int, Num
 
@@ -42,29 +41,19 @@ def ring_radii(
     return inner, outer
 
 
-def select_pixels(
-    std_map: np.ndarray, center: np.ndarray, inner: float, outer: float, fraction: float
-) -> np.ndarray:
-    """The ``fraction`` of a ring's pixels that vary most over the scan.
+def top_fraction(values: np.ndarray, mask: np.ndarray, fraction: float) -> np.ndarray:
+    """Restrict a mask to the ``fraction`` of its pixels with the largest values.
 
     Args:
-        std_map: ``(det_y, det_x)`` standard deviation over the scan.
-        center: ``(y, x)`` of the ring, px.
-        inner: Inner radius, px.
-        outer: Outer radius, px.
-        fraction: Share of the ring's pixels to keep, in (0, 1].
+        values: Such as the standard deviation over the scan.
+        mask: Boolean, of the same shape.
+        fraction: Share of the mask's pixels to keep, in (0, 1].
 
-    Returns:
-        Boolean ``(det_y, det_x)``.
+    Raises:
+        InputError: The fraction is no such share.
 
     Reference: Shi et al., npj Comput. Mater. 8, 114 (2022): 24 to 57 px, the top 30 %.
     """
-    ring = np.asarray(annular_mask(std_map.shape, jnp.asarray(center, float), inner, outer)) > 0.5
-    return top_fraction(std_map, ring, fraction)
-
-
-def top_fraction(values: np.ndarray, mask: np.ndarray, fraction: float) -> np.ndarray:
-    """Restrict a mask to the ``fraction`` of its pixels with the largest values."""
     if not 0 < fraction <= 1:
         raise InputError(f"the fraction of pixels must lie in (0, 1], got {fraction:g}")
     threshold = np.quantile(values[mask], 1 - fraction)
@@ -76,6 +65,20 @@ def gather_features(
 ) -> Float[Array, " features"]:
     """Feature vector: the chosen pixels (flat indices) times their scale."""
     return pattern.reshape(-1)[pixels] * scale
+
+
+def root_counts(pattern: Num[Array, "..."]) -> Float[Array, "..."]:
+    r"""Variance-stabilized counts, :math:`2 \sqrt{n + 3/8}`: shot noise is 1 in every pixel.
+
+    Reference: Anscombe, Biometrika 35, 246 (1948), eq. 1.
+    """
+    return 2 * jnp.sqrt(jnp.maximum(pattern.astype(float), 0) + 0.375)
+
+
+def log_counts(pattern: Num[Array, "..."], offset: Float[Array, ""] | float) -> Float[Array, "..."]:
+    r"""Logarithm of the counts, :math:`\ln(I / \bar I + ε)`, with ε relative to the mean intensity."""
+    values = jnp.maximum(pattern.astype(float), 0)
+    return jnp.log(values / jnp.mean(values) + offset)
 
 
 def poisson_scale(mean: np.ndarray, selected: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ LAYERS = [
     {"train"},
     {"models"},
     {"simulate"},
-    {"cepstrum", "features", "lattice", "detectors", "align", "reducers"},
+    {"cepstrum", "polar", "features", "lattice", "detectors", "align", "reducers"},
     {"stream"},
     {"io"},
     {"dataset"},

@@ -38,8 +38,8 @@ from jax4dstem.models import (
     poisson_deviance,
     rotate_polar,
     split,
-    to_polar,
 )
+from jax4dstem.polar import to_polar
 from jax4dstem.stream import batches
 from jax4dstem.train import (
     ArrayFeed,

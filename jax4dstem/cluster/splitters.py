@@ -151,13 +151,21 @@ class GaussianMixture:
 
 @dataclass(frozen=True)
 class HDBSCAN:
-    """Density clustering; the number of clusters follows, and points between clusters are outliers.
+    """Density clustering: clusters of any shape, chains included; points between clusters are outliers.
 
     Attributes:
+        k: The number of clusters wanted, or None for what the density says. The smallest cluster is raised until no
+            more than k are left; there may be fewer.
         min_cluster_size: Smallest cluster; None takes 1 % of the points, at least 5.
+        min_samples: Neighbors that a point's density is taken from; None takes ``min_cluster_size``. A few
+            follow thin chains, many want compact clusters.
+        join_outliers: Give each outlier to the cluster of its nearest neighbor.
     """
 
+    k: int | None = None
     min_cluster_size: int | None = None
+    min_samples: int | None = None
+    join_outliers: bool = False
 
     def split(self, scores: np.ndarray, seed: int) -> Split:
         """Split ``(n, d)`` points; see `Split`."""
@@ -172,23 +180,30 @@ class HDBSCAN:
 
         k = np.array([labels.max() + 1])
         curves = Curves(k, np.zeros(0), np.array([observed]), noise, "")
-        if observed <= noise[1]:
+        given = self.k is not None and labels.max() > 0
+        if not given and observed <= noise[1]:
             return Split(np.zeros(len(scores), np.int32), curves, np.nan)
-        return _keep_if_stable(
-            Split(labels, curves, _stability(on_subsample, scores, labels, seed))
-        )
+        split = Split(labels, curves, _stability(on_subsample, scores, labels, seed))
+        return split if given else _keep_if_stable(split)
 
     def _labels(self, scores: np.ndarray, seed: int) -> np.ndarray:
         chosen = subsample(len(scores), MAX_FIT, seed)
         smallest = self.min_cluster_size or max(5, len(chosen) // 100)
         if len(chosen) <= smallest:
             return np.zeros(len(scores), np.int32)
-        model = sklearn.cluster.HDBSCAN(min_cluster_size=smallest, copy=True)
-        fitted = model.fit_predict(scores[chosen])
-        if len(chosen) == len(scores):
+        fitted = self._fit(scores[chosen], smallest)
+        while self.k is not None and fitted.max() >= self.k and 2 * smallest < len(chosen):
+            smallest = int(np.ceil(1.1 * smallest))
+            fitted = self._fit(scores[chosen], smallest)
+        known = fitted >= 0 if self.join_outliers and (fitted >= 0).any() else fitted > -2
+        if known.all() and len(chosen) == len(scores):
             return fitted.astype(np.int32)
-        nearest = KNeighborsClassifier(1).fit(scores[chosen], fitted)
+        nearest = KNeighborsClassifier(1).fit(scores[chosen][known], fitted[known])
         return nearest.predict(scores).astype(np.int32)
+
+    def _fit(self, points: np.ndarray, smallest: int) -> np.ndarray:
+        model = sklearn.cluster.HDBSCAN(smallest, min_samples=self.min_samples, copy=True)
+        return model.fit_predict(points)
 
 
 def _candidates(k: int | None, k_max: int, n: int) -> np.ndarray:

@@ -70,6 +70,7 @@ def embed_umap(
     n_components: int = 3,
     n_neighbors: int = 15,
     min_dist: float = 0.0,
+    densmap: bool = False,
     max_fit: int = 10_000,
     seed: int = 0,
 ) -> np.ndarray:
@@ -83,6 +84,7 @@ def embed_umap(
         n_components: Dimension of the embedding.
         n_neighbors: Size of the neighborhood; smaller scans use n - 1.
         min_dist: Smallest distance in the embedding; 0 packs clusters.
+        densmap: Keep the density of the points as well: loose clusters stay loose.
         max_fit: Largest number of points that UMAP itself sees.
         seed: Seed of subsample and embedding; the same seed gives the same result.
 
@@ -92,7 +94,8 @@ def embed_umap(
     Raises:
         InputError: Fewer positions than UMAP can embed.
 
-    Reference: McInnes, Healy and Melville, arXiv:1802.03426 (2018).
+    Reference: McInnes, Healy and Melville, arXiv:1802.03426 (2018); densmap: Narayan, Berger and Cho, Nat.
+    Biotechnol. 39, 765 (2021).
     """
     if len(scores) < 2 * (n_components + 1):
         raise InputError(
@@ -107,6 +110,7 @@ def embed_umap(
         n_components=n_components,
         n_neighbors=min(n_neighbors, len(chosen) - 1),
         min_dist=min_dist,
+        densmap=densmap,
         random_state=seed,
         n_jobs=1,
     )

@@ -33,7 +33,6 @@ from jax4dstem.models.rotation import (
     RotationInvariantVAE,
     best_rotation,
     rotate_polar,
-    to_polar,
 )
 from jax4dstem.models.warp import affine_warp, inverse_warp
 
@@ -67,5 +66,4 @@ __all__ = [
     "poisson_deviance",
     "rotate_polar",
     "split",
-    "to_polar",
 ]

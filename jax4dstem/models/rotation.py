@@ -11,42 +11,11 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.scipy.ndimage import map_coordinates
 
 from jax4dstem.models.autoencoder import VariationalAutoEncoder
 from jax4dstem.models.layers import Dense
 from jax4dstem.models.losses import kl_to_standard_normal, mean_squared_error
 from jax4dstem.typing import Array, Float
-
-
-def to_polar(
-    pattern: Float[Array, "det_y det_x"],
-    center: Float[Array, "2"],
-    inner: Float[Array, ""] | float,
-    outer: Float[Array, ""] | float,
-    shape: tuple[int, int],
-) -> Float[Array, "radii angles"]:
-    """A pattern on rings: bilinear, angles counter-clockwise on the screen from the x axis.
-
-    Args:
-        pattern: One pattern.
-        center: (y, x) in px.
-        inner: Radius of the first ring, px.
-        outer: Radius of the last ring, px.
-        shape: Number of rings and of angles, static.
-
-    Returns:
-        The pattern on the rings; zero outside the detector.
-
-    Example:
-        >>> to_polar(jnp.ones((16, 16)), jnp.array([7.5, 7.5]), 2.0, 6.0, (4, 12)).shape
-        (4, 12)
-    """
-    radius = inner + (outer - inner) * jnp.arange(shape[0]) / max(shape[0] - 1, 1)
-    angle = 2 * jnp.pi * jnp.arange(shape[1]) / shape[1]
-    y = center[0] - radius[:, None] * jnp.sin(angle)
-    x = center[1] + radius[:, None] * jnp.cos(angle)
-    return map_coordinates(pattern, [y, x], order=1)
 
 
 class RotationInvariantVAE(VariationalAutoEncoder):

@@ -1,7 +1,11 @@
-"""Stage `cluster`: the domains, and what the mean pattern of each looks like."""
+"""Stage `cluster`: the domains, and what each of them is."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jax4dstem.cepstrum import cepstral_contrast
 from jax4dstem.cluster import (
     HDBSCAN,
     ClusterTree,
@@ -9,13 +13,19 @@ from jax4dstem.cluster import (
     KMeans,
     Split,
     Splitter,
+    agreement,
     divide,
     drop_outliers,
 )
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
 from jax4dstem.io.results import Field
-from jax4dstem.pipeline.prepared import with_cepstra
+from jax4dstem.pipeline.physics import (
+    cluster_physics,
+    physics_fields,
+    ring_of,
+)
+from jax4dstem.pipeline.prepared import bin_factor, cepstrum_shape, prepare, with_cepstra
 from jax4dstem.pipeline.recipe import Recipe
 from jax4dstem.reducers import Mean
 from jax4dstem.stream import reduce_patterns
@@ -40,19 +50,25 @@ def cluster(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
         seed=recipe.seed,
     )
     tree = _on_scan(tree, valid)
-    patterns, cepstrums = _cluster_means(dataset, done, recipe, tree)
+    means = _cluster_means(dataset, done, recipe, tree)
     levels = range(1, len(tree.levels) + 1)
+    labels = {
+        f"level_{level}": Field(
+            tree.levels[level - 1].reshape(dataset.scan_shape), "", "cluster id; -1 = outlier"
+        )
+        for level in levels
+    }
     return {
-        "labels": {
-            f"level_{level}": Field(
-                tree.levels[level - 1].reshape(dataset.scan_shape), "", "cluster id; -1 = outlier"
-            )
-            for level in levels
-        },
+        "labels": labels,
         "clusters": {
             **{
-                f"level_{level}": _level_group(tree, level, patterns, cepstrums) for level in levels
+                f"level_{level}": {
+                    **_level_group(tree, level, means),
+                    **_physics_group(dataset, done, recipe, tree, level, means),
+                }
+                for level in levels
             },
+            **_comparison(scores, valid, tree, recipe, dataset.scan_shape),
             "splits": {
                 "whole" if parent < 0 else f"cluster_{parent}": _split_group(split)
                 for parent, split in tree.splits.items()
@@ -69,7 +85,7 @@ def splitter(method: str, level: int, recipe: Recipe) -> Splitter:
         return KMeans(k, options.k_max, options.restarts)
     if method == "gmm":
         return GaussianMixture(k, options.k_max)
-    return HDBSCAN(options.min_cluster_size)
+    return HDBSCAN(k, options.min_cluster_size, options.min_samples, options.join_outliers)
 
 
 def _on_scan(tree: ClusterTree, valid: np.ndarray) -> ClusterTree:
@@ -82,30 +98,97 @@ def _on_scan(tree: ClusterTree, valid: np.ndarray) -> ClusterTree:
     return ClusterTree(tuple(levels), tree.nodes, tree.splits)
 
 
-def _cluster_means(
-    dataset: Dataset, done: Tree, recipe: Recipe, tree: ClusterTree
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean pattern and mean cepstrum of every cluster, by id, in one pass."""
+class _Means(NamedTuple):
+    """Means over the members of every cluster, by id."""
+
+    pattern: np.ndarray
+    cepstrum: np.ndarray
+    contrast: np.ndarray
+    dark_field: np.ndarray
+
+
+def _cluster_means(dataset: Dataset, done: Tree, recipe: Recipe, tree: ClusterTree) -> _Means:
+    """Mean pattern, cepstrum, crystallinity and dark field of every cluster, in one pass."""
     both = with_cepstra(dataset, done, recipe)
+    shape = prepare(dataset, done, recipe).pattern_shape
+    ring = ring_of(cepstrum_shape(shape, recipe), recipe.cepstrum.padding)
     members = np.zeros((dataset.n_patterns, len(tree.nodes)), np.float32)
     for labels in tree.levels:
         rows = np.flatnonzero(labels >= 0)
         members[rows, labels[rows]] = 1
     weights = members.reshape(*dataset.scan_shape, -1)
-    return reduce_patterns(Mean(), both, weights=weights, progress="cluster means")
+    pattern, cepstrum, contrast = reduce_patterns(
+        Mean(), both.map(_with_contrast, ring), weights=weights, progress="cluster means"
+    )
+    bright = np.nan_to_num(done["images"]["annular_dark_field"].data.ravel())
+    dark_field = bright @ members / np.maximum(members.sum(axis=0), 1)
+    return _Means(pattern, cepstrum, contrast, dark_field)
 
 
-def _level_group(
-    tree: ClusterTree, level: int, patterns: np.ndarray, cepstrums: np.ndarray
-) -> Tree:
+def _with_contrast(both: Any, ring: Any) -> Any:
+    pattern, half = both
+    return pattern, half, cepstral_contrast(half, ring)
+
+
+def _level_group(tree: ClusterTree, level: int, means: _Means) -> Tree:
     ids = tree.ids(level)
     return {
         "ids": Field(ids, "", "cluster ids at this level"),
         "parent": Field(np.array([tree.nodes[i].parent for i in ids]), "", "-1 = the whole scan"),
         "size": Field(np.array([tree.nodes[i].size for i in ids]), "positions", "positions"),
-        "mean_pattern": Field(patterns[ids], "counts", "mean prepared pattern"),
-        "mean_cepstrum": Field(cepstrums[ids], "", "mean EWPC, right half plane"),
+        "mean_pattern": Field(means.pattern[ids], "counts", "mean prepared pattern"),
+        "mean_cepstrum": Field(means.cepstrum[ids], "", "mean EWPC, right half plane"),
         "stability": Field(np.array(tree.stability(level)), "", "adjusted Rand index over seeds"),
+    }
+
+
+def _physics_group(
+    dataset: Dataset, done: Tree, recipe: Recipe, tree: ClusterTree, level: int, means: _Means
+) -> Tree:
+    """Lattice, state and relation of the clusters of a level."""
+    ids = tree.ids(level)
+    padding = recipe.cepstrum.padding
+    calibration = dataset.calibration.binned(bin_factor(dataset, recipe))
+    size = cepstrum_shape(prepare(dataset, done, recipe).pattern_shape, recipe)
+    members = [
+        cluster_physics(means.cepstrum[i], float(means.contrast[i]), size, padding, calibration)
+        for i in ids
+    ]
+    return physics_fields(
+        ids,
+        members,
+        np.array([tree.nodes[i].size for i in ids]),
+        means.dark_field[ids],
+        recipe.cluster.reference,
+        calibration.quefrency_step(1)[1],
+    )
+
+
+def _comparison(
+    scores: np.ndarray, valid: np.ndarray, tree: ClusterTree, recipe: Recipe, scan: tuple[int, int]
+) -> Tree:
+    """Level 1 found a second time by another method, and where the two disagree."""
+    method = recipe.cluster.compare
+    if method == "none":
+        return {}
+    count = len(tree.ids(1))
+    options = replace(recipe.cluster, k=count if method != "hdbscan" else recipe.cluster.k)
+    other = splitter(method, 1, replace(recipe, cluster=options)).split(scores[valid], recipe.seed)
+    found = agreement(tree.levels[0][valid], other.labels)
+    matched = np.full(len(valid), -1, np.int32)
+    matched[valid] = found.matched
+    disagree = np.zeros(len(valid), bool)
+    disagree[valid] = found.matched != tree.levels[0][valid]
+    return {
+        "comparison": {
+            "method": Field(method, "", "the second method"),
+            "index": Field(np.array(found.index), "", "adjusted Rand index of the two"),
+            "share": Field(np.array(found.share), "", "share of positions in matching clusters"),
+            "labels": Field(
+                matched.reshape(scan), "", "the second method's clusters in level 1's numbers"
+            ),
+            "disagreement": Field(disagree.reshape(scan), "", "positions in other clusters"),
+        }
     }
 
 

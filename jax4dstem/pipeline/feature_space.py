@@ -1,28 +1,63 @@
-"""Stages `features` and `embed`: log-STD map, mask, feature vectors, PCA and UMAP."""
+"""Stages `features` and `embed`: which feature vectors, PCA, UMAP, codes of an autoencoder."""
 
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.align import DirectBeam
-from jax4dstem.cepstrum import cepstral_ring
+from jax4dstem.cepstrum import cepstral_ring, unfold_cepstrum
 from jax4dstem.dataset import Dataset
-from jax4dstem.detectors import check_ring
-from jax4dstem.embed import embed_umap, fit_pca, project
+from jax4dstem.detectors import annular_mask, check_ring
+from jax4dstem.embed import (
+    AutoEncoder,
+    VariationalAutoEncoder,
+    embed_umap,
+    fit_pca,
+    project,
+)
+from jax4dstem.errors import InputError
 from jax4dstem.features import (
     gather_features,
+    log_counts,
     mask_pixels,
     poisson_scale,
     ring_radii,
-    select_pixels,
+    root_counts,
     top_fraction,
 )
 from jax4dstem.io.results import Field
-from jax4dstem.pipeline.prepared import beam_position, bin_factor, cepstra, prepare
+from jax4dstem.pipeline.prepared import (
+    beam_position,
+    bin_factor,
+    cepstra,
+    cepstrum_shape,
+    prepare,
+    relative_count,
+)
 from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.polar import AngularCorrelations
 from jax4dstem.reducers import Covariance, Moments
 from jax4dstem.stream import map_patterns, reduce_patterns
 from jax4dstem.typing import Tree
 
 MIN_UMAP = 15  # positions; fewer have no neighborhoods to embed
+MOST_PIXELS = 4096  # features of kinds that take whole rings; the covariance has their square
+ANGULAR_REACH = 0.6  # of the covered radius: the farther out, the more a small tilt changes
+
+
+class FeatureSpace(NamedTuple):
+    """Feature vectors of a scan, and where they come from.
+
+    Attributes:
+        vectors: Dataset of vectors ``(p,)``.
+        mask: Pixels of the pattern, or of the cepstrum's half plane, that they are made of.
+        ring: Inner and outer radius of the mask, px.
+    """
+
+    vectors: Dataset
+    mask: np.ndarray
+    ring: tuple[float, float]
 
 
 def features(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
@@ -30,92 +65,198 @@ def features(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     prepared = prepare(dataset, done, recipe)
     valid = done["invalid"].data == 0
     moments = reduce_patterns(Moments(), prepared, weights=valid, progress="STD map")
-    if recipe.features.kind == "std":
-        ring = _feature_ring(dataset, done, recipe, moments.mean.shape)
-        beam = beam_position(dataset, recipe)
-        mask = select_pixels(moments.std, beam, *ring, recipe.features.fraction)
-        space, mean = prepared, moments.mean
-    else:
-        ring = _cepstral_radii(recipe, moments.mean.shape)
-        space = cepstra(dataset, done, recipe)
-        cepstral = reduce_patterns(Moments(), space, weights=valid, progress="cepstral STD map")
-        allowed = cepstral_ring(moments.mean.shape, *ring)
-        mask = top_fraction(cepstral.std, allowed, recipe.features.fraction)
-        mean = cepstral.mean
-    vectors = _feature_vectors(space, mask, mean, recipe)
-    covariance = reduce_patterns(Covariance(), vectors, weights=valid, progress="covariance")
+    space = feature_space(dataset, done, recipe, moments)
+    covariance = reduce_patterns(Covariance(), space.vectors, weights=valid, progress="covariance")
     pca = fit_pca(covariance, recipe.embed.n_components)
-    scores = map_patterns(
-        project, vectors, pca.mean, pca.components.astype(np.float32), progress="PCA scores"
-    )
-    scores = np.where(valid[..., None], scores, np.nan).reshape(dataset.n_patterns, -1)
+    components = pca.components.astype(np.float32)
+    scores = map_patterns(project, space.vectors, pca.mean, components, progress="PCA scores")
     return {
         "features": {
             "mean_pattern": Field(moments.mean, "counts", "mean of the prepared patterns"),
             "std_map": Field(moments.std, "counts", "standard deviation of the prepared patterns"),
-            "mask": Field(mask, "", f"feature pixels ({recipe.features.kind})"),
-            "ring": Field(np.array(ring), "px", "inner and outer radius of the mask"),
+            "mask": Field(space.mask, "", f"feature pixels ({recipe.features.kind})"),
+            "ring": Field(np.array(space.ring), "px", "inner and outer radius of the mask"),
             "bin": Field(
                 np.array(bin_factor(dataset, recipe)), "px", "detector pixels per prepared pixel"
             ),
         },
         "pca": {
             "mean": Field(pca.mean, "", "mean feature vector"),
-            "components": Field(pca.components.astype(np.float32), "", "principal components"),
+            "components": Field(components, "", "principal components"),
             "explained_variance": Field(pca.explained_variance, "", "variance of each score"),
             "explained_variance_ratio": Field(
                 pca.explained_variance_ratio, "", "share of the total variance"
             ),
         },
-        "embedding": {"pca": Field(scores.astype(np.float32), "", "PCA scores; NaN = excluded")},
+        "embedding": {"pca": Field(_of_valid(scores, valid), "", "PCA scores; NaN = excluded")},
     }
 
 
+def feature_space(dataset: Dataset, done: Tree, recipe: Recipe, moments: Any) -> FeatureSpace:
+    """The feature vectors that a recipe asks for.
+
+    Args:
+        dataset: Raw patterns.
+        done: Results of the stages `survey` and `align`.
+        recipe: Its sections `features` and `cepstrum`.
+        moments: Mean and standard deviation of the prepared patterns.
+    """
+    kind = recipe.features.kind
+    if kind in ("angular", "angular_cepstrum"):
+        return _angular_space(dataset, done, recipe)
+    valid = done["invalid"].data == 0
+    prepared = prepare(dataset, done, recipe)
+    scale = None
+    if kind == "cepstrum":
+        ring = _cepstral_radii(dataset, recipe, prepared.pattern_shape)
+        pixels = cepstra(dataset, done, recipe)
+        size = cepstrum_shape(prepared.pattern_shape, recipe)
+        allowed = cepstral_ring(size, *ring)
+    else:
+        ring = _feature_ring(dataset, done, recipe, prepared.pattern_shape)
+        beam = jnp.asarray(beam_position(dataset, recipe))
+        allowed = np.asarray(annular_mask(prepared.pattern_shape, beam, *ring)) > 0.5
+        pixels = prepared
+        if kind == "sqrt":
+            pixels = prepared.map(root_counts)
+        elif kind == "log":
+            pixels = prepared.map(log_counts, np.float32(relative_count(dataset, done, recipe)))
+    if pixels is not prepared:
+        moments = reduce_patterns(Moments(), pixels, weights=valid, progress=f"{kind} STD map")
+    fraction = min(1.0, MOST_PIXELS / allowed.sum())
+    if kind in ("std", "cepstrum"):
+        fraction = recipe.features.fraction
+    mask = top_fraction(moments.std, allowed, fraction)
+    scale = np.ones(int(mask.sum()), np.float32)
+    if kind == "std" and recipe.features.scale == "poisson":
+        scale = poisson_scale(moments.mean, mask)
+    return FeatureSpace(pixels.map(gather_features, mask_pixels(mask), scale), mask, ring)
+
+
+def _angular_space(dataset: Dataset, done: Tree, recipe: Recipe) -> FeatureSpace:
+    """Angular correlations of the patterns or of their cepstra."""
+    shape = prepare(dataset, done, recipe).pattern_shape
+    describe = AngularCorrelations()
+    if recipe.features.kind == "angular":
+        ring = _feature_ring(dataset, done, recipe, shape, reach=ANGULAR_REACH)
+        center = beam_position(dataset, recipe)
+        blur = float(done["beam"]["radius"].data) / bin_factor(dataset, recipe) / 2
+        source = prepare(dataset, done, recipe)
+        mask = np.asarray(annular_mask(shape, jnp.asarray(center), *ring)) > 0.5
+    else:
+        ring = _cepstral_radii(dataset, recipe, shape)
+        size = cepstrum_shape(shape, recipe)
+        center, blur = np.array([size[0] // 2, size[1] // 2], np.float32), 1.0
+        source = cepstra(dataset, done, recipe).map(_Unfold(size[1]))
+        mask = cepstral_ring(size, *ring)
+    spacing = (ring[1] - ring[0]) / (describe.rings - 1)
+    blur = np.float32(max(blur, spacing / 2))
+    vectors = source.map(describe, center, np.float32(ring[0]), np.float32(ring[1]), blur)
+    return FeatureSpace(vectors, mask, ring)
+
+
+class _Unfold(NamedTuple):
+    width: int
+
+    def __call__(self, half: Any) -> Any:
+        return unfold_cepstrum(half, self.width)
+
+
 def _feature_ring(
-    dataset: Dataset, done: Tree, recipe: Recipe, shape: tuple[int, int]
+    dataset: Dataset, done: Tree, recipe: Recipe, shape: tuple[int, ...], reach: float = 1.0
 ) -> tuple[float, float]:
     """Radii of the feature mask in px of the prepared pattern, found or given."""
-    inner, outer = recipe.features.inner, recipe.features.outer
+    factor = bin_factor(dataset, recipe)
+    inner, outer = _given_radii(recipe, dataset.calibration.binned(factor).reciprocal_units)
     if inner is None or outer is None:
         beam = DirectBeam(done["beam"]["center"].data, float(done["beam"]["radius"].data))
         found = ring_radii(beam, done["center"].data, dataset.pattern_shape)
-        factor = bin_factor(dataset, recipe)
         inner = found[0] / factor if inner is None else inner
-        outer = np.floor(found[1] / factor) if outer is None else outer
+        outer = np.floor(max(reach * found[1], found[0] + 2) / factor) if outer is None else outer
     y, x = beam_position(dataset, recipe)
-    check_ring(shape, (float(y), float(x)), inner, outer)
+    check_ring((shape[0], shape[1]), (float(y), float(x)), inner, outer)
     return float(inner), float(outer)
 
 
-def _cepstral_radii(recipe: Recipe, shape: tuple[int, int]) -> tuple[float, float]:
+def _cepstral_radii(
+    dataset: Dataset, recipe: Recipe, shape: tuple[int, ...]
+) -> tuple[float, float]:
     """Radii of the cepstral mask in px of the transform, found or given."""
-    inner = 4.0 if recipe.features.inner is None else recipe.features.inner
-    outer = min(shape) / 4 if recipe.features.outer is None else recipe.features.outer
-    check_ring(shape, (shape[0] // 2, shape[1] // 2), inner, outer)
+    size = cepstrum_shape(shape, recipe)
+    calibration = dataset.calibration.binned(bin_factor(dataset, recipe))
+    inner, outer = _given_radii(recipe, calibration.quefrency_step(min(size)))
+    inner = 4.0 * recipe.cepstrum.padding if inner is None else inner
+    outer = min(size) / 4 if outer is None else outer
+    check_ring(size, (size[0] // 2, size[1] // 2), inner, outer)
     return inner, outer
 
 
-def _feature_vectors(space: Dataset, mask: np.ndarray, mean: np.ndarray, recipe: Recipe) -> Dataset:
-    scale = np.ones(int(mask.sum()), np.float32)
-    if recipe.features.kind == "std" and recipe.features.scale == "poisson":
-        scale = poisson_scale(mean, mask)
-    return space.map(gather_features, mask_pixels(mask), scale)
+def _given_radii(recipe: Recipe, step: tuple[float, str]) -> tuple[float | None, float | None]:
+    """The recipe's radii in px, where given; ``step`` is a pixel in the calibrated unit."""
+    size, unit = step
+    inner, outer = recipe.features.inner, recipe.features.outer
+    if recipe.features.units == "px":
+        return inner, outer
+    if unit == "px":
+        raise InputError(
+            'features.units = "calibrated" needs a detector calibration: give --pixel in 1/Å'
+        )
+    return inner and inner / size, outer and outer / size
 
 
 def embed(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
-    """UMAP of the PCA scores."""
+    """UMAP of the PCA scores, codes of an autoencoder, or the feature vectors themselves."""
     scores = done["embedding"]["pca"].data
     valid = np.isfinite(scores).all(axis=1)
-    if not recipe.embed.umap or valid.sum() < MIN_UMAP:
-        return {}
     options = recipe.embed
-    embedded = np.full((len(scores), options.umap_components), np.nan, np.float32)
-    embedded[valid] = embed_umap(
-        scores[valid],
-        n_components=options.umap_components,
-        n_neighbors=options.n_neighbors,
-        min_dist=options.min_dist,
-        max_fit=options.max_fit,
-        seed=recipe.seed,
+    found: Tree = {}
+    if options.umap and valid.sum() >= MIN_UMAP:
+        embedded = embed_umap(
+            scores[valid],
+            n_components=options.umap_components,
+            n_neighbors=options.n_neighbors,
+            min_dist=options.min_dist,
+            densmap=options.densmap,
+            max_fit=options.max_fit,
+            seed=recipe.seed,
+        )
+        found["umap"] = Field(
+            _spread(embedded, valid), "", "UMAP of the PCA scores; NaN = excluded"
+        )
+    if options.codes == "none" and not options.keep_features:
+        return {"embedding": found} if found else {}
+    vectors = _all_vectors(dataset, done, recipe)
+    if options.keep_features:
+        found["features"] = Field(_spread(vectors[valid], valid), "", "feature vectors")
+    if options.codes != "none":
+        model = {"ae": AutoEncoder, "vae": VariationalAutoEncoder}[options.codes](
+            latent=options.n_components, random_state=recipe.seed
+        )
+        codes = model.fit_transform(vectors[valid])
+        found["codes"] = Field(
+            _spread(codes, valid), "", f"codes of the features' {options.codes}; NaN = excluded"
+        )
+    return {"embedding": found}
+
+
+def _all_vectors(dataset: Dataset, done: Tree, recipe: Recipe) -> np.ndarray:
+    """The feature vectors of the whole scan, in memory."""
+    valid = done["invalid"].data == 0
+    moments = reduce_patterns(
+        Moments(), prepare(dataset, done, recipe), weights=valid, progress="STD map"
     )
-    return {"embedding": {"umap": Field(embedded, "", "UMAP of the PCA scores; NaN = excluded")}}
+    space = feature_space(dataset, done, recipe, moments)
+    found = map_patterns(jnp.asarray, space.vectors, progress="features")
+    return found.reshape(dataset.n_patterns, -1)
+
+
+def _of_valid(scores: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Scores over the scan as rows, NaN where the pattern is excluded."""
+    return np.where(valid[..., None], scores, np.nan).reshape(valid.size, -1).astype(np.float32)
+
+
+def _spread(rows: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Rows of the valid positions among NaN."""
+    whole = np.full((len(valid), rows.shape[1]), np.nan, np.float32)
+    whole[valid] = rows
+    return whole

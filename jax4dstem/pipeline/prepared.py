@@ -4,12 +4,13 @@ Repair of bad pixels, centering, normalization and binning are a chain of patter
 is stored, the chain is compiled into whatever is lifted over it.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from jax4dstem.align import center_pattern, middle
-from jax4dstem.cepstrum import ewpc
+from jax4dstem.cepstrum import Cepstrum, count_offset, flatten_rings
 from jax4dstem.dataset import BinDetector, Dataset
 from jax4dstem.detectors import normalize_dose, normalize_peak, repair_pixels
 from jax4dstem.pipeline.recipe import Recipe
@@ -61,17 +62,52 @@ def typical_dose(done: Tree) -> float:
 
 def cepstra(dataset: Dataset, done: Tree, recipe: Recipe) -> Dataset:
     """The prepared patterns' cepstra."""
-    return prepare(dataset, done, recipe).map(ewpc, *_cepstrum_options(dataset, done, recipe))
+    return prepare(dataset, done, recipe).map(
+        _Cepstra.of(recipe), *_cepstrum_options(dataset, done, recipe)
+    )
 
 
 def with_cepstra(dataset: Dataset, done: Tree, recipe: Recipe) -> Dataset:
     """Pairs of prepared pattern and cepstrum."""
     options = _cepstrum_options(dataset, done, recipe)
-    return prepare(dataset, done, recipe).map(_pattern_and_cepstrum, *options)
+    return prepare(dataset, done, recipe).map(_Both(_Cepstra.of(recipe)), *options)
 
 
-def _pattern_and_cepstrum(pattern: Any, center: Any, window: Any, offset: Any) -> Any:
-    return pattern, ewpc(pattern, center, window, offset)
+@dataclass(frozen=True)
+class _Cepstra:
+    """The cepstrum that a recipe asks for, as a pattern function."""
+
+    transform: Cepstrum
+    flatten: bool
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "_Cepstra":
+        options = recipe.cepstrum
+        return cls(Cepstrum(options.shape, options.padding), options.flatten)
+
+    def __call__(self, pattern: Any, center: Any, width: Any, offset: Any) -> Any:
+        half = self.transform(pattern, center, width, offset)
+        return flatten_rings(half) if self.flatten else half
+
+
+@dataclass(frozen=True)
+class _Both:
+    cepstra: _Cepstra
+
+    def __call__(self, pattern: Any, center: Any, width: Any, offset: Any) -> Any:
+        return pattern, self.cepstra(pattern, center, width, offset)
+
+
+def relative_count(dataset: Dataset, done: Tree, recipe: Recipe) -> float:
+    """The offset of logarithms of prepared patterns: one count, unless the recipe gives another."""
+    if recipe.cepstrum.offset is not None:
+        return recipe.cepstrum.offset
+    return count_offset(prepare(dataset, done, recipe).pattern_shape, typical_dose(done))
+
+
+def cepstrum_shape(shape: tuple[int, ...], recipe: Recipe) -> tuple[int, int]:
+    """Of the whole transform of patterns of a shape."""
+    return recipe.cepstrum.padding * shape[0], recipe.cepstrum.padding * shape[1]
 
 
 def _cepstrum_options(
@@ -81,8 +117,6 @@ def _cepstrum_options(
     center = beam_position(dataset, recipe)
     height, width = prepare(dataset, done, recipe).pattern_shape
     covered = min(*center, height - 1 - center[0], width - 1 - center[1])
-    window = recipe.cepstrum.window or 0.4 * covered
-    offset = recipe.cepstrum.offset
-    if offset is None:  # one count, relative to the mean intensity
-        offset = height * width / typical_dose(done)
-    return center, np.float32(window), np.float32(offset)
+    share = 0.4 if recipe.cepstrum.shape == "gaussian" else 1.0
+    window = recipe.cepstrum.window or share * covered
+    return center, np.float32(window), np.float32(relative_count(dataset, done, recipe))

@@ -18,6 +18,7 @@ import tomli_w
 from jax4dstem.errors import InputError
 
 Method = Literal["kmeans", "gmm", "hdbscan"]
+FeatureKind = Literal["std", "raw", "sqrt", "log", "cepstrum", "angular", "angular_cepstrum"]
 Rectangle = tuple[int, int, int, int]
 
 
@@ -73,58 +74,78 @@ class Detectors:
 
 @dataclass(frozen=True)
 class Features:
-    """Feature vectors.
+    """Feature vectors: what of a pattern the clustering sees.
 
-    ``kind`` "std" takes the ``fraction`` of pixels between ``inner`` and ``outer`` (px of the prepared
-    pattern; auto: from the direct beam to the detector edge) that vary most over the scan; "cepstrum"
-    does the same in the cepstrum, with radii in px of the transform. ``scale`` "poisson" divides by the
-    root of the mean, so that shot noise is equal in all features.
+    ``kind``: "std" the counts of those pixels that vary most over the scan, "raw" the counts as they are, "sqrt" their root
+    (equal shot noise everywhere), "log" their logarithm, "cepstrum" the cepstrum where it varies most, "angular" and
+    "angular_cepstrum" the rotation-invariant angular correlations of pattern or cepstrum, for grains in any orientation.
+    Only what lies between ``inner`` and ``outer`` counts: px of the prepared pattern or of the transform, or with
+    ``units = "calibrated"`` 1/Å or Å; auto: from the direct beam to the detector edge (angular: to 0.6 of it). ``fraction``
+    is the share of pixels that "std" and "cepstrum" take; ``scale`` "poisson" divides the counts of "std" by the root of
+    their mean, so that shot noise is equal in all features.
     """
 
-    kind: Literal["std", "cepstrum"] = "std"
+    kind: FeatureKind = "std"
     inner: float | None = None
     outer: float | None = None
+    units: Literal["px", "calibrated"] = "px"
     fraction: float = 0.3
     scale: Literal["poisson", "none"] = "poisson"
 
 
 @dataclass(frozen=True)
 class Cepstrum:
-    """EWPC: ``window`` (standard deviation, px; auto: 0.4 of the covered radius) and ``offset`` of the
-    logarithm relative to the mean intensity (auto: one count)."""
+    """EWPC: ``shape`` of the window and its ``window`` width (Gaussian: standard deviation, px; auto: 0.4 of the covered
+    radius; Hann: radius, px; auto: the covered radius), ``offset`` of the logarithm relative to the mean intensity (auto: one
+    count), ``padding`` of the transform, ``flatten``: divide every ring by its mean."""
 
+    shape: Literal["gaussian", "hann"] = "gaussian"
     window: float | None = None
     offset: float | None = None
+    padding: int = 1
+    flatten: bool = False
 
 
 @dataclass(frozen=True)
 class Embed:
-    """PCA to ``n_components``; UMAP of the scores, fitted to at most ``max_fit`` positions."""
+    """PCA to ``n_components``; UMAP of the scores, fitted to at most ``max_fit`` positions (``densmap``: it keeps
+    densities); ``codes`` of an autoencoder of the feature vectors, variational or not, of the same size;
+    ``keep_features`` writes the feature vectors themselves, to cluster without any embedding."""
 
     n_components: int = 10
     umap: bool = True
     umap_components: int = 3
     n_neighbors: int = 15
     min_dist: float = 0.0
+    densmap: bool = False
     max_fit: int = 10_000
+    codes: Literal["none", "ae", "vae"] = "none"
+    keep_features: bool = False
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Divisive clustering in PCA scores or in the UMAP embedding.
+    """Divisive clustering in a ``space``: PCA scores, the UMAP embedding, the autoencoder's codes, or the features themselves.
 
     ``methods`` has one entry per level. ``k`` fixes the number of clusters of the first level; auto:
-    chosen up to ``k_max``. ``drop_outliers`` is the share of positions set aside first.
+    chosen up to ``k_max``. ``drop_outliers`` is the share of positions set aside first. HDBSCAN has a smallest cluster, a
+    number of neighbors that density is taken from (``min_samples``), and ``join_outliers`` to give outliers to the nearest
+    cluster. ``compare`` splits level 1 a second time by another method and says where the two disagree. ``reference`` is the
+    cluster that strain and rotation of the others are given relative to; auto: the largest crystalline one of each level.
     """
 
-    space: Literal["pca", "umap"] = "pca"
+    space: Literal["pca", "umap", "codes", "features"] = "pca"
     methods: tuple[Method, ...] = ("kmeans", "kmeans", "kmeans")
     k: int | None = None
     k_max: int = 6
     restarts: int = 10
     min_size: int = 20
     min_cluster_size: int | None = None
+    min_samples: int | None = None
+    join_outliers: bool = False
     drop_outliers: float = 0.0
+    compare: Literal["none", "kmeans", "gmm", "hdbscan"] = "none"
+    reference: int | None = None
 
 
 @dataclass(frozen=True)
@@ -306,6 +327,9 @@ def _check_ranges(recipe: Recipe) -> None:
         ("cluster.restarts", 1),
         ("cluster.min_size", 2),
         ("cluster.min_cluster_size", 2),
+        ("cluster.min_samples", 1),
+        ("cluster.reference", 0),
+        ("cepstrum.padding", 1),
         ("features.inner", 0),
         ("cepstrum.offset", 0),
         ("strain.bases", 0),
@@ -368,6 +392,10 @@ def _check_ranges(recipe: Recipe) -> None:
             )
     if recipe.cluster.space == "umap" and not recipe.embed.umap:
         raise InputError("cluster.space = 'umap' needs embed.umap = true")
+    if recipe.cluster.space == "codes" and recipe.embed.codes == "none":
+        raise InputError("cluster.space = 'codes' needs embed.codes = 'ae' or 'vae'")
+    if recipe.cluster.space == "features" and not recipe.embed.keep_features:
+        raise InputError("cluster.space = 'features' needs embed.keep_features = true")
 
 
 def check_recipe_fits(recipe: Recipe, shape: tuple[int, ...]) -> None:
@@ -379,7 +407,7 @@ def check_recipe_fits(recipe: Recipe, shape: tuple[int, ...]) -> None:
     room = min(height, width) / 2
     for key in ("features.inner", "features.outer"):
         value = _get(recipe, key)
-        if value is not None and value * factor > room:
+        if recipe.features.units == "px" and value is not None and value * factor > room:
             raise InputError(
                 f"{key} {value:g} px lies outside the {height} x {width} detector; "
                 f"a ring of at most {room / factor:g} px fits"

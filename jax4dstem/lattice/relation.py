@@ -1,0 +1,99 @@
+"""How one two-dimensional lattice lies to another: strained, turned, or its twin."""
+
+from itertools import product
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax4dstem.coordinates import Strain, strain_of
+
+SAME_STRAIN = 0.03  # strains below are those of one crystal
+RELATED_STRAIN = 0.1  # beyond it is another lattice
+SAME_SIZE = 0.01  # strains that measurement does not tell apart
+SAME_ANGLE = np.radians(2.0)
+ROWS = ((1, 0), (0, 1), (1, 1), (1, -1))  # lattice rows that twins are mirrored on
+
+_ENTRIES = np.array(list(product(range(-2, 3), repeat=4))).reshape(-1, 2, 2)
+CHANGES = _ENTRIES[np.abs(np.linalg.det(_ENTRIES)).round() == 1]  # of basis, within one lattice
+_strains = jax.jit(jax.vmap(strain_of))
+
+
+class LatticeRelation(NamedTuple):
+    """A lattice relative to a reference.
+
+    Attributes:
+        strain: Strain and rotation (radians, counter-clockwise) that take the reference to it; of all that do, the
+            smallest strain, then the smallest rotation.
+        twin: Indices of the reference's row that mirrors it onto the lattice, or None.
+        name: In words.
+    """
+
+    strain: Strain
+    twin: tuple[int, int] | None
+    name: str
+
+
+def relate_lattices(basis: np.ndarray, reference: np.ndarray) -> LatticeRelation:
+    """Compare two lattices, whatever basis each is written in.
+
+    A lattice that is turned against the reference, and is its mirror image on a row of small indices, is called a twin: the
+    two share that row, so their boundary along it can be coherent.
+
+    Args:
+        basis: Real-space basis vectors as rows (y, x).
+        reference: The same of the reference, in the same unit.
+
+    Returns:
+        Strain, rotation, twin row, and a name such as "rotated by 12.3°".
+
+    Example:
+        >>> reference = np.array([[0.0, 4.4], [-4.15, 0.0]])
+        >>> relate_lattices(np.array([[-4.4, 0.0], [0.0, -4.15]]), reference).name
+        'rotated by 90.0°'
+        >>> row = np.array([-4.15, 4.4]) / np.hypot(4.15, 4.4)
+        >>> mirror = 2 * np.outer(row, row) - np.eye(2)
+        >>> relate_lattices(reference @ mirror, reference).name
+        'twin on [1 1], rotated by 86.7°'
+    """
+    strain = smallest_strain(basis, reference)
+    size, angle = _size(strain), float(strain.theta)
+    if size > RELATED_STRAIN:
+        return LatticeRelation(strain, None, "another lattice")
+    twin = None
+    if abs(angle) > SAME_ANGLE and size < SAME_STRAIN:
+        twin = next((row for row in ROWS if _mirrors(basis, reference, row)), None)
+    words = [f"twin on [{twin[0]} {twin[1]}]"] if twin else []
+    if abs(angle) > SAME_ANGLE:
+        words.append(f"rotated by {np.degrees(angle):.1f}°")
+    if size > SAME_STRAIN:
+        words.append(f"strained by {100 * size:.1f} %")
+    return LatticeRelation(strain, twin, ", ".join(words) or "same lattice")
+
+
+def smallest_strain(basis: np.ndarray, reference: np.ndarray) -> Strain:
+    """The smallest strain, with its rotation, that takes one lattice to the other."""
+    gradients = np.swapaxes(np.linalg.solve(CHANGES @ reference, basis), -1, -2)
+    gradients = gradients[np.linalg.det(gradients) > 0]
+    found = np.stack(_strains(jnp.asarray(gradients, float)), axis=1).astype(np.float64)
+    sizes = np.array([_size(Strain(*row)) for row in found])
+    # Equal strains are one lattice in its own symmetry: then the smallest rotation counts, and plus before minus.
+    alike = np.flatnonzero(sizes < sizes.min() + SAME_SIZE)
+    angles = found[alike, 3].round(3)
+    best = alike[np.lexsort((-angles, np.abs(angles)))[0]]
+    return Strain(*found[best].tolist())
+
+
+def _mirrors(basis: np.ndarray, reference: np.ndarray, row: tuple[int, int]) -> bool:
+    along = np.array(row) @ reference
+    along = along / np.linalg.norm(along)
+    strain = smallest_strain(basis, reference @ (2 * np.outer(along, along) - np.eye(2)))
+    return _size(strain) < SAME_STRAIN and abs(float(strain.theta)) < SAME_ANGLE
+
+
+def _size(strain: Strain) -> float:
+    """Larger principal strain."""
+    middle = (strain.e_xx + strain.e_yy) / 2
+    spread = np.hypot((strain.e_xx - strain.e_yy) / 2, strain.e_xy)
+    return float(abs(middle) + spread)
