@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from jax4dstem.coordinates import Calibration, radius_from
-from jax4dstem.typing import Array, Bool, Float, FloatPattern, Pattern, Point, Scalar
+from jax4dstem.typing import Array, Bool, Float, FloatPattern, Pattern, Point, Real, Scalar
 
 
 def ewpc(
@@ -279,7 +279,7 @@ def cepstral_ring(shape: tuple[int, int], inner: float, outer: float) -> np.ndar
     return (radius >= inner) & (radius <= outer) & once
 
 
-def flatten_rings(half: Float[Array, "size_y half_x"]) -> Float[Array, "size_y half_x"]:
+def flatten_rings(half: Real[Array, "size_y half_x"]) -> Float[Array, "size_y half_x"]:
     """A cepstrum divided by its mean at every distance from the origin: peaks far out count as near ones.
 
     Args:
@@ -293,12 +293,13 @@ def flatten_rings(half: Float[Array, "size_y half_x"]) -> Float[Array, "size_y h
         >>> float(flatten_rings(3.0 * jnp.ones((8, 5)))[4, 2])
         1.0
     """
+    half = half.astype(float)
     distance = radius_from(jnp.array([half.shape[0] // 2, 0.0]), half.shape)
     return half / jnp.maximum(ring_mean(half, distance), jnp.finfo(half.dtype).tiny)
 
 
 def cepstral_contrast(
-    half: Float[Array, "size_y half_x"], ring: Bool[Array, "size_y half_x"]
+    half: Real[Array, "size_y half_x"], ring: Bool[Array, "size_y half_x"]
 ) -> Float[Array, ""]:
     r"""Crystallinity: power of the highest cepstral peak over the mean power, every distance weighing the same.
 
@@ -314,7 +315,7 @@ def cepstral_contrast(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> ring = cepstral_ring((32, 32), 4, 12)
+        >>> ring = jnp.asarray(cepstral_ring((32, 32), 4, 12))
         >>> flat = jnp.ones((32, 17))
         >>> float(cepstral_contrast(flat, ring)) < float(cepstral_contrast(flat.at[24, 3].set(9.0), ring))
         True

@@ -14,7 +14,7 @@ def ring_radii(
     """Default annular mask: outside the direct beam, inside what every pattern covers.
 
     The inner radius is twice the beam radius plus the two pixels that interpolation and blur soften;
-    the outer one reaches the nearest detector edge of the most off-center pattern. A beam that fills
+    the outer one reaches the nearest detector edge of the most off-center pattern but 1 %. A beam that fills
     the detector leaves no ring; then the inner radius is 0.
 
     Args:
@@ -28,7 +28,8 @@ def ring_radii(
     Raises:
         InputError: The beam lies at the edge of the detector.
     """
-    low, high = np.nanmin(centers, axis=(0, 1)), np.nanmax(centers, axis=(0, 1))
+    # One center in a hundred may be wrong, and must not shrink the ring of all.
+    low, high = np.nanpercentile(centers, [1, 99], axis=(0, 1))
     outer = float(np.floor(min(low.min(), *(np.array(shape) - 1 - high))))
     inner = float(np.ceil(2 * beam.radius + 2))
     if outer < 2:
@@ -73,6 +74,21 @@ def root_counts(pattern: Num[Array, "..."]) -> Float[Array, "..."]:
     Reference: Anscombe, Biometrika 35, 246 (1948), eq. 1.
     """
     return 2 * jnp.sqrt(jnp.maximum(pattern.astype(float), 0) + 0.375)
+
+
+def root_shares(values: Num[Array, " n"]) -> Float[Array, " n"]:
+    r"""Roots of each value's share of their sum, :math:`\sqrt{v_i / \sum_j v_j}`: a vector of norm 1.
+
+    The distance of two such vectors is Hellinger's. Of a cepstrum they say which peaks there are rather than how strong: the
+    strength goes up and down with tilt and thickness.
+
+    Example:
+        >>> root_shares(jnp.array([1.0, 3.0])).round(3).tolist()
+        [0.5, 0.866]
+    """
+    values = jnp.maximum(values.astype(float), 0)
+    tiny = jnp.finfo(values.dtype).tiny
+    return jnp.sqrt(values / jnp.maximum(jnp.sum(values), tiny) + tiny)
 
 
 def log_counts(pattern: Num[Array, "..."], offset: Float[Array, ""] | float) -> Float[Array, "..."]:

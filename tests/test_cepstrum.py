@@ -89,3 +89,59 @@ def test_ring_counts_symmetric_pairs_once():
     ring = cepstrum.cepstral_ring((32, 32), 0, 3)
     y, x = np.mgrid[-3:4, -3:4]
     assert ring.sum() == ((np.hypot(y, x) <= 3).sum() - 1) / 2
+
+
+def test_padding_interpolates_the_cepstrum():
+    pattern = lattice_pattern()
+    plain = cepstrum.Cepstrum()(pattern, CENTER, 12.0, 0.1)
+    fine = cepstrum.Cepstrum(padding=2)(pattern, CENTER, 12.0, 0.1)
+    np.testing.assert_allclose(fine[::2, ::2], plain, atol=1e-3)
+
+
+def test_a_hann_window_sees_nothing_outside_its_radius(rng):
+    pattern = lattice_pattern()
+    far = np.hypot(*(np.indices((64, 64)) - 32)) > 20
+    other = jnp.where(jnp.asarray(far), jnp.asarray(rng.uniform(1, 9, (64, 64))), pattern)
+    # Equal total intensity, as the logarithm is relative to the mean.
+    other = other * jnp.where(
+        jnp.asarray(far), (pattern.sum() - pattern[~far].sum()) / other[far].sum(), 1
+    )
+    hann = cepstrum.Cepstrum("hann")
+    np.testing.assert_allclose(
+        hann(other, CENTER, 20.0, 0.1), hann(pattern, CENTER, 20.0, 0.1), rtol=1e-3, atol=2e-2
+    )
+
+
+def test_difference_cepstrum_shows_only_what_differs():
+    common, added = lattice_pattern(8.0), lattice_pattern(11.0)
+    difference = cepstrum.Cepstrum().difference
+    same = difference(3.0 * common, common, CENTER, 12.0, 0.1)
+    np.testing.assert_allclose(same, 0.0, atol=1e-2)
+    half = np.asarray(difference(common * added, common, CENTER, 12.0, 1e-3))
+    alone = np.asarray(cepstrum.ewpc(added, CENTER, 12.0, 1e-3))
+    ring = cepstrum.cepstral_ring((64, 64), 4, 16)
+    assert np.corrcoef(half[ring], alone[ring])[0, 1] > 0.99
+
+
+def test_flattened_rings_have_mean_one():
+    half = cepstrum.ewpc(lattice_pattern(), CENTER, 12.0, 0.1)
+    flat = np.asarray(cepstrum.flatten_rings(half))
+    y, x, _ = cepstrum.quefrency_axes((64, 64), Calibration())
+    ring = np.round(np.hypot(y[:, None], x[None])) == 10
+    assert flat[ring].mean() == pytest.approx(1.0, rel=1e-4)
+
+
+def test_contrast_of_noise_is_what_chance_gives_and_a_lattice_exceeds_it(rng):
+    ring = jnp.asarray(cepstrum.cepstral_ring((64, 64), 4, 16))
+    noise = jnp.asarray(rng.poisson(100.0, (40, 64, 64)).astype(float))
+
+    def contrast(pattern):
+        return cepstrum.cepstral_contrast(cepstrum.ewpc(pattern, CENTER, 12.0, 0.01), ring)
+
+    chance = np.log(float(ring.sum())) + np.euler_gamma
+    assert float(jnp.mean(jax.vmap(contrast)(noise))) == pytest.approx(chance, rel=0.25)
+    assert float(contrast(lattice_pattern())) > 2 * chance
+
+
+def test_offset_of_one_count():
+    assert cepstrum.count_offset((64, 32), 1024.0) == 2.0

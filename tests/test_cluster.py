@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from jax4dstem.cluster import HDBSCAN, GaussianMixture, KMeans, divide, drop_outliers
+from jax4dstem.cluster import (
+    HDBSCAN,
+    GaussianMixture,
+    KMeans,
+    agreement,
+    divide,
+    drop_outliers,
+)
 from jax4dstem.cluster.selection import elbow, silhouette
 
 METHODS = [KMeans(), GaussianMixture(), HDBSCAN()]
@@ -118,3 +125,51 @@ def test_elbow_of_a_kinked_curve():
 
 def test_silhouette_of_one_cluster_is_minus_one():
     assert silhouette(np.random.default_rng(0).normal(size=(20, 2)), np.zeros(20, int), 0) == -1
+
+
+def chains(seed=0):
+    """Three long, curved, thin clusters that K-means cuts across."""
+    rng = np.random.default_rng(seed)
+    t = np.sort(rng.uniform(0, 1, (3, 120)))
+    points = [np.stack([8 * t[i], np.sin(3 * t[i]) + 2.0 * i, 0 * t[i]], axis=1) for i in range(3)]
+    return np.concatenate(points) + rng.normal(0, 0.05, (360, 3)), np.repeat([0, 1, 2], 120)
+
+
+def test_hdbscan_finds_a_wanted_number_of_chains_and_k_means_does_not():
+    points, truth = chains()
+    split = HDBSCAN(k=3, min_cluster_size=10, min_samples=2, join_outliers="all").split(points, 0)
+    assert split.n_clusters == 3
+    assert agreement(truth, split.labels).share == 1.0
+    assert agreement(truth, KMeans(k=3).split(points, 0).labels).share < 0.8
+
+
+def test_joined_outliers_go_to_the_nearest_cluster():
+    points, truth = blobs([[0, 0], [20, 0]], size=100)
+    points[0] = [-40, 0, 0, 0, 0]
+    kept = HDBSCAN(min_cluster_size=30).split(points, 0).labels
+    assert kept[0] == -1
+    joined = HDBSCAN(min_cluster_size=30, join_outliers="all").split(points, 0).labels
+    assert adjusted_rand_score(truth, joined) == 1.0
+
+
+def test_what_lies_between_clusters_stays_an_outlier():
+    points, _ = blobs([[0, 0], [20, 0], [0, 60]], size=100)
+    points[:2] = [[10, 0, 30, 0, 0], [0, 0, 8, 0, 0]]
+    methods = [HDBSCAN(min_cluster_size=30, join_outliers=rule) for rule in ("clear", "all")]
+    clear, all_joined = (method.split(points, 0).labels for method in methods)
+    assert clear[0] == -1
+    assert all_joined[0] >= 0
+    assert clear[1] == all_joined[1] == clear[2]
+
+
+def test_agreement_matches_clusters_and_counts_outliers_as_wrong():
+    labels = np.repeat([0, 1, 2], 10)
+    others = np.repeat([7, 3, 5], 10)
+    others[:2] = -1
+    others[10:13] = 5
+    found = agreement(labels, others)
+    assert found.share == pytest.approx(25 / 30)
+    assert found.matched[2:10].tolist() == [0] * 8
+    assert found.matched[:2].tolist() == [-1, -1]
+    assert agreement(labels, np.full(30, -1)).share == 0.0
+    assert agreement(labels, labels).index == 1.0

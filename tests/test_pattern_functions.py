@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jax4dstem import align, cepstrum, dataset, detectors, embed, features
+from jax4dstem import align, cepstrum, dataset, detectors, embed, features, polar
 from jax4dstem.lattice import detection, fit, measure, model, search
 
 SIZE = 24
@@ -64,6 +64,21 @@ CASES = {
     "fourier_shift": Case(align.fourier_shift, (np.array([0.3, -1.4]),)),
     "center_pattern": Case(align.center_pattern, (np.array(CENTER),)),
     "ewpc": Case(cepstrum.ewpc, (np.array(CENTER), 6.0, 0.1)),
+    "Cepstrum": Case(cepstrum.Cepstrum("hann", padding=2), (np.array(CENTER), 11.0, 0.1)),
+    "difference": Case(
+        cepstrum.Cepstrum().difference,
+        (1.0 + np.indices((SIZE, SIZE)).sum(0), np.array(CENTER), 6.0, 0.1),
+    ),
+    "flatten_rings": Case(cepstrum.flatten_rings, ()),
+    "cepstral_contrast": Case(
+        cepstrum.cepstral_contrast, (np.ones((SIZE, SIZE), bool),), smooth=False
+    ),
+    "AngularCorrelations": Case(
+        polar.AngularCorrelations(3, 16, 4), (np.array(CENTER), 4.0, 10.0, 1.2)
+    ),
+    "root_counts": Case(features.root_counts, ()),
+    "root_shares": Case(lambda pattern: features.root_shares(pattern.ravel()), ()),
+    "log_counts": Case(features.log_counts, (0.1,)),
     "gather_features": Case(
         features.gather_features, (np.array([3, 9, 100], np.int32), np.array([1.0, 2.0, 0.5]))
     ),

@@ -20,6 +20,7 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.io.results import read_group
 from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
 from jax4dstem.pipeline.demonstration import domain_agreement, merge_by_majority
+from jax4dstem.pipeline.stages import STAGES
 from jax4dstem.report import write_report
 from jax4dstem.simulate import polycrystal
 from jax4dstem.train import load_model
@@ -126,6 +127,46 @@ def test_a_second_run_reuses_the_stages(finished, scan_file):
     assert len(np.unique(read_group(out / "results.h5")[0]["labels"]["level_1"].data)) == 3
     lines.clear()
     analyze(scan_file[0], out, load_recipe(None, QUICK), lines.append)
+
+
+@pytest.mark.parametrize("kind", ["raw", "sqrt", "log", "cepstrum", "angular", "angular_cepstrum"])
+def test_one_recipe_line_swaps_the_features(kind, tmp_path):
+    scan, labels = two_domains()
+    recipe = load_recipe(
+        None, {**QUICK, "features.kind": kind, "cluster.methods": ["kmeans"], "cluster.k": 2}
+    )
+    path = analyze_dataset(Dataset.from_array(scan), tmp_path, recipe, lambda _: None, STAGES[:5])
+    found = read_group(path)[0]
+    if not kind.startswith("angular"):  # they do not see that one domain is the other, turned
+        assert domain_agreement(found["labels"]["level_1"].data, labels)[0] == 1.0
+    assert found["features"]["mask"].data.any()
+
+
+def test_clusters_are_told_what_they_are(tmp_path):
+    scan, _ = two_domains(size=64)
+    scan[:4, :3] = np.random.default_rng(1).poisson(3.0, scan[:4, :3].shape)  # no crystal there
+    overrides = {**QUICK, "cluster.methods": ["kmeans"], "cluster.k": 3, "cluster.compare": "gmm"}
+    dataset = Dataset.from_array(scan, Calibration(0.03))
+    path = analyze_dataset(
+        dataset, tmp_path, load_recipe(None, overrides), lambda _: None, STAGES[:5]
+    )
+    found = read_group(path)[0]["clusters"]
+    group = found["level_1"]
+    states = str(group["state"].data).split("\n")
+    names = str(group["relation"].data).split("\n")
+    assert sorted(states) == ["amorphous", "crystalline", "crystalline"]
+    assert sorted(name.split()[0] for name in names) == ["amorphous", "reference", "rotated"]
+    turned = np.abs(np.degrees(group["strain"].data[:, 3]))
+    assert np.nanmax(turned) == pytest.approx(45, abs=2)
+    crystal = [state == "crystalline" for state in states]
+    lengths = np.linalg.norm(group["basis"].data[crystal], axis=-1)
+    np.testing.assert_allclose(lengths, 1 / (11.15 * 0.03), rtol=0.08)  # few fringes
+    assert (
+        group["crystallinity"].data[crystal].min()
+        > 2 * group["crystallinity"].data[np.logical_not(crystal)].max()
+    )
+    assert found["comparison"]["index"].data > 0.9
+    assert found["comparison"]["disagreement"].data.mean() < 0.05
 
 
 def test_learned_representations_of_every_region(scan_file, tmp_path):

@@ -44,7 +44,7 @@ def test_the_default_recipe_names_no_detector_pixel():
         ({"seed": "a"}, "seed must be of type int; got 'a'"),
         ({"seed": True}, "seed must be of type int"),
         ({"embed.umap": 1}, "embed.umap must be of type bool"),
-        ({"features.kind": "magic"}, "features.kind must be one of std, cepstrum"),
+        ({"features.kind": "magic"}, "features.kind must be one of std, raw"),
         ({"cluster.methods": "kmeans"}, "cluster.methods must be a list"),
         ({"cluster.methods": []}, "cluster.methods must be a list"),
         ({"input.scan_shape": [3]}, "a list of 2 values"),

@@ -27,7 +27,8 @@ from jax4dstem import map_patterns, open_dataset, use_all_cores
 from jax4dstem.embed import RotationInvariantVAE, embed_tsne, embed_umap
 from jax4dstem.io.results import read_group
 from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
-from jax4dstem.pipeline.latent import feature_vectors, standardized
+from jax4dstem.pipeline.feature_space import found_vectors
+from jax4dstem.pipeline.latent import standardized
 from jax4dstem.pipeline.prepared import beam_position, prepare
 from jax4dstem.polar import to_polar
 from jax4dstem.report import write_report
@@ -74,7 +75,7 @@ def polar(pattern, center):
 def compare(dataset, done, recipe, truth) -> dict:
     """Every representation's clusters against the true fields, within each material."""
     level = done["labels"][f"level_{recipe.latent.level}"].data
-    vectors = feature_vectors(dataset, done, recipe)
+    vectors = found_vectors(dataset, done, recipe)
     center = jnp.asarray(beam_position(dataset, recipe))
     rings = map_patterns(polar, prepare(dataset, done, recipe), center)
     result = {}

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import sklearn.cluster
 import sklearn.mixture
 from sklearn.metrics import adjusted_rand_score
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from jax4dstem.cluster.selection import elbow, gaussian_reference, silhouette
 from jax4dstem.embed import subsample
@@ -17,6 +17,7 @@ MAX_FIT = 20_000  # points a model is fitted to; the others are assigned to its 
 NOISE_DRAWS = 5
 NOISE_MARGIN = 0.02  # what a real split must gain in silhouette over the best split of noise
 STABILITY_DRAWS = 3
+CLEAR = 0.6  # distance to the nearest cluster over that to the second, of an outlier that clearly belongs
 MIN_STABILITY = 0.5  # adjusted Rand index; a split that other seeds do not find again is not made
 
 
@@ -154,18 +155,19 @@ class HDBSCAN:
     """Density clustering: clusters of any shape, chains included; points between clusters are outliers.
 
     Attributes:
-        k: The number of clusters wanted, or None for what the density says. The smallest cluster is raised until no
-            more than k are left; there may be fewer.
+        k: The number of clusters wanted, or None for what the density says. The smallest cluster is raised while there
+            are too many, or lowered while there are too few; where the number jumps over k, the far side is taken.
         min_cluster_size: Smallest cluster; None takes 1 % of the points, at least 5.
         min_samples: Neighbors that a point's density is taken from; None takes ``min_cluster_size``. A few
             follow thin chains, many want compact clusters.
-        join_outliers: Give each outlier to the cluster of its nearest neighbor.
+        join_outliers: "all" gives every outlier to its nearest cluster, "clear" only those much nearer to one cluster than
+            to any other, so that what stays lies between clusters, "none" leaves them.
     """
 
     k: int | None = None
     min_cluster_size: int | None = None
     min_samples: int | None = None
-    join_outliers: bool = False
+    join_outliers: Literal["none", "clear", "all"] = "none"
 
     def split(self, scores: np.ndarray, seed: int) -> Split:
         """Split ``(n, d)`` points; see `Split`."""
@@ -192,18 +194,47 @@ class HDBSCAN:
         if len(chosen) <= smallest:
             return np.zeros(len(scores), np.int32)
         fitted = self._fit(scores[chosen], smallest)
-        while self.k is not None and fitted.max() >= self.k and 2 * smallest < len(chosen):
-            smallest = int(np.ceil(1.1 * smallest))
-            fitted = self._fit(scores[chosen], smallest)
-        known = fitted >= 0 if self.join_outliers and (fitted >= 0).any() else fitted > -2
-        if known.all() and len(chosen) == len(scores):
+        if self.k is not None:
+            fitted = self._with_k(scores[chosen], smallest, fitted)
+        fitted = self._joined(scores[chosen], fitted)
+        if len(chosen) == len(scores):
             return fitted.astype(np.int32)
-        nearest = KNeighborsClassifier(1).fit(scores[chosen][known], fitted[known])
+        nearest = KNeighborsClassifier(1).fit(scores[chosen], fitted)
         return nearest.predict(scores).astype(np.int32)
+
+    def _joined(self, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Outliers given to clusters as ``join_outliers`` says."""
+        clusters, lost = np.unique(labels[labels >= 0]), np.flatnonzero(labels < 0)
+        if self.join_outliers == "none" or len(clusters) < 2 or not len(lost):
+            return labels
+        distance = np.stack([_distance_to(points[labels == c], points[lost]) for c in clusters], 1)
+        first, second = np.sort(distance, axis=1)[:, :2].T
+        joins = np.full(len(lost), True) if self.join_outliers == "all" else first < CLEAR * second
+        joined = labels.copy()
+        joined[lost[joins]] = clusters[distance.argmin(axis=1)][joins]
+        return joined
+
+    def _with_k(self, points: np.ndarray, smallest: int, fitted: np.ndarray) -> np.ndarray:
+        """Raise the smallest cluster while there are too many, or lower it while there are too few."""
+        wanted = self.k or 1
+        surplus = fitted.max() + 1 > wanted
+        step = 1.1 if surplus else 1 / 1.1
+        while (fitted.max() + 1 > wanted) == surplus and fitted.max() + 1 != wanted:
+            smallest = int(np.ceil(smallest * step)) if surplus else int(smallest * step)
+            if not 2 < smallest < len(points) / 2:
+                break
+            fitted = self._fit(points, smallest)
+        return fitted
 
     def _fit(self, points: np.ndarray, smallest: int) -> np.ndarray:
         model = sklearn.cluster.HDBSCAN(smallest, min_samples=self.min_samples, copy=True)
         return model.fit_predict(points)
+
+
+def _distance_to(members: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Mean distance of points to their five nearest members of a cluster."""
+    neighbors = NearestNeighbors(n_neighbors=min(5, len(members))).fit(members)
+    return neighbors.kneighbors(points)[0].mean(axis=1)
 
 
 def _candidates(k: int | None, k_max: int, n: int) -> np.ndarray:

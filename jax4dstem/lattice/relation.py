@@ -89,7 +89,7 @@ def _mirrors(basis: np.ndarray, reference: np.ndarray, row: tuple[int, int]) -> 
     along = np.array(row) @ reference
     along = along / np.linalg.norm(along)
     strain = smallest_strain(basis, reference @ (2 * np.outer(along, along) - np.eye(2)))
-    return _size(strain) < SAME_STRAIN and abs(float(strain.theta)) < SAME_ANGLE
+    return bool(_size(strain) < SAME_STRAIN and abs(strain.theta) < SAME_ANGLE)
 
 
 def _size(strain: Strain) -> float:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.align import (
@@ -22,6 +21,8 @@ from jax4dstem.reducers import Mean
 from jax4dstem.stream import map_patterns, reduce_patterns
 from jax4dstem.typing import Tree
 
+MANY_OUTLIERS = 0.01  # share of positions whose direct beam was lost
+
 
 def align(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     """Center of the direct beam in every pattern, the descan surface, and virtual images."""
@@ -37,7 +38,14 @@ def align(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     measured = _measure(clean, expected, beam.radius, search, valid)
     inside = np.nan_to_num(done["images"]["dose"].data) * 0.5
     noise = beam.radius / 2 / np.sqrt(np.maximum(inside, 1))
-    descan = fit_descan(measured, order=recipe.prepare.descan_order, noise=noise)
+    order = recipe.prepare.descan_order
+    descan = fit_descan(measured, order=order, noise=noise)
+    if descan.outlier.mean() > MANY_OUTLIERS:
+        # In many patterns a reflection outshines the direct beam: look again near where it must be.
+        residual = np.linalg.norm(measured - descan.surface, axis=-1)[~descan.outlier]
+        near = 2 * beam.radius + 3 * 1.4826 * float(np.median(residual))
+        measured = _measure(clean, descan.surface, beam.radius, min(near, search), valid)
+        descan = fit_descan(measured, order=order, noise=noise)
     center = descan.center.astype(np.float32)
     return {
         "center": Field(center, "px", "center of the direct beam (y, x)"),
@@ -63,12 +71,13 @@ def align(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
 def _measure(
     dataset: Dataset, expected: np.ndarray, radius: float, search: float, valid: np.ndarray
 ) -> np.ndarray:
+    place = np.broadcast_to(expected, (*dataset.scan_shape, 2)).astype(np.float32)
     found = map_patterns(
         align_direct_beam,
         dataset,
-        jnp.asarray(expected, float),
         radius,
         search,
+        per_position=(place,),
         progress="aligning",
     )
     return np.where(valid[..., None], found, np.nan).astype(np.float32)

@@ -171,8 +171,7 @@ def _comparison(
     method = recipe.cluster.compare
     if method == "none":
         return {}
-    count = len(tree.ids(1))
-    options = replace(recipe.cluster, k=count if method != "hdbscan" else recipe.cluster.k)
+    options = replace(recipe.cluster, k=len(tree.ids(1)))
     other = splitter(method, 1, replace(recipe, cluster=options)).split(scores[valid], recipe.seed)
     found = agreement(tree.levels[0][valid], other.labels)
     matched = np.full(len(valid), -1, np.int32)

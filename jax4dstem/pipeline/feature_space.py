@@ -24,6 +24,7 @@ from jax4dstem.features import (
     poisson_scale,
     ring_radii,
     root_counts,
+    root_shares,
     top_fraction,
 )
 from jax4dstem.io.results import Field
@@ -42,7 +43,7 @@ from jax4dstem.stream import map_patterns, reduce_patterns
 from jax4dstem.typing import Tree
 
 MIN_UMAP = 15  # positions; fewer have no neighborhoods to embed
-MOST_PIXELS = 4096  # features of kinds that take whole rings; the covariance has their square
+MOST_PIXELS = 2048  # features of kinds that take whole rings; the covariance has their square
 ANGULAR_REACH = 0.6  # of the covered radius: the farther out, the more a small tilt changes
 
 
@@ -65,7 +66,7 @@ def features(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     prepared = prepare(dataset, done, recipe)
     valid = done["invalid"].data == 0
     moments = reduce_patterns(Moments(), prepared, weights=valid, progress="STD map")
-    space = feature_space(dataset, done, recipe, moments)
+    space = feature_space(dataset, done, recipe, moments.mean, moments.std)
     covariance = reduce_patterns(Covariance(), space.vectors, weights=valid, progress="covariance")
     pca = fit_pca(covariance, recipe.embed.n_components)
     components = pca.components.astype(np.float32)
@@ -92,45 +93,67 @@ def features(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     }
 
 
-def feature_space(dataset: Dataset, done: Tree, recipe: Recipe, moments: Any) -> FeatureSpace:
+def feature_space(
+    dataset: Dataset, done: Tree, recipe: Recipe, mean: np.ndarray, std: np.ndarray
+) -> FeatureSpace:
     """The feature vectors that a recipe asks for.
 
     Args:
         dataset: Raw patterns.
         done: Results of the stages `survey` and `align`.
         recipe: Its sections `features` and `cepstrum`.
-        moments: Mean and standard deviation of the prepared patterns.
+        mean: Of the prepared patterns.
+        std: Their standard deviation over the scan.
     """
     kind = recipe.features.kind
     if kind in ("angular", "angular_cepstrum"):
         return _angular_space(dataset, done, recipe)
-    valid = done["invalid"].data == 0
-    prepared = prepare(dataset, done, recipe)
-    scale = None
     if kind == "cepstrum":
-        ring = _cepstral_radii(dataset, recipe, prepared.pattern_shape)
-        pixels = cepstra(dataset, done, recipe)
-        size = cepstrum_shape(prepared.pattern_shape, recipe)
-        allowed = cepstral_ring(size, *ring)
-    else:
-        ring = _feature_ring(dataset, done, recipe, prepared.pattern_shape)
-        beam = jnp.asarray(beam_position(dataset, recipe))
-        allowed = np.asarray(annular_mask(prepared.pattern_shape, beam, *ring)) > 0.5
-        pixels = prepared
-        if kind == "sqrt":
-            pixels = prepared.map(root_counts)
-        elif kind == "log":
-            pixels = prepared.map(log_counts, np.float32(relative_count(dataset, done, recipe)))
-    if pixels is not prepared:
-        moments = reduce_patterns(Moments(), pixels, weights=valid, progress=f"{kind} STD map")
-    fraction = min(1.0, MOST_PIXELS / allowed.sum())
-    if kind in ("std", "cepstrum"):
-        fraction = recipe.features.fraction
-    mask = top_fraction(moments.std, allowed, fraction)
-    scale = np.ones(int(mask.sum()), np.float32)
-    if kind == "std" and recipe.features.scale == "poisson":
-        scale = poisson_scale(moments.mean, mask)
+        return _cepstral_space(dataset, done, recipe)
+    pixels, allowed, ring = _pixels(dataset, done, recipe)
+    if kind in ("sqrt", "log"):  # not the prepared counts themselves
+        valid = done["invalid"].data == 0
+        std = reduce_patterns(Moments(), pixels, weights=valid, progress=f"{kind} STD map").std
+    whole = min(1.0, MOST_PIXELS / allowed.sum())
+    mask = top_fraction(std, allowed, recipe.features.fraction if kind == "std" else whole)
+    equalize = kind == "std" and recipe.features.scale == "equalize"
+    scale = poisson_scale(mean, mask) if equalize else np.ones(int(mask.sum()), np.float32)
     return FeatureSpace(pixels.map(gather_features, mask_pixels(mask), scale), mask, ring)
+
+
+def _cepstral_space(dataset: Dataset, done: Tree, recipe: Recipe) -> FeatureSpace:
+    """The cepstrum on a ring of quefrencies, where it varies most."""
+    shape = prepare(dataset, done, recipe).pattern_shape
+    ring = _cepstral_radii(dataset, recipe, shape)
+    allowed = cepstral_ring(cepstrum_shape(shape, recipe), *ring)
+    ones = np.ones(int(allowed.sum()), np.float32)
+    values = cepstra(dataset, done, recipe).map(gather_features, mask_pixels(allowed), ones)
+    if recipe.features.scale == "equalize":
+        values = values.map(root_shares)
+    valid = done["invalid"].data == 0
+    std = reduce_patterns(Moments(), values, weights=valid, progress="cepstral STD map").std
+    chosen = top_fraction(std, np.ones(std.shape, bool), recipe.features.fraction)
+    mask = np.zeros_like(allowed)
+    mask[allowed] = chosen
+    vectors = values.map(gather_features, mask_pixels(chosen), ones[: chosen.sum()])
+    return FeatureSpace(vectors, mask, ring)
+
+
+def _pixels(
+    dataset: Dataset, done: Tree, recipe: Recipe
+) -> tuple[Dataset, np.ndarray, tuple[float, float]]:
+    """The images whose pixels are features, and the ring of those that are allowed."""
+    prepared = prepare(dataset, done, recipe)
+    shape = prepared.pattern_shape
+    ring = _feature_ring(dataset, done, recipe, shape)
+    beam = jnp.asarray(beam_position(dataset, recipe))
+    allowed = np.asarray(annular_mask(shape, beam, *ring)) > 0.5
+    if recipe.features.kind == "sqrt":
+        return prepared.map(root_counts), allowed, ring
+    if recipe.features.kind == "log":
+        offset = np.float32(relative_count(dataset, done, recipe))
+        return prepared.map(log_counts, offset), allowed, ring
+    return prepared, allowed, ring
 
 
 def _angular_space(dataset: Dataset, done: Tree, recipe: Recipe) -> FeatureSpace:
@@ -225,7 +248,9 @@ def embed(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
         )
     if options.codes == "none" and not options.keep_features:
         return {"embedding": found} if found else {}
-    vectors = _all_vectors(dataset, done, recipe)
+    vectors = map_patterns(
+        jnp.asarray, found_vectors(dataset, done, recipe), progress="feature vectors"
+    ).reshape(dataset.n_patterns, -1)
     if options.keep_features:
         found["features"] = Field(_spread(vectors[valid], valid), "", "feature vectors")
     if options.codes != "none":
@@ -239,15 +264,11 @@ def embed(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     return {"embedding": found}
 
 
-def _all_vectors(dataset: Dataset, done: Tree, recipe: Recipe) -> np.ndarray:
-    """The feature vectors of the whole scan, in memory."""
-    valid = done["invalid"].data == 0
-    moments = reduce_patterns(
-        Moments(), prepare(dataset, done, recipe), weights=valid, progress="STD map"
-    )
-    space = feature_space(dataset, done, recipe, moments)
-    found = map_patterns(jnp.asarray, space.vectors, progress="features")
-    return found.reshape(dataset.n_patterns, -1)
+def found_vectors(dataset: Dataset, done: Tree, recipe: Recipe) -> Dataset:
+    """The feature vectors of a finished stage `features`, as a lazy dataset."""
+    found = done["features"]
+    mean, std = found["mean_pattern"].data, found["std_map"].data
+    return feature_space(dataset, done, recipe, mean, std).vectors
 
 
 def _of_valid(scores: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -9,10 +9,9 @@ from sklearn.cluster import KMeans
 from jax4dstem.anomaly import AnomalyDetector
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
-from jax4dstem.features import gather_features, mask_pixels
 from jax4dstem.io.results import Field
 from jax4dstem.models import AutoEncoderSpec, Dense, EvidenceBound, Reconstruction, VariationalSpec
-from jax4dstem.pipeline.prepared import cepstra, prepare
+from jax4dstem.pipeline.feature_space import found_vectors
 from jax4dstem.pipeline.recipe import Latent, Recipe
 from jax4dstem.reducers import Moments
 from jax4dstem.stream import map_patterns, reduce_patterns
@@ -59,7 +58,7 @@ def latent(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     if name not in done["labels"]:
         raise InputError(f"latent.level: there are no clusters of level {options.level}")
     regions = done["labels"][name].data
-    vectors = in_memory(feature_vectors(dataset, done, recipe))
+    vectors = in_memory(found_vectors(dataset, done, recipe))
     parts: dict[str, Parts] = {kind: {} for kind in options.models}
     for region in np.unique(regions[regions >= 0]):
         chosen = regions == region
@@ -73,14 +72,6 @@ def latent(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
         if found
     }
     return {"latent": groups} if groups else {}
-
-
-def feature_vectors(dataset: Dataset, done: Tree, recipe: Recipe) -> Dataset:
-    """The pixels of stage `features`, as a lazy dataset."""
-    space = prepare if recipe.features.kind == "std" else cepstra
-    mask = done["features"]["mask"].data.astype(bool)
-    scale = np.ones(int(mask.sum()), np.float32)
-    return space(dataset, done, recipe).map(gather_features, mask_pixels(mask), scale)
 
 
 def in_memory(vectors: Dataset) -> Dataset:

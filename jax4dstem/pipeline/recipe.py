@@ -81,8 +81,9 @@ class Features:
     "angular_cepstrum" the rotation-invariant angular correlations of pattern or cepstrum, for grains in any orientation.
     Only what lies between ``inner`` and ``outer`` counts: px of the prepared pattern or of the transform, or with
     ``units = "calibrated"`` 1/Å or Å; auto: from the direct beam to the detector edge (angular: to 0.6 of it). ``fraction``
-    is the share of pixels that "std" and "cepstrum" take; ``scale`` "poisson" divides the counts of "std" by the root of
-    their mean, so that shot noise is equal in all features.
+    is the share of pixels that "std" and "cepstrum" take. ``scale`` "equalize" makes features comparable: counts of "std" are
+    divided by the root of their mean, so that shot noise is equal in all; of a cepstrum the roots of its values' shares are
+    taken, which tilt and thickness change little; "none" leaves both as they are.
     """
 
     kind: FeatureKind = "std"
@@ -90,7 +91,7 @@ class Features:
     outer: float | None = None
     units: Literal["px", "calibrated"] = "px"
     fraction: float = 0.3
-    scale: Literal["poisson", "none"] = "poisson"
+    scale: Literal["equalize", "none"] = "equalize"
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ class Cluster:
 
     ``methods`` has one entry per level. ``k`` fixes the number of clusters of the first level; auto:
     chosen up to ``k_max``. ``drop_outliers`` is the share of positions set aside first. HDBSCAN has a smallest cluster, a
-    number of neighbors that density is taken from (``min_samples``), and ``join_outliers`` to give outliers to the nearest
-    cluster. ``compare`` splits level 1 a second time by another method and says where the two disagree. ``reference`` is the
+    number of neighbors that density is taken from (``min_samples``), and ``join_outliers`` to give all outliers to the nearest
+    cluster, or only the clear ones, so that outliers lie between clusters. ``compare`` splits level 1 a second time by another method and says where the two disagree. ``reference`` is the
     cluster that strain and rotation of the others are given relative to; auto: the largest crystalline one of each level.
     """
 
@@ -142,7 +143,7 @@ class Cluster:
     min_size: int = 20
     min_cluster_size: int | None = None
     min_samples: int | None = None
-    join_outliers: bool = False
+    join_outliers: Literal["none", "clear", "all"] = "none"
     drop_outliers: float = 0.0
     compare: Literal["none", "kmeans", "gmm", "hdbscan"] = "none"
     reference: int | None = None
