@@ -25,13 +25,15 @@ import numpy as np
 import scipy.fft
 
 from jax4dstem import Moments, map_patterns, open_dataset, reduce_patterns, use_all_cores
-from jax4dstem.cepstrum import ewpc
+from jax4dstem.cepstrum import cepstral_ring, ewpc
 from jax4dstem.detectors import annular_mask, center_of_mass, virtual_image
+from jax4dstem.features import gather_features
 
 SIZE = 128
 CENTER = (64.0, 64.0)
 INNER, OUTER = 20.0, 50.0
 WINDOW, OFFSET = 25.0, 0.1
+RING = cepstral_ring((SIZE, SIZE), 4, 32)  # quefrencies that are kept: 1,600 per pattern
 BLOCK = 64  # patterns a NumPy baseline works on at once; larger blocks leave the cache
 
 
@@ -75,30 +77,39 @@ def numpy_analyses(path: Path) -> dict[str, Callable]:
         return np.sqrt(squares / n - (total / n) ** 2)
 
     def cepstrum():
-        kept = 0.0
+        kept = []
         for block in blocks():
             block = block.reshape(-1, SIZE, SIZE)
             logarithm = np.log(block / block.mean((1, 2), keepdims=True) + np.float32(OFFSET))
             mean = (logarithm * window).sum((1, 2), keepdims=True) / window.sum()
             spectrum = scipy.fft.rfft2((logarithm - mean) * window, workers=workers)
-            kept += np.abs(spectrum)[:, 8, 8].sum()  # a ring of quefrencies would be kept
-        return kept
+            # The transform's rows are not shifted here; the same quefrencies are kept.
+            kept.append(np.abs(spectrum.reshape(len(block), -1)[:, ring]))
+        return np.concatenate(kept)
 
-    return {"annular detector": annular, "center of mass": com, "STD map": std, "EWPC": cepstrum}
+    ring = np.flatnonzero(np.fft.ifftshift(RING, axes=0))
+    return {
+        "annular detector": annular,
+        "center of mass": com,
+        "STD map": std,
+        "EWPC + mask": cepstrum,
+    }
 
 
 def jax4dstem_analyses(path: Path) -> dict[str, Callable]:
     dataset = open_dataset(path)
     mask = annular_mask((SIZE, SIZE), jnp.array(CENTER), INNER, OUTER)
 
-    def one_quefrency(pattern, center, window, offset):
-        return ewpc(pattern, center, window, offset)[72, 8]
+    ring = np.flatnonzero(RING).astype(np.int32)
+    masked = dataset.map(ewpc, jnp.array(CENTER), WINDOW, OFFSET)
 
     return {
         "annular detector": lambda: map_patterns(virtual_image, dataset, mask),
         "center of mass": lambda: map_patterns(center_of_mass, dataset),
         "STD map": lambda: reduce_patterns(Moments(), dataset).std,
-        "EWPC": lambda: map_patterns(one_quefrency, dataset, jnp.array(CENTER), WINDOW, OFFSET),
+        "EWPC + mask": lambda: map_patterns(
+            gather_features, masked, ring, np.ones(len(ring), np.float32)
+        ),
     }
 
 

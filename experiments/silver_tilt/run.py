@@ -17,6 +17,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import sklearn.cluster
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from scipy.ndimage import affine_transform
 
 from jax4dstem import Dataset
@@ -106,6 +108,55 @@ def ours(scan: Dataset, truth: np.ndarray, seed: int) -> dict[str, float]:
     }
 
 
+def draw_accuracy(result: dict) -> Figure:
+    """Accuracy against tilt range, a panel per dose; clean patterns above, disturbed ones below."""
+    figure = Figure(figsize=(19, 9), layout="constrained")
+    axes = figure.subplots(2, len(DOSES), sharex=True, sharey=True)
+    colors = {"cepstrum": "#EE6677", "diffraction": "#4477AA"}
+    for row, state in zip(axes, ("clean", "disturbed"), strict=True):
+        for one, dose in zip(row, DOSES, strict=True):
+            parts = [result[f"{state}, {dose or 'no noise'}, {tilt}"] for tilt in RANGES]
+            for name in parts[0]["published"]["20"]:
+                values = [[v[name] for v in part["published"].values()] for part in parts]
+                one.plot(
+                    RANGES, np.mean(values, axis=1), color=colors[name.split()[0]],
+                    ls="-" if "manifold" in name else ":", marker="o" if "KMeans" in name else "x",
+                    label=name, alpha=0.8,
+                )  # fmt: skip
+            values = np.array([[v["recipe"] for v in part["ours"].values()] for part in parts])
+            one.errorbar(
+                RANGES, values.mean(1), values.std(1), color="black", lw=2.5, capsize=3,
+                label="this recipe",
+            )  # fmt: skip
+            electrons = "no noise" if dose is None else f"{dose:g} electrons"
+            one.set_title(f"{state}, {electrons}", fontsize=14)
+            one.grid(alpha=0.3)
+    for one in axes[1]:
+        one.set_xlabel("tilt range ± degrees", fontsize=13)
+    for one in axes[:, 0]:
+        one.set_ylabel("accuracy", fontsize=13)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=11)
+    return figure
+
+
+def draw_embeddings(patterns: np.ndarray) -> Figure:
+    """PCA, UMAP and the codes of a variational autoencoder of the same features of one disturbed scan."""
+    scan, truth = make_scan(patterns, True, 3e3, SEEDS[0])
+    overrides = {"embed.umap": True, "embed.codes": "vae"}
+    done = analyzed(scan, load_recipe(HERE / "recipe.toml", overrides))
+    figure = Figure(figsize=(15, 4.8), layout="constrained")
+    names = {"pca": "PCA", "codes": "variational autoencoder", "umap": "UMAP"}
+    for one, (key, name) in zip(figure.subplots(1, 3), names.items(), strict=True):
+        points = done["embedding"][key].data
+        for orientation, label in enumerate(("[100]", "[110]", "[111]")):
+            chosen = truth == orientation
+            one.scatter(*points[chosen, :2].T, s=14, label=label)
+        one.set_title(f"{name}, components 1 and 2", fontsize=14)
+    one.legend(fontsize=12)
+    return figure
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
@@ -135,6 +186,10 @@ def main() -> None:
                     for name in next(iter(part.values()))
                 }
                 print(key, means, flush=True)
+    if not arguments.only_ours:
+        FigureCanvasAgg(draw_accuracy(result)).print_png(HERE / "accuracy.png")
+        figure = draw_embeddings(clean[RANGES.index(10)])
+        FigureCanvasAgg(figure).print_png(HERE / "embeddings.png")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ SAME_STRAIN = 0.03  # strains below are those of one crystal
 RELATED_STRAIN = 0.1  # beyond it is another lattice
 SAME_SIZE = 0.01  # strains that measurement does not tell apart
 SAME_ANGLE = np.radians(2.0)
+OTHER = "another lattice"
 ROWS = ((1, 0), (0, 1), (1, 1), (1, -1))  # lattice rows that twins are mirrored on
 
 _ENTRIES = np.array(list(product(range(-2, 3), repeat=4))).reshape(-1, 2, 2)
@@ -60,7 +61,7 @@ def relate_lattices(basis: np.ndarray, reference: np.ndarray) -> LatticeRelation
     strain = smallest_strain(basis, reference)
     size, angle = _size(strain), float(strain.theta)
     if size > RELATED_STRAIN:
-        return LatticeRelation(strain, None, "another lattice")
+        return LatticeRelation(strain, None, OTHER)
     twin = None
     if abs(angle) > SAME_ANGLE and size < SAME_STRAIN:
         twin = next((row for row in ROWS if _mirrors(basis, reference, row)), None)

@@ -9,16 +9,19 @@ from jax4dstem.cepstrum import cepstral_contrast, cepstral_ring, find_cepstrum_p
 from jax4dstem.coordinates import Calibration
 from jax4dstem.io.results import Field
 from jax4dstem.lattice.basis import find_basis
-from jax4dstem.lattice.relation import LatticeRelation, relate_lattices
+from jax4dstem.lattice.relation import OTHER, LatticeRelation, relate_lattices
 from jax4dstem.typing import Tree
 
 INNER = (
     4.0  # px of the unpadded transform: nearer the origin lies what the window leaves of the probe
 )
-TOLERANCE = 1.2  # px of the unpadded transform, between a cepstral peak and its lattice node
-EXPLAINED = 0.6  # share of the peaks' heights that a lattice must explain
+TOLERANCE = 1.0  # px of the unpadded transform, between a cepstral peak and its lattice node
+STRONG = (
+    0.3  # of the highest peak; weaker ones lie anywhere, and any fine enough lattice explains them
+)
+EXPLAINED = 0.6  # share of the peaks' heights that a lattice must explain, beyond chance
 COHERENT = 3.0  # contrast of a mean cepstrum whose members have their peaks at the same places
-OVER_NOISE = 1.25  # contrast of single patterns, in units of what noise alone gives
+OVER_NOISE = 1.08  # mean contrast of single patterns, in units of what noise alone gives
 
 
 class ClusterPhysics(NamedTuple):
@@ -26,7 +29,8 @@ class ClusterPhysics(NamedTuple):
 
     Attributes:
         basis: Real-space lattice vectors as rows (y, x), in Å or px of the transform; NaN where there is no lattice.
-        crystallinity: Mean over its positions of the highest cepstral power over the mean.
+        crystallinity: Peak contrast of its mean cepstrum: about 1 for an amorphous cluster, more the sharper the peaks are
+            and the more its positions agree on where they lie.
         state: "crystalline", "polycrystalline" or "amorphous".
     """
 
@@ -37,7 +41,7 @@ class ClusterPhysics(NamedTuple):
 
 def cluster_physics(
     mean_cepstrum: np.ndarray,
-    crystallinity: float,
+    contrast: float,
     size: tuple[int, int],
     padding: int,
     calibration: Calibration,
@@ -46,18 +50,20 @@ def cluster_physics(
 
     Args:
         mean_cepstrum: Right half plane, mean of its members.
-        crystallinity: Mean over its members of `cepstral_contrast`.
+        contrast: Mean over its members of their own `cepstral_contrast`; grains of many orientations have peaks in single
+            patterns that the mean of them does not show.
         size: Of the whole transform.
         padding: Of the transform.
         calibration: Of the patterns that were transformed.
     """
     ring = ring_of(size, padding)
-    together = float(cepstral_contrast(jnp.asarray(mean_cepstrum), jnp.asarray(ring)))
-    basis = _basis(mean_cepstrum, size, padding, calibration) if together > COHERENT else None
+    crystallinity = float(cepstral_contrast(jnp.asarray(mean_cepstrum), jnp.asarray(ring)))
+    coherent = crystallinity > COHERENT
+    basis = _basis(mean_cepstrum, size, padding, calibration) if coherent else None
     if basis is not None:
         return ClusterPhysics(basis, crystallinity, "crystalline")
     noise = np.log(ring.sum()) + np.euler_gamma
-    peaks = together > COHERENT or crystallinity > OVER_NOISE * noise
+    peaks = coherent or contrast > OVER_NOISE * noise
     state = "polycrystalline" if peaks else "amorphous"
     return ClusterPhysics(np.full((2, 2), np.nan), crystallinity, state)
 
@@ -74,6 +80,7 @@ def _basis(
     peaks = find_cepstrum_peaks(half, size, calibration, inner=INNER * padding)
     step = calibration.quefrency_step(min(size))[0]
     near = [peak for peak in peaks if peak.length < step * min(size) / 4]
+    near = [peak for peak in near if peak.height > STRONG * near[0].height]
     if len(near) < 2:
         return None
     vectors = np.array([peak.vector for peak in near])
@@ -83,7 +90,12 @@ def _basis(
         np.concatenate([heights, heights]),
         TOLERANCE * padding * step,
     )
-    return None if found is None or found.explained < EXPLAINED else found.vectors
+    if found is None:
+        return None
+    # A fine lattice has a node near any point: what chance explains does not count.
+    area = np.pi * (TOLERANCE * padding * step) ** 2
+    chance = min(area / abs(np.linalg.det(found.vectors)), 0.99)
+    return found.vectors if (found.explained - chance) / (1 - chance) > EXPLAINED else None
 
 
 def physics_fields(
@@ -105,16 +117,21 @@ def physics_fields(
         unit: Of the lattice vectors.
     """
     usable = np.array([member.state == "crystalline" for member in members])
-    reference = int(np.argmax(np.where(usable, sizes, -1)))
-    if chosen is not None and chosen in ids:
-        reference = int(np.flatnonzero(ids == chosen)[0])
-    strains, names = np.full((len(ids), 4), np.nan), []
-    for n, member in enumerate(members):
-        relation = _relation(member, members[reference]) if usable[reference] else None
-        if relation is not None:
-            strains[n] = relation.strain
-        names.append(_name(member, relation, n == reference))
-    against = f"relative to cluster {ids[reference]}" if usable[reference] else "no reference"
+    order = [int(n) for n in np.argsort(np.where(usable, -sizes, 1), kind="stable") if usable[n]]
+    if chosen is not None and chosen in ids[usable]:
+        first = int(np.flatnonzero(ids == chosen)[0])
+        order = [first, *(n for n in order if n != first)]
+    strains = np.full((len(ids), 4), np.nan)
+    names = [member.state for member in members]
+    families: list[int] = []  # the first cluster of every kind of lattice
+    for n in order:
+        relations = [relate_lattices(members[n].basis, members[m].basis) for m in families]
+        strain, name = _among_families(relations, ids[families])
+        if name == OTHER:
+            families.append(n)
+        names[n] = "reference" if n == order[0] else name
+        strains[n] = strain if n != order[0] else np.zeros(4)
+    against = f"relative to cluster {ids[order[0]]}" if order else "no reference"
     return {
         "basis": Field(
             np.array([member.basis for member in members]), unit, "lattice vectors as rows (y, x)"
@@ -129,19 +146,20 @@ def physics_fields(
         "crystallinity": Field(
             np.array([member.crystallinity for member in members]),
             "",
-            "cepstral peak power over mean power, mean of the members",
+            "peak power over mean power of the mean cepstrum",
         ),
         "annular_dark_field": Field(dark_field, "counts", "mean over the members"),
     }
 
 
-def _relation(member: ClusterPhysics, reference: ClusterPhysics) -> LatticeRelation | None:
-    if member.state != "crystalline" or reference.state != "crystalline":
-        return None
-    return relate_lattices(member.basis, reference.basis)
-
-
-def _name(member: ClusterPhysics, relation: LatticeRelation | None, is_reference: bool) -> str:
-    if is_reference and member.state == "crystalline":
-        return "reference"
-    return relation.name if relation is not None else member.state
+def _among_families(
+    relations: list[LatticeRelation], leaders: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """Strain to the reference, and a name relative to the kind of lattice that fits, the first of those that do."""
+    if not relations:
+        return np.zeros(4), OTHER
+    for relation, leader in zip(relations, leaders, strict=True):
+        if relation.name != OTHER:
+            to = "" if leader == leaders[0] else f" to cluster {leader}"
+            return np.array(relations[0].strain), relation.name + to
+    return np.array(relations[0].strain), OTHER

@@ -230,6 +230,23 @@ def label_map_on(axes: Axes, done: Tree, level: int, about: dict[str, Any]) -> N
     )  # fmt: skip
 
 
+def comparison(done: Tree, about: dict[str, Any]) -> Figure | None:
+    """Level 1, what another method makes of it, and where the two disagree."""
+    found = done["clusters"].get("comparison")
+    if found is None:
+        return None
+    figure = new_figure(15, 4.9)
+    first, second, third = figure.subplots(1, 3)
+    method, index = str(found["method"].data), float(found["index"].data)
+    show_image(first, cluster_image(done["labels"]["level_1"].data), "Level 1")
+    show_image(second, cluster_image(found["labels"].data), f"{method}, matched")
+    share = 100 * float(found["disagreement"].data.mean())
+    title = f"disagreement: {share:.1f} %; adjusted Rand index {index:.2f}"
+    show_image(third, found["disagreement"].data.astype(float), title, cmap="gray_r")
+    scale_bar(first, found["labels"].data.shape[1], *calibration(about).scan_units)
+    return figure
+
+
 def mean_patterns(done: Tree, about: dict[str, Any], level: int) -> Figure:
     """Mean pattern (log) and mean cepstrum of every cluster of a level."""
     group = done["clusters"][f"level_{level}"]
@@ -253,12 +270,19 @@ def mean_patterns(done: Tree, about: dict[str, Any], level: int) -> Figure:
         title = f"cluster {cluster}  ({group['size'].data[n]})"
         show_image(top, pattern, title, cmap="magma", norm=log_norm(pattern))
         top.title.set_color(cluster_color(int(cluster)))
-        cepstrum_on(bottom, group["mean_cepstrum"].data[n], pattern.shape, about)
+        cepstrum_on(bottom, group["mean_cepstrum"].data[n], cepstrum_shape(group), about)
         if n == 0:
             scale_bar(top, pattern.shape[1], pixel, unit)
         for axes in (top, bottom):
             axes.axis("on")
     return figure
+
+
+def cepstrum_shape(group: dict[str, Any]) -> tuple[int, int]:
+    """Of the whole transform: a half plane and the padding give its width."""
+    height = group["mean_cepstrum"].data.shape[1]
+    detector = group["mean_pattern"].data.shape[1:]
+    return height, detector[1] * (height // detector[0])
 
 
 def cepstrum_on(

@@ -42,6 +42,7 @@ DETAIL_SECTIONS: list[Section] = [
     ("Virtual images", "virtual_images", "images", "Sums over detector regions that follow the direct beam.", figures.virtual_images),
     ("Direct beam", "descan", "descan", "Where the direct beam is, and what a smooth surface leaves.", figures.descan),
     ("Features", "std_map", "features", "Feature pixels are those that vary most between the dashed circles.", figures.std_map),
+    ("Two clusterings compared", "comparison", "clusters", "Level 1 found by another method as well, in matching colors; black, outliers. Where they disagree the answer depends on the method.", figures.comparison),
     ("Principal components", "scree", "pca", "", figures.scree),
     ("Embedding", "embedding", "embedding", "A picture of the feature space; one point per position.", figures.embedding),
     ("Number of clusters", "split_curves", "clusters", "The coarser of elbow and best silhouette is taken, if its silhouette is above that of noise (dashed).", figures.split_curves),
@@ -176,12 +177,17 @@ def _warnings(done: Tree) -> list[str]:
 def _cluster_table(done: Tree, about: dict[str, Any], level: int) -> dict[str, Any]:
     group = done["clusters"][f"level_{level}"]
     total = done["labels"][f"level_{level}"].data.size
-    shape = group["mean_pattern"].data.shape[1:]
+    shape = figures.cepstrum_shape(group)
     rows = []
+    states, relations = (str(group[key].data).split("\n") for key in ("state", "relation"))
     for n, cluster in enumerate(group["ids"].data):
-        peaks = find_cepstrum_peaks(
-            group["mean_cepstrum"].data[n], shape, figures.calibration(about), inner=min(shape) / 30
-        )
+        lengths = np.linalg.norm(group["basis"].data[n], axis=1)
+        half = group["mean_cepstrum"].data[n]
+        peaks = []
+        if states[n] != "amorphous":
+            peaks = find_cepstrum_peaks(
+                half, shape, figures.calibration(about), inner=min(shape) / 30
+            )
         color = "#" + "".join(f"{round(255 * c):02x}" for c in cluster_color(int(cluster)))
         parent = int(group["parent"].data[n])
         rows.append(
@@ -191,6 +197,12 @@ def _cluster_table(done: Tree, about: dict[str, Any], level: int) -> dict[str, A
                 "parent": "whole scan" if parent < 0 else parent,
                 "size": int(group["size"].data[n]),
                 "share": f"{100 * group['size'].data[n] / total:.1f} %",
+                "state": states[n],
+                "crystallinity": f"{group['crystallinity'].data[n]:.1f}",
+                "lattice": f"{lengths[0]:.2f} x {lengths[1]:.2f}"
+                if np.isfinite(lengths).all()
+                else "",
+                "relation": "" if relations[n] == states[n] else relations[n],
                 "spacings": ", ".join(f"{peak.length:.2f}" for peak in peaks[:4]) or "none",
             }
         )
