@@ -315,10 +315,9 @@ def cepstral_contrast(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> ring = jnp.asarray(cepstral_ring((32, 32), 4, 12))
-        >>> flat = jnp.ones((32, 17))
-        >>> float(cepstral_contrast(flat, ring)) < float(cepstral_contrast(flat.at[24, 3].set(9.0), ring))
-        True
+        >>> ring = jnp.asarray(cepstral_ring((16, 16), 2, 6))
+        >>> float(jax.jit(cepstral_contrast)(jnp.ones((16, 9)), ring))
+        1.0
     """
     power = jnp.where(ring, flatten_rings(half) ** 2, 0.0)
     return jnp.max(power) * jnp.sum(ring) / jnp.sum(power)

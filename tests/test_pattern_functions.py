@@ -64,17 +64,20 @@ CASES = {
     "fourier_shift": Case(align.fourier_shift, (np.array([0.3, -1.4]),)),
     "center_pattern": Case(align.center_pattern, (np.array(CENTER),)),
     "ewpc": Case(cepstrum.ewpc, (np.array(CENTER), 6.0, 0.1)),
-    "Cepstrum": Case(cepstrum.Cepstrum("hann", padding=2), (np.array(CENTER), 11.0, 0.1)),
+    "Cepstrum": Case(
+        cepstrum.Cepstrum("hann", padding=2), (np.array(CENTER), 11.0, 0.1), eager=("float64",)
+    ),
     "difference": Case(
         cepstrum.Cepstrum().difference,
         (1.0 + np.indices((SIZE, SIZE)).sum(0), np.array(CENTER), 6.0, 0.1),
+        eager=(),
     ),
-    "flatten_rings": Case(cepstrum.flatten_rings, ()),
+    "flatten_rings": Case(cepstrum.flatten_rings, (), eager=("float64",)),
     "cepstral_contrast": Case(
-        cepstrum.cepstral_contrast, (np.ones((SIZE, SIZE), bool),), smooth=False
+        cepstrum.cepstral_contrast, (np.ones((SIZE, SIZE), bool),), smooth=False, eager=()
     ),
     "AngularCorrelations": Case(
-        polar.AngularCorrelations(3, 16, 4), (np.array(CENTER), 4.0, 10.0, 1.2)
+        polar.AngularCorrelations(3, 16, 4), (np.array(CENTER), 4.0, 10.0, 1.2), eager=()
     ),
     "root_counts": Case(features.root_counts, ()),
     "root_shares": Case(lambda pattern: features.root_shares(pattern.ravel()), ()),

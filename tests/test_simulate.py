@@ -36,6 +36,7 @@ from jax4dstem.simulate import (
     probe_shares,
     simulate_pattern,
     simulate_scan,
+    thin_crystal_intensities,
     window_size,
 )
 from jax4dstem.simulate.specimen import ridge_slopes, scan_coordinates
@@ -425,3 +426,18 @@ def test_truth_is_frozen(junction):
 def test_heterojunction_refuses_bad_arguments(args, options, words):
     with pytest.raises(InputError, match=words):
         heterojunction(*args, **options)
+
+
+def test_a_thin_crystal_keeps_all_electrons_and_tilts_to_one_side():
+    indices = jnp.asarray(np.mgrid[-2:3, -2:3].reshape(2, -1).T)
+    strengths = jnp.full(len(indices), 0.01)
+    cell = 4.0 * jnp.eye(2)
+
+    def shares(tilt):
+        return thin_crystal_intensities(cell, indices, strengths, jnp.array(tilt), 150.0, 200.0)
+
+    flat = shares([0.0, 0.0])
+    np.testing.assert_allclose(flat.sum(), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(flat, flat[::-1], rtol=1e-5)  # I(g) = I(-g)
+    tilted = shares([0.0, -0.01])
+    assert tilted[indices[:, 1] > 0].sum() > 1.5 * tilted[indices[:, 1] < 0].sum()

@@ -255,7 +255,9 @@ def embed(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
         found["features"] = Field(_spread(vectors[valid], valid), "", "feature vectors")
     if options.codes != "none":
         model = {"ae": AutoEncoder, "vae": VariationalAutoEncoder}[options.codes](
-            latent=options.n_components, random_state=recipe.seed
+            latent=min(options.n_components, vectors.shape[1]),
+            batch_size=min(256, int(valid.sum())),
+            random_state=recipe.seed,
         )
         codes = model.fit_transform(vectors[valid])
         found["codes"] = Field(
