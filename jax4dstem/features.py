@@ -42,6 +42,41 @@ def ring_radii(
     return inner, outer
 
 
+def scattering_radius(
+    mean: np.ndarray, std: np.ndarray, center: np.ndarray, inner: float, outer: float
+) -> float:
+    r"""Radius that holds 95 % of what varies over the scan beyond shot noise.
+
+    .. math:: \int_{r_i}^{R} \left( σ^2 - γ μ \right) dA = 0.95 \int_{r_i}^{r_o} \left( σ^2 - γ μ \right) dA
+
+    with the noise's variance over its mean, γ, from those rings where the ratio is least: 1 for counts, less after
+    interpolation, other for a detector with gain. The radius depends on the specimen's reflections, and neither on the dose nor on how far the detector reaches.
+
+    Args:
+        mean: ``(det_y, det_x)``, mean counts μ.
+        std: Their standard deviation σ over the scan.
+        center: (y, x) of the direct beam, px.
+        inner: Smallest radius that counts, px.
+        outer: Largest one.
+
+    Returns:
+        The radius in px; ``outer`` where nothing varies beyond shot noise.
+    """
+    y, x = np.indices(mean.shape)
+    ring = np.round(np.hypot(y - center[0], x - center[1])).astype(int)
+    variance = np.bincount(ring.ravel(), np.asarray(std, np.float64).ravel() ** 2)
+    total = np.bincount(ring.ravel(), np.asarray(mean, np.float64).ravel())
+    radii = np.arange(len(total))
+    used = (radii >= inner) & (radii <= outer) & (total > 0)
+    if not used.any():
+        return outer
+    gain = np.quantile(variance[used] / total[used], 0.1)
+    excess = np.where(used, np.maximum(variance - gain * total, 0), 0)
+    if not excess.any():
+        return outer
+    return float(min(np.searchsorted(np.cumsum(excess), 0.95 * excess.sum()) + 1, outer))
+
+
 def top_fraction(values: np.ndarray, mask: np.ndarray, fraction: float) -> np.ndarray:
     """Restrict a mask to the ``fraction`` of its pixels with the largest values.
 

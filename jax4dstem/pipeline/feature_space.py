@@ -25,6 +25,7 @@ from jax4dstem.features import (
     ring_radii,
     root_counts,
     root_shares,
+    scattering_radius,
     top_fraction,
 )
 from jax4dstem.io.results import Field
@@ -44,7 +45,6 @@ from jax4dstem.typing import Tree
 
 MIN_UMAP = 15  # positions; fewer have no neighborhoods to embed
 MOST_PIXELS = 2048  # features of kinds that take whole rings; the covariance has their square
-ANGULAR_REACH = 0.6  # of the covered radius: the farther out, the more a small tilt changes
 
 
 class FeatureSpace(NamedTuple):
@@ -107,7 +107,7 @@ def feature_space(
     """
     kind = recipe.features.kind
     if kind in ("angular", "angular_cepstrum"):
-        return _angular_space(dataset, done, recipe)
+        return _angular_space(dataset, done, recipe, mean, std)
     if kind == "cepstrum":
         return _cepstral_space(dataset, done, recipe)
     pixels, allowed, ring = _pixels(dataset, done, recipe)
@@ -156,13 +156,17 @@ def _pixels(
     return prepared, allowed, ring
 
 
-def _angular_space(dataset: Dataset, done: Tree, recipe: Recipe) -> FeatureSpace:
+def _angular_space(
+    dataset: Dataset, done: Tree, recipe: Recipe, mean: np.ndarray, std: np.ndarray
+) -> FeatureSpace:
     """Angular correlations of the patterns or of their cepstra."""
     shape = prepare(dataset, done, recipe).pattern_shape
     describe = AngularCorrelations()
     if recipe.features.kind == "angular":
-        ring = _feature_ring(dataset, done, recipe, shape, reach=ANGULAR_REACH)
+        ring = _feature_ring(dataset, done, recipe, shape)
         center = beam_position(dataset, recipe)
+        if recipe.features.outer is None:  # the farther out, the more a small tilt changes
+            ring = ring[0], max(scattering_radius(mean, std, center, *ring), ring[0] + 2)
         blur = float(done["beam"]["radius"].data) / bin_factor(dataset, recipe) / 2
         source = prepare(dataset, done, recipe)
         mask = np.asarray(annular_mask(shape, jnp.asarray(center), *ring)) > 0.5
@@ -186,7 +190,7 @@ class _Unfold(NamedTuple):
 
 
 def _feature_ring(
-    dataset: Dataset, done: Tree, recipe: Recipe, shape: tuple[int, ...], reach: float = 1.0
+    dataset: Dataset, done: Tree, recipe: Recipe, shape: tuple[int, ...]
 ) -> tuple[float, float]:
     """Radii of the feature mask in px of the prepared pattern, found or given."""
     factor = bin_factor(dataset, recipe)
@@ -195,7 +199,7 @@ def _feature_ring(
         beam = DirectBeam(done["beam"]["center"].data, float(done["beam"]["radius"].data))
         found = ring_radii(beam, done["center"].data, dataset.pattern_shape)
         inner = found[0] / factor if inner is None else inner
-        outer = np.floor(max(reach * found[1], found[0] + 2) / factor) if outer is None else outer
+        outer = np.floor(found[1] / factor) if outer is None else outer
     y, x = beam_position(dataset, recipe)
     check_ring((shape[0], shape[1]), (float(y), float(x)), inner, outer)
     return float(inner), float(outer)

@@ -80,7 +80,7 @@ class Features:
     (equal shot noise everywhere), "log" their logarithm, "cepstrum" the cepstrum where it varies most, "angular" and
     "angular_cepstrum" the rotation-invariant angular correlations of pattern or cepstrum, for grains in any orientation.
     Only what lies between ``inner`` and ``outer`` counts: px of the prepared pattern or of the transform, or with
-    ``units = "calibrated"`` 1/Å or Å; auto: from the direct beam to the detector edge (angular: to 0.6 of it). ``fraction``
+    ``units = "calibrated"`` 1/Å or Å; auto: from the direct beam to the detector edge (angular: as far as most of what varies reaches). ``fraction``
     is the share of pixels that "std" and "cepstrum" take. ``scale`` "equalize" makes features comparable: counts of "std" are
     divided by the root of their mean, so that shot noise is equal in all; of a cepstrum the roots of its values' shares are
     taken, which tilt and thickness change little; "none" leaves both as they are.
