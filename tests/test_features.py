@@ -104,3 +104,21 @@ def test_subsample_is_seeded_and_whole_when_small():
 def test_umap_needs_neighborhoods():
     with pytest.raises(InputError, match="at least 8 positions"):
         embed_umap(np.zeros((7, 2)))
+
+
+@pytest.mark.parametrize("dose", [300.0, 1e5])
+@pytest.mark.parametrize("size", [64, 96])
+def test_scattering_radius_follows_the_reflections_not_dose_or_detector(dose, size):
+    rng = np.random.default_rng(0)
+    y, x = np.indices((size, size)) - size // 2
+    radius = np.hypot(y, x)
+    beam = 0.7 * np.exp(-(radius**2) / 8) / 25 + 2e-5
+    patterns = []
+    for angle in rng.uniform(0, 2 * np.pi, 400):
+        spot = np.hypot(y - 18 * np.sin(angle), x - 18 * np.cos(angle))
+        patterns.append(beam + 0.3 * np.exp(-(spot**2) / 8) / 25)
+    counts = rng.poisson(dose * np.array(patterns))
+    found = features.scattering_radius(
+        counts.mean(0), counts.std(0), np.full(2, size // 2), 8.0, size // 2 - 1.0
+    )
+    assert 17 <= found <= 23
