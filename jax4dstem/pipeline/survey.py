@@ -29,7 +29,7 @@ def survey(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     bad = np.zeros(raw.mean.shape, bool)
     if recipe.prepare.repair_pixels:
         bad = find_bad_pixels(
-            raw.mean, raw.std, dataset.n_patterns, contrast=recipe.prepare.contrast
+            raw.mean, raw.std, int(valid.sum()), contrast=recipe.prepare.contrast
         )
     beam = find_direct_beam(np.asarray(repair_pixels(jnp.asarray(raw.mean), jnp.asarray(bad))))
     return {
