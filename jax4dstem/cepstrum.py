@@ -279,6 +279,22 @@ def cepstral_ring(shape: tuple[int, int], inner: float, outer: float) -> np.ndar
     return (radius >= inner) & (radius <= outer) & once
 
 
+def lattice_quefrencies(size: tuple[int, int], padding: int = 1) -> tuple[float, float]:
+    """Between which quefrencies lattice vectors are looked for, in px of the transform.
+
+    Nearer the origin lies what the window leaves of the probe; farther out there is little but noise.
+
+    Args:
+        size: Of the whole transform.
+        padding: Of the transform.
+
+    Example:
+        >>> lattice_quefrencies((128, 128))
+        (4.0, 32.0)
+    """
+    return 4.0 * padding, min(size) / 4
+
+
 def flatten_rings(half: Real[Array, "size_y half_x"]) -> Float[Array, "size_y half_x"]:
     """A cepstrum divided by its mean at every distance from the origin: peaks far out count as near ones.
 

@@ -6,7 +6,6 @@ Writes result.json and a figure beside this script. About 5 minutes on 2 cores.
 """
 
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,7 @@ from specimen import CLASSES, STEP_NM, cube, particle
 
 from jax4dstem import use_all_cores
 from jax4dstem.cluster import agreement
-from jax4dstem.io.results import read_group
-from jax4dstem.pipeline import STRAIN_STAGES, analyze_dataset, load_recipe
-from jax4dstem.pipeline.stages import STAGES
+from jax4dstem.pipeline import DOMAIN_STAGES, STRAIN_STAGES, analyze_in_memory, load_recipe
 from jax4dstem.report.style import cluster_image
 
 HERE = Path(__file__).parent
@@ -27,12 +24,6 @@ SEEDS = (1, 2, 3)  # the recipe was made on seed 0
 CRYSTALS = range(
     4
 )  # classes by crystallinity: four crystals, then the polycrystal, then the amorphous oxide
-
-
-def analyzed(scan, recipe, stages) -> dict:
-    with tempfile.TemporaryDirectory() as out:
-        path = analyze_dataset(scan, out, recipe, say=lambda _: None, stages=stages)
-        return read_group(path)[0]
 
 
 def judge(done: dict, truth) -> dict:
@@ -69,7 +60,7 @@ def strain_profile(seed: int) -> dict:
     height, width = scan.scan_shape
     core = [height // 2 - 5, height // 2 + 5, width // 2 - 5, width // 2 + 5]
     recipe = load_recipe(None, {"strain.region": core, "strain.bases": 0})
-    strain = analyzed(scan, recipe, STRAIN_STAGES)["strain"]
+    strain = analyze_in_memory(scan, recipe, STRAIN_STAGES)["strain"]
     rows = slice(height // 2 - 4, height // 2 + 4)
     reference = truth.strain[core[0] : core[1], core[2] : core[3]].mean()
     true = np.where(truth.inside, (1 + truth.strain) / (1 + reference) - 1, np.nan)
@@ -118,7 +109,7 @@ def main() -> None:
     result: dict = {}
     for seed in SEEDS:
         scan, truth = particle(seed=seed)
-        done = analyzed(scan, recipe, STAGES[:5])
+        done = analyze_in_memory(scan, recipe, DOMAIN_STAGES)
         result[f"particle, seed {seed}"] = judge(done, truth)
         print(json.dumps(result[f"particle, seed {seed}"], indent=1), flush=True)
         if seed == SEEDS[0]:

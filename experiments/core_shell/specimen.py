@@ -5,16 +5,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from jax4dstem import Calibration, Dataset
 from jax4dstem.coordinates import electron_wavelength, reciprocal_basis, rotation_matrix
+from jax4dstem.lattice.relation import mirror_lattice
 from jax4dstem.simulate import (
     Background,
     Optics,
     PatternParameters,
     probe_shares,
     simulate_scan,
+    smooth_slopes,
     thin_crystal_intensities,
 )
 
@@ -72,11 +73,9 @@ def particle(
     rng = np.random.default_rng(seed + 100)
     y, x = (np.indices(scan_shape).T / (min(scan_shape) - 1) - 0.5).T
     thickness = 60 + 160 * np.sqrt(np.maximum(0, 1 - (np.hypot(y, x) / 0.5) ** 2))  # Å
-    tilt = np.stack([gaussian_filter(rng.normal(size=scan_shape), 8) for _ in range(2)], axis=-1)
-    tilt *= TILT / np.linalg.norm(tilt, axis=-1).max()
+    tilt = smooth_slopes(scan_shape, 8, TILT, rng)
     first = turned(ALUMINIUM, 8.0)
-    row = first[1] / np.linalg.norm(first[1])
-    twin = first @ (2 * np.outer(row, row) - np.eye(2))  # mirrored on the trace of a {111} plane
+    twin = mirror_lattice(first, (0, 1))  # on the trace of a {111} plane
     bases = np.array([first, twin, turned(OXIDE, 31.0), turned(OXIDE, 74.0)])
     angles = rng.uniform(0, 360, (*scan_shape, GRAINS))
     grains = np.vectorize(lambda a: turned(OXIDE, a), signature="()->(i,j)")(angles)
@@ -146,8 +145,7 @@ def cube(
     inside = depth < 0.45
     h, k = np.mgrid[-4:5, -4:5].reshape(2, -1)
     indices = jnp.asarray(np.stack([h, k], axis=1))
-    tilt = np.stack([gaussian_filter(rng.normal(size=scan_shape), 8) for _ in range(2)], axis=-1)
-    tilt *= 0.01 / np.linalg.norm(tilt, axis=-1).max()
+    tilt = smooth_slopes(scan_shape, 8, 0.01, rng)
     first = turned(GOLD, 17.0)
     weights = strengths(np.asarray(indices), GOLD, 0.4)
 

@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 
 from jax4dstem import use_all_cores
 from jax4dstem.io.results import read_group
-from jax4dstem.pipeline import analyze, load_recipe
-from jax4dstem.pipeline.stages import STAGES
+from jax4dstem.pipeline import DOMAIN_STAGES, analyze, load_recipe
 from jax4dstem.report.figures import cepstrum_on
 from jax4dstem.report.style import cluster_color, cluster_image
 
@@ -79,7 +78,7 @@ def main() -> None:
     use_all_cores()
     with tempfile.TemporaryDirectory() as out:
         recipe = load_recipe(HERE / "recipe.toml", CALIBRATION)
-        done, about = read_group(analyze(data, out, recipe, print, STAGES[:5]))
+        done, about = read_group(analyze(data, out, recipe, print, DOMAIN_STAGES))
     level = sorted(done["labels"])[-1]
     rows = table(done["clusters"][level])
     print(json.dumps(rows, indent=1, ensure_ascii=False))

@@ -10,7 +10,6 @@ continues), and figures beside this script. About 40 minutes on 2 cores, most of
 import argparse
 import dataclasses
 import json
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -23,9 +22,7 @@ from scipy.ndimage import affine_transform
 
 from jax4dstem import Dataset
 from jax4dstem.cluster import agreement
-from jax4dstem.io.results import read_group
-from jax4dstem.pipeline import analyze_dataset, load_recipe
-from jax4dstem.pipeline.stages import STAGES
+from jax4dstem.pipeline import DOMAIN_STAGES, analyze_in_memory, load_recipe
 
 HERE = Path(__file__).parent
 RANGES = (1, 2, 5, 10, 15, 20, 25, 30)
@@ -64,13 +61,6 @@ def make_scan(
     return Dataset.from_array(counts.reshape(15, 20, *clean.shape[1:])), TRUTH[order]
 
 
-def analyzed(scan: Dataset, recipe) -> dict:
-    """Results of the stages up to `cluster`."""
-    with tempfile.TemporaryDirectory() as out:
-        path = analyze_dataset(scan, out, recipe, say=lambda _: None, stages=STAGES[:5])
-        return read_group(path)[0]
-
-
 def accuracy(truth: np.ndarray, labels: np.ndarray) -> float:
     return agreement(truth, labels).share
 
@@ -84,7 +74,7 @@ def published(scan: Dataset, truth: np.ndarray, seed: int) -> dict[str, float]:
             {"features.kind": kind, "features.scale": "none", "embed.keep_features": True, "seed": seed, "cluster.k": 3,
              "cluster.methods": ["kmeans"], "cluster.restarts": 1},
         )  # fmt: skip
-        embedding = analyzed(scan, recipe)["embedding"]
+        embedding = analyze_in_memory(scan, recipe, DOMAIN_STAGES)["embedding"]
         for space, key in {"data": "features", "manifold": "umap"}.items():
             points = embedding[key].data
             for clusterer in (
@@ -99,7 +89,7 @@ def published(scan: Dataset, truth: np.ndarray, seed: int) -> dict[str, float]:
 def ours(scan: Dataset, truth: np.ndarray, seed: int) -> dict[str, float]:
     """Accuracy of the recipe beside this script, and of its variants."""
     recipe = dataclasses.replace(load_recipe(HERE / "recipe.toml"), seed=seed)
-    done = analyzed(scan, recipe)
+    done = analyze_in_memory(scan, recipe, DOMAIN_STAGES)
     points = done["embedding"]["pca"].data
     k_means = sklearn.cluster.KMeans(3, n_init=10, random_state=seed).fit_predict(points)
     return {
@@ -144,7 +134,7 @@ def draw_embeddings(patterns: np.ndarray) -> Figure:
     """PCA, UMAP and the codes of a variational autoencoder of the same features of one disturbed scan."""
     scan, truth = make_scan(patterns, True, 3e3, SEEDS[0])
     overrides = {"embed.umap": True, "embed.codes": "vae"}
-    done = analyzed(scan, load_recipe(HERE / "recipe.toml", overrides))
+    done = analyze_in_memory(scan, load_recipe(HERE / "recipe.toml", overrides), DOMAIN_STAGES)
     figure = Figure(figsize=(15, 4.8), layout="constrained")
     names = {"pca": "PCA", "codes": "variational autoencoder", "umap": "UMAP"}
     for one, (key, name) in zip(figure.subplots(1, 3), names.items(), strict=True):

@@ -5,16 +5,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt
 
 from jax4dstem import Calibration, Dataset
 from jax4dstem.coordinates import electron_wavelength, reciprocal_basis, rotation_matrix
+from jax4dstem.lattice.relation import mirror_lattice
 from jax4dstem.simulate import (
     Background,
     Optics,
     PatternParameters,
     probe_shares,
     simulate_scan,
+    smooth_slopes,
     thin_crystal_intensities,
 )
 
@@ -39,8 +41,7 @@ class Twins(NamedTuple):
 def domain_bases() -> np.ndarray:
     """Lattices of the four domains: a twin pair mirrored on its diagonal, and the same turned by 90 degrees."""
     first = np.array([[0.0, A], [-B, 0.0]])
-    row = first.sum(axis=0) / np.linalg.norm(first.sum(axis=0))
-    twin = first @ (2 * np.outer(row, row) - np.eye(2))
+    twin = mirror_lattice(first, (1, 1))
     quarter = np.asarray(rotation_matrix(np.pi / 2))
     turned = [basis @ quarter.T for basis in (first, twin)]
     return np.array([first, twin, *turned]) @ np.asarray(rotation_matrix(ORIENTATION)).T
@@ -81,11 +82,7 @@ def twin_domains(
     sigma = PROBE_NM / 2.355 / STEP_NM
     shares = probe_shares(label, 4, sigma)
     rng = np.random.default_rng(seed + 1)
-    tilt = np.stack(
-        [gaussian_filter(rng.normal(size=scan_shape), min(scan_shape) / 8) for _ in range(2)],
-        axis=-1,
-    )
-    tilt *= TILT / np.linalg.norm(tilt, axis=-1).max()
+    tilt = smooth_slopes(scan_shape, min(scan_shape) / 8, TILT, rng)
     limit = int(np.ceil(DETECTOR / 2 * PIXEL * max(A, B)))
     h, k = np.mgrid[-limit : limit + 1, -limit : limit + 1].reshape(2, -1)
     indices = np.stack([h, k], axis=1)

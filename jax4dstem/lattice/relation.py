@@ -53,9 +53,7 @@ def relate_lattices(basis: np.ndarray, reference: np.ndarray) -> LatticeRelation
         >>> reference = np.array([[0.0, 4.4], [-4.15, 0.0]])
         >>> relate_lattices(np.array([[-4.4, 0.0], [0.0, -4.15]]), reference).name
         'rotated by 90.0°'
-        >>> row = np.array([-4.15, 4.4]) / np.hypot(4.15, 4.4)
-        >>> mirror = 2 * np.outer(row, row) - np.eye(2)
-        >>> relate_lattices(reference @ mirror, reference).name
+        >>> relate_lattices(mirror_lattice(reference, (1, 1)), reference).name
         'twin on [1 1], rotated by 86.7°'
     """
     strain = smallest_strain(basis, reference)
@@ -86,10 +84,24 @@ def smallest_strain(basis: np.ndarray, reference: np.ndarray) -> Strain:
     return Strain(*found[best].tolist())
 
 
-def _mirrors(basis: np.ndarray, reference: np.ndarray, row: tuple[int, int]) -> bool:
-    along = np.array(row) @ reference
+def mirror_lattice(basis: np.ndarray, row: tuple[int, int]) -> np.ndarray:
+    """The mirror image of a lattice on one of its rows: its twin, which shares that row.
+
+    Args:
+        basis: Vectors as rows (y, x).
+        row: Indices of the row's direction.
+
+    Example:
+        >>> mirror_lattice(np.array([[0.0, 3.0], [-2.0, 1.0]]), (1, 0)).tolist()
+        [[0.0, 3.0], [2.0, 1.0]]
+    """
+    along = np.array(row) @ basis
     along = along / np.linalg.norm(along)
-    strain = smallest_strain(basis, reference @ (2 * np.outer(along, along) - np.eye(2)))
+    return basis @ (2 * np.outer(along, along) - np.eye(2))
+
+
+def _mirrors(basis: np.ndarray, reference: np.ndarray, row: tuple[int, int]) -> bool:
+    strain = smallest_strain(basis, mirror_lattice(reference, row))
     return bool(_size(strain) < SAME_STRAIN and abs(strain.theta) < SAME_ANGLE)
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.align import DirectBeam
-from jax4dstem.cepstrum import cepstral_ring, unfold_cepstrum
+from jax4dstem.cepstrum import cepstral_ring, lattice_quefrencies, unfold_cepstrum
 from jax4dstem.dataset import Dataset
 from jax4dstem.detectors import annular_mask, check_ring
 from jax4dstem.embed import (
@@ -212,8 +212,9 @@ def _cepstral_radii(
     size = cepstrum_shape(shape, recipe)
     calibration = dataset.calibration.binned(bin_factor(dataset, recipe))
     inner, outer = _given_radii(recipe, calibration.quefrency_step(min(size)))
-    inner = 4.0 * recipe.cepstrum.padding if inner is None else inner
-    outer = min(size) / 4 if outer is None else outer
+    nearest, farthest = lattice_quefrencies(size, recipe.cepstrum.padding)
+    inner = nearest if inner is None else inner
+    outer = farthest if outer is None else outer
     check_ring(size, (size[0] // 2, size[1] // 2), inner, outer)
     return inner, outer
 

@@ -5,16 +5,18 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.cepstrum import cepstral_contrast, cepstral_ring, find_cepstrum_peaks
+from jax4dstem.cepstrum import (
+    cepstral_contrast,
+    cepstral_ring,
+    find_cepstrum_peaks,
+    lattice_quefrencies,
+)
 from jax4dstem.coordinates import Calibration
 from jax4dstem.io.results import Field
 from jax4dstem.lattice.basis import find_basis
 from jax4dstem.lattice.relation import OTHER, LatticeRelation, relate_lattices
 from jax4dstem.typing import Tree
 
-INNER = (
-    4.0  # px of the unpadded transform: nearer the origin lies what the window leaves of the probe
-)
 TOLERANCE = 1.0  # px of the unpadded transform, between a cepstral peak and its lattice node
 STRONG = (
     0.3  # of the highest peak; weaker ones lie anywhere, and any fine enough lattice explains them
@@ -70,16 +72,17 @@ def cluster_physics(
 
 def ring_of(size: tuple[int, int], padding: int) -> np.ndarray:
     """Quefrencies in which peaks are looked for."""
-    return cepstral_ring(size, INNER * padding, min(size) / 4)
+    return cepstral_ring(size, *lattice_quefrencies(size, padding))
 
 
 def _basis(
     half: np.ndarray, size: tuple[int, int], padding: int, calibration: Calibration
 ) -> np.ndarray | None:
     """Shortest lattice vectors that explain the peaks of a cepstrum."""
-    peaks = find_cepstrum_peaks(half, size, calibration, inner=INNER * padding)
+    nearest, farthest = lattice_quefrencies(size, padding)
+    peaks = find_cepstrum_peaks(half, size, calibration, inner=nearest)
     step = calibration.quefrency_step(min(size))[0]
-    near = [peak for peak in peaks if peak.length < step * min(size) / 4]
+    near = [peak for peak in peaks if peak.length < step * farthest]
     near = [peak for peak in near if peak.height > STRONG * near[0].height]
     if len(near) < 2:
         return None

@@ -88,6 +88,27 @@ def analyze_dataset(
     return out / RESULTS
 
 
+def analyze_in_memory(
+    dataset: Dataset, recipe: Recipe | None = None, stages: tuple[Stage, ...] = STAGES
+) -> Tree:
+    """Results of the stages for a dataset that needs no files: a simulation, a part of a scan.
+
+    Args:
+        dataset: The patterns.
+        recipe: Every parameter.
+        stages: What to run.
+
+    Returns:
+        The groups of the results file, with a `Field` per dataset.
+    """
+    recipe = recipe or Recipe()
+    check_recipe_fits(recipe, dataset.pattern_shape)
+    done: Tree = {}
+    for stage in stages:
+        merge(done, stage.run(dataset, done, recipe))
+    return done
+
+
 class _workspace:
     """The output directory while stages run; on failure a directory that was made is removed again."""
 

@@ -30,12 +30,16 @@ class Stage:
     sections: tuple[str, ...]
 
 
-STAGES = (
+# From the file to clusters; the later stages of `analyze` look into what these found.
+DOMAIN_STAGES = (
     Stage("survey", survey, ("input", "prepare")),
     Stage("align", align, ("detectors",)),
     Stage("features", features, ("features", "cepstrum")),
     Stage("embed", embed, ("seed", "embed")),
     Stage("cluster", cluster, ("cluster",)),
+)
+STAGES = (
+    *DOMAIN_STAGES,
     Stage("strain", strain_if_crystalline, ("strain",)),
     Stage("latent", latent, ("latent",)),
 )

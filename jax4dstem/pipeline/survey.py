@@ -28,9 +28,7 @@ def survey(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     raw = reduce_patterns(Moments(), dataset, weights=valid, progress="detector statistics")
     bad = np.zeros(raw.mean.shape, bool)
     if recipe.prepare.repair_pixels:
-        bad = find_bad_pixels(
-            raw.mean, raw.std, int(valid.sum()), contrast=recipe.prepare.contrast
-        )
+        bad = find_bad_pixels(raw.mean, raw.std, int(valid.sum()), contrast=recipe.prepare.contrast)
     beam = find_direct_beam(np.asarray(repair_pixels(jnp.asarray(raw.mean), jnp.asarray(bad))))
     return {
         "invalid": Field(invalid, "px", "pixels that are NaN or infinite; all for a blank pattern"),

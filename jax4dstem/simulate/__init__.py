@@ -17,7 +17,7 @@ from jax4dstem.simulate.pattern import (
 )
 from jax4dstem.simulate.polycrystal import PolycrystalTruth, polycrystal
 from jax4dstem.simulate.scan import simulate_scan
-from jax4dstem.simulate.specimen import coherent_strain, probe_shares
+from jax4dstem.simulate.specimen import coherent_strain, probe_shares, smooth_slopes
 from jax4dstem.simulate.thin_crystal import thin_crystal_intensities
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "probe_shares",
     "simulate_pattern",
     "simulate_scan",
+    "smooth_slopes",
     "thin_crystal_intensities",
     "window_size",
 ]

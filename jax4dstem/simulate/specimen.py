@@ -86,6 +86,28 @@ def coherent_strain(inclusion: np.ndarray, misfit: float, poisson_ratio: float) 
     return strain[pad[0] : pad[0] + height, pad[1] : pad[1] + width]
 
 
+def smooth_slopes(
+    scan_shape: tuple[int, int], width: float, slope: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Slopes (y, x) of a sheet that bends at random, smooth over ``width`` positions.
+
+    Args:
+        scan_shape: ``(scan_y, scan_x)``.
+        width: Standard deviation of the smoothing, in scan positions.
+        slope: Largest slope of the result, in radians.
+        rng: Draws the two fields.
+
+    Example:
+        >>> slopes = smooth_slopes((8, 8), 2.0, 0.01, np.random.default_rng(0))
+        >>> round(float(np.linalg.norm(slopes, axis=-1).max()), 6)
+        0.01
+    """
+    fields = [gaussian_filter(rng.normal(size=scan_shape), width) for _ in range(2)]
+    slopes = np.stack(fields, axis=-1)
+    slopes *= slope / np.linalg.norm(slopes, axis=-1).max()
+    return slopes
+
+
 def ridge_slopes(points: np.ndarray, width: float, slope: float) -> np.ndarray:
     r"""Slope of a sheet with three ridges from the origin towards the corners of a triangle.
 
