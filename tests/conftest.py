@@ -1,7 +1,15 @@
 """Shapes and types of every public function are checked at run time while the tests run."""
 
 import gc
+import os
+from importlib.metadata import version
 from pathlib import Path
+
+# Compilation is most of the suite's time, and what it optimizes hardly runs. XLA stops at flags that it does not
+# know, so they are used with the version that they were tried with only.
+if version("jaxlib").startswith("0.10."):
+    quick = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick}".strip()
 
 import jax
 import numpy as np
@@ -17,7 +25,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compilation is most of the suite's time: the workers, and the next run, share its results."""
+    """The workers, and the next run, share what was compiled."""
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     # Traced functions are large graphs of objects that stay: looking for garbage in them is slow.

@@ -1,4 +1,4 @@
-"""Affine warp, base lattices, and the published cycle-consistent autoencoder."""
+"""Affine warp, base lattices and their mixtures, and the published cycle-consistent autoencoder."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jax4dstem import InputError
+from jax4dstem import Dataset, InputError
 from jax4dstem.coordinates import deformation
-from jax4dstem.lattice.disks import bragg_disks
+from jax4dstem.lattice.disks import bragg_disks, hexagonal_indices, lattice_positions
+from jax4dstem.lattice.mixture import FitAmounts, KnownLattices
+from jax4dstem.lattice.model import LatticeFit, starting_model
 from jax4dstem.models import (
     Convolutional,
     CycleConsistency,
@@ -17,8 +19,10 @@ from jax4dstem.models import (
     affine_warp,
     inverse_warp,
 )
-from jax4dstem.strain import StrainMap, strain_by_bases
+from jax4dstem.simulate import polycrystal
+from jax4dstem.strain import StrainMap, measure_strain, mix_bases, strain_by_bases
 from jax4dstem.strain.maps import COMPONENTS
+from jax4dstem.strain.presence import base_of_positions, lattice_amount
 from jax4dstem.train import ArrayFeed, Training, train
 
 SHAPE, CENTER = (20, 26), (9.3, 12.6)  # not square, center between pixels
@@ -160,6 +164,118 @@ def test_positions_without_a_lattice_have_no_base():
     assert (np.isfinite(found.strain.e_xx) == ok).all()
     with pytest.raises(InputError, match="positions have a lattice"):
         strain_by_bases(strain.with_values(strain.values, strain.covariance, ok & ~ok))
+
+
+HEXAGON = np.array([[0.0, 13.0], [-13.0 * 3**0.5 / 2, 6.5]])
+MIDDLE = np.array([24.3, 23.8], np.float32)
+
+
+def two_lattices():
+    """A model, and two of its lattices turned against each other, with their intensities."""
+    indices = hexagonal_indices(3)
+    model = starting_model(HEXAGON, indices, 2.5)
+    model = model._replace(background=jnp.full(80, 2e-5), edge_width=jnp.asarray(0.3))
+    turned = jnp.stack([deformation(0.0, 0.01, 0.0, angle) for angle in (0.1, 0.5)])
+    shares = np.random.default_rng(0).uniform(2e-3, 6e-3, (2, len(indices)))
+    shares[:, 0] = 0  # the direct beam has what is left, whatever the lattices
+    return model, KnownLattices(turned, jnp.asarray(shares, float))
+
+
+def mixed_pattern(amounts, dose=1e5):
+    model, known = two_lattices()
+    pattern = jnp.full((48, 48), 2e-5 * dose)
+    for number, amount in enumerate(amounts):
+        at = lattice_positions(
+            jnp.asarray(MIDDLE), model.lattice(known.distortions[number]), model.indices
+        )
+        heights = amount * dose * known.intensities[number]
+        pattern = pattern + bragg_disks((48, 48), at, heights, 2.5, 0.3, 13)
+    left = (dose - pattern.sum())[None]
+    return pattern + bragg_disks((48, 48), jnp.asarray(MIDDLE)[None], left, 2.5, 0.3, 13)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_amounts_of_two_lattices_are_those_of_the_simulation_with_their_error_bars(share):
+    model, known = two_lattices()
+    expected = np.asarray(mixed_pattern((share, 1 - share)))
+    counts = np.random.default_rng(1).poisson(expected, (100, *expected.shape)).astype(np.float32)
+    fit = jax.jit(jax.vmap(FitAmounts(13), (0, None, None, None, None)))
+    found = fit(counts, MIDDLE, np.array([0, 1]), known, model)
+    part = np.asarray(found.amount) / found.amount.sum(axis=1, keepdims=True)
+    assert part[:, 0].mean() == pytest.approx(share, abs=0.01)
+    if 0 < share < 1:
+        std = np.sqrt(np.diagonal(found.covariance, axis1=1, axis2=2))
+        scatter = np.std(found.amount, axis=0)
+        np.testing.assert_allclose(scatter, std.mean(axis=0), rtol=0.3)
+
+
+def test_a_lattice_that_is_not_offered_has_no_amount_and_twins_are_not_told_apart():
+    model, known = two_lattices()
+    pattern = mixed_pattern((1.0, 0.0))
+    alone = FitAmounts(13)(pattern, jnp.asarray(MIDDLE), jnp.array([0, -1]), known, model)
+    assert alone.amount[1] == 0
+    assert jnp.isfinite(alone.covariance).all()
+    same = KnownLattices(known.distortions[:1].repeat(2, 0), known.intensities[:1].repeat(2, 0))
+    twice = FitAmounts(13)(pattern, jnp.asarray(MIDDLE), jnp.array([0, 1]), same, model)
+    std = jnp.sqrt(jnp.diagonal(twice.covariance))
+    assert not (std < 0.15).any()
+
+
+@pytest.mark.parametrize("dose", [400.0, 1e5])
+def test_patterns_too_dark_to_show_a_lattice_still_tell_where_it_ends(dose, rng):
+    model, known = two_lattices()
+    model = model._replace(intensity=known.intensities[0])
+    expected = np.zeros((12, 16, 48, 48))
+    crystal = np.zeros((12, 16), bool)
+    crystal[:, :7] = True
+    expected[crystal] = mixed_pattern((1.0, 0.0), dose)
+    expected[~crystal] = mixed_pattern((0.0, 0.0), dose)
+    scan = Dataset.from_array(rng.poisson(expected).astype(np.uint16))
+    places = np.tile(MIDDLE, (12, 16, 1)), np.tile(known.distortions[0], (12, 16, 1, 1))
+    amount = lattice_amount(scan, *places, model)
+    assert np.median(amount[crystal]) == pytest.approx(1, abs=0.2)
+    assert np.median(amount[~crystal]) == pytest.approx(0, abs=0.1)
+    wrong = (amount > 0.5) != crystal
+    assert wrong.mean() < 0.02
+    # Bright patterns are not smoothed: every position speaks for itself.
+    assert dose < 1e4 or not wrong.any()
+
+
+def test_positions_get_the_base_of_their_block_or_of_the_nearest_that_has_one(rng):
+    model, known = two_lattices()
+    model = model._replace(intensity=known.intensities[0])
+    expected = np.stack([mixed_pattern((1.0, 0.0)), mixed_pattern((0.0, 0.0))])
+    scan = Dataset.from_array(rng.poisson(expected[[0, 0, 0, 1, 1]][None].repeat(4, 0)))
+    fits = LatticeFit(*[None] * 8)._replace(distortion=np.tile(known.distortions[0], (2, 2, 1, 1)))
+    base = np.array([[3, -2], [3, -2]])
+    found = base_of_positions(scan, np.tile(MIDDLE, (4, 5, 1)), base, fits, model, 2)
+    np.testing.assert_array_equal(found, [[3, 3, 3, -2, -2]] * 4)
+    nothing = base_of_positions(scan, np.tile(MIDDLE, (4, 5, 1)), base * 0 - 2, fits, model, 2)
+    assert (nothing == -2).all()
+
+
+@pytest.fixture(scope="module")
+def boundary():
+    """Grains of a small polycrystal, fitted one lattice at a time."""
+    scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
+    return scan, truth, measure_strain(scan, truth.parameters.center, 4.2, vectors=truth.vectors)
+
+
+def test_shares_at_a_boundary_are_those_of_the_probe(boundary):
+    scan, truth, measured = boundary
+    bases = strain_by_bases(measured.strain)
+    found = mix_bases(scan, measured, bases)
+    two = (found.second >= 0) & (truth.purity < 0.98)
+    assert two.sum() > 0.8 * (truth.purity < 0.95).sum()
+    gap = (found.share - truth.purity)[two]
+    assert np.abs(gap).mean() < 0.04
+    assert np.sqrt(np.mean((gap / found.share_std[two]) ** 2)) < 2
+    before, after = (
+        np.abs(s.e_xx - truth.e_xx)[~truth.interior] for s in (bases.strain, found.strain)
+    )
+    assert np.nanmean(after) < np.nanmean(before)
+    # Inside of a grain nothing is made up.
+    assert (found.share[truth.purity > 0.9999] > 0.9).all()
 
 
 def spots(angle):

@@ -246,8 +246,7 @@ def run_script(text, *arguments, **environment):
 
 
 def test_several_devices_give_the_same_answer():
-    flags = "--xla_force_host_platform_device_count=3"
-    process = run_script(SEVERAL_DEVICES, XLA_FLAGS=flags, JAX_PLATFORMS="cpu")
+    process = run_script(SEVERAL_DEVICES, JAX_NUM_CPU_DEVICES="3", JAX_PLATFORMS="cpu")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
 

@@ -154,7 +154,8 @@ class Strain:
     """Strain relative to the lattice ``g1``, ``g2`` ((y, x) in px), to that of the crystal in the file ``cif``
     seen along ``zone`` [u, v, w] (needs the detector's calibration), or to the median of the scan, of a
     ``region`` (y0, y1, x0, x1) or of a ``cluster`` of level 1. ``cepstrum`` measures it from the
-    cepstrum as well, ``bases`` is the largest number of base lattices that are learned from all fits (0: none).
+    cepstrum as well, ``bases`` is the largest number of base lattices that are learned from all fits (0: none), and
+    with ``mixing`` positions near boundaries are fitted as sums of them.
     ``bin`` neighbors along each side are summed before, for a few hundred electrons per pattern. ``enabled`` is for `analyze`."""
 
     enabled: bool = True
@@ -166,6 +167,7 @@ class Strain:
     cluster: int | None = None
     cepstrum: bool = True
     bases: int = 64
+    mixing: bool = True
     bin: int = 1
 
     @property

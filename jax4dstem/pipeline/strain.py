@@ -1,5 +1,6 @@
 """Stage `strain`: lattice fit, pooled map, base lattices, cepstral strain, and where they disagree."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from jax4dstem.strain.cepstral import strain_from_cepstrum
 from jax4dstem.strain.derived import derive, friedel_asymmetry
 from jax4dstem.strain.maps import COMPONENTS, Status, StrainMap
 from jax4dstem.strain.measure import StrainMeasurement, measure_strain
+from jax4dstem.strain.mixing import Mixing, mix_bases
 from jax4dstem.strain.neighbors import spread_over, sum_neighbors
 from jax4dstem.strain.pooling import pool_strain
+from jax4dstem.strain.presence import base_of_positions
 from jax4dstem.train import model_fields
 from jax4dstem.typing import Tree
 
@@ -40,7 +43,7 @@ def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     vectors = reference_vectors(dataset, recipe)
     bad = done["detector"]["bad_pixels"].data.astype(bool)
     counts = dataset.map(exclude_pixels, bad) if bad.any() else dataset
-    center, size = done["center"].data, recipe.strain.bin
+    scan, center, size = counts, done["center"].data, recipe.strain.bin
     if size > 1:
         counts, center = sum_neighbors(counts, center, size, progress="summing neighbors")
         if region is not None:
@@ -68,7 +71,13 @@ def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
         )
         groups["cepstrum"] = strain_fields(cepstral)
     if size > 1:
+        blocks = groups.get("ccstae", {}).get("base")
         groups = spread_over(groups, counts.scan_shape, dataset.scan_shape, size)
+        if blocks is not None:
+            labels = base_of_positions(
+                scan, done["center"].data, blocks.data, found.fits, found.model, size
+            )
+            groups["ccstae"]["base"] = replace(blocks, data=labels)
     return {"strain": groups}
 
 
@@ -90,7 +99,7 @@ def _groups(found: StrainMeasurement, counts: Dataset, recipe: Recipe) -> Tree:
         "model": _model_fields(found, counts),
     }
     if recipe.strain.bases:
-        groups["ccstae"] = _base_fields(found, recipe)
+        groups["ccstae"] = _base_fields(found, counts, recipe)
     return groups
 
 
@@ -169,7 +178,7 @@ def strain_fields(strain: StrainMap) -> Tree:
     return fields
 
 
-def _base_fields(measured: StrainMeasurement, recipe: Recipe) -> Tree:
+def _base_fields(measured: StrainMeasurement, counts: Dataset, recipe: Recipe) -> Tree:
     """Strain by base lattices, or why there is none: a few patterns are no error of the scan."""
     try:
         found = strain_by_bases(
@@ -181,9 +190,13 @@ def _base_fields(measured: StrainMeasurement, recipe: Recipe) -> Tree:
         )
     except InputError as error:
         return {"reason": Field(str(error), "", "why there are no bases")}
+    base, maps = found.base, strain_fields(found.strain)
+    if recipe.strain.mixing:
+        mixing = mix_bases(counts, measured, found, progress="mixing bases")
+        base, maps = mixing.base, strain_fields(mixing.strain) | _mixing_fields(mixing)
     return {
-        **strain_fields(found.strain),
-        "base": Field(found.base, "", "base lattice; -1 fits none, -2 background"),
+        **maps,
+        "base": Field(base, "", "base lattice; -1 fits none, -2 background"),
         "bases": Field(
             found.bases.astype(np.float32), "1, rad", "e_xx, e_yy, e_xy, theta of every base"
         ),
@@ -192,6 +205,18 @@ def _base_fields(measured: StrainMeasurement, recipe: Recipe) -> Tree:
         ),
         "note": Field(found.note, "", "what is unusual about the bases"),
         "trained": model_fields(found.trained),
+    }
+
+
+def _mixing_fields(mixing: Mixing) -> Tree:
+    return {
+        "second": Field(
+            mixing.second.astype(np.int32), "", "base with the second largest share; -1 none"
+        ),
+        "share": Field(
+            mixing.share.astype(np.float32), "1", "of the base in the diffraction of all bases"
+        ),
+        "share_std": Field(mixing.share_std.astype(np.float32), "1", "standard deviation of share"),
     }
 
 

@@ -101,29 +101,33 @@ def consensus(done: Tree, about: dict[str, Any]) -> Figure | None:
 
 
 def base_maps(done: Tree, about: dict[str, Any]) -> Figure | None:
-    """Which base lattice each position has, the bases' strains, and how narrow they are."""
+    """Which base lattice each position has, and its share; the bases' strains, and how narrow they are."""
     group = done["strain"].get("ccstae", {})
     if "base" not in group:
         return None
-    figure = new_figure(15, 4.6, "Base lattices")
-    axes = figure.subplots(1, 3, width_ratios=[1, 1, 1])
+    figure = new_figure(18, 4.6, "Base lattices")
+    first, second, *axes = figure.subplots(1, 4)
     base = group["base"].data
-    show_image(axes[0], cluster_image(np.maximum(base, -1)), "Base of every position")
-    scale_bar(axes[0], base.shape[1], *calibration(about).scan_units)
+    show_image(first, cluster_image(np.maximum(base, -1)), "Base of every position")
+    scale_bar(first, base.shape[1], *calibration(about).scan_units)
+    if "share" in group:
+        _positive(second, group["share"].data, "Share of the base", "1")
+    else:
+        second.axis("off")
     bases = group["bases"].data
     counts = np.bincount(base[base >= 0].ravel(), minlength=len(bases))
-    points = axes[1].scatter(
+    points = axes[0].scatter(
         100 * bases[:, 0], 100 * bases[:, 1], s=8 + 200 * counts / max(counts.max(), 1),
         c=np.degrees(bases[:, 3]), cmap="twilight", alpha=0.8,
     )  # fmt: skip
-    figure.colorbar(points, ax=axes[1], label="rotation / °")
-    axes[1].set(xlabel="$e_{xx}$ / %", ylabel="$e_{yy}$ / %")
-    axes[1].set_title("The bases; area: positions", fontsize=FONT)
-    axes[2].bar(np.arange(len(bases)), group["sharpness"].data, color="#4477AA")
-    axes[2].axhline(1, color="k", lw=0.8, ls="--")
-    axes[2].set(xlabel="base, by size", ylabel="scatter within / noise of one pattern")
+    figure.colorbar(points, ax=axes[0], label="rotation / °")
+    axes[0].set(xlabel="$e_{xx}$ / %", ylabel="$e_{yy}$ / %")
+    axes[0].set_title("The bases; area: positions", fontsize=FONT)
+    axes[1].bar(np.arange(len(bases)), group["sharpness"].data, color="#4477AA")
+    axes[1].axhline(1, color="k", lw=0.8, ls="--")
+    axes[1].set(xlabel="base, by size", ylabel="scatter within / noise of one pattern")
     note = group["note"].data
-    axes[2].set_title(note or "Narrow: one lattice; wide: varying strain", fontsize=FONT)
+    axes[1].set_title(note or "Narrow: one lattice; wide: varying strain", fontsize=FONT)
     return figure
 
 

@@ -6,11 +6,13 @@ from jax4dstem.strain.convert import to_py4dstem, to_pyxem
 from jax4dstem.strain.derived import Derived, derive, friedel_asymmetry
 from jax4dstem.strain.maps import Status, StrainMap, strain_map
 from jax4dstem.strain.measure import StrainMeasurement, measure_strain
+from jax4dstem.strain.mixing import Mixing, mix_bases
 from jax4dstem.strain.pooling import PooledStrain, pool_strain
 
 __all__ = [
     "BaseStrain",
     "Derived",
+    "Mixing",
     "PooledStrain",
     "Status",
     "StrainMap",
@@ -18,6 +20,7 @@ __all__ = [
     "derive",
     "friedel_asymmetry",
     "measure_strain",
+    "mix_bases",
     "pool_strain",
     "strain_by_bases",
     "strain_from_cepstrum",

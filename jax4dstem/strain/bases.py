@@ -33,6 +33,8 @@ class BaseStrain:
             more than their uncertainty count as one); -1 where no base fits (the broad one takes it), -2
             for the background: no lattice, or less than half of the usual amount of it.
         bases: Strain of every base, ``(n, 4)``; a strain map of them would look like `strain`.
+        covariance: Of the strain around every base, of those counted as one with it and of its own error,
+            ``(n, 4, 4)``.
         sharpness: Standard deviation within each base over one pattern's noise, ``(n,)``.
         trained: The model.
         note: What is unusual about the bases; empty if nothing.
@@ -41,6 +43,7 @@ class BaseStrain:
     strain: StrainMap
     base: np.ndarray
     bases: np.ndarray
+    covariance: np.ndarray
     sharpness: np.ndarray
     trained: Trained
     note: str
@@ -96,13 +99,15 @@ def strain_by_bases(
     posterior = trained.apply("posterior", fits.samples).astype(np.float64)
     shares = trained.apply("responsibilities", fits.samples).astype(np.float64)
     bases = _Bases.of(trained, shares, np.median(fits.covariance, axis=0))
-    base, leaders = _by_size(shares, _same_lattice(bases, fits.period))
+    group = _same_lattice(bases, fits.period)
+    base, leaders = _by_size(shares, group)
     labels = np.full(ok.shape, -2, np.int32)
     labels[ok] = base if amount is None else _without_background(base, amount[ok])
     return BaseStrain(
         _on_scan(strain, fits, posterior, np.einsum("nb,bij->nij", shares[:, :-1], bases.error)),
         labels,
         _turned(bases.means[leaders] * fits.noise, strain),
+        _spread(bases, shares, group, leaders, fits.period) * np.outer(fits.noise, fits.noise),
         np.sqrt(np.trace(bases.scatter[leaders], axis1=1, axis2=2) / 4),
         trained,
         _note(base, fits.values),
@@ -204,6 +209,18 @@ def _by_size(shares: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndar
     weight = shares.sum(axis=0)[:-1]
     leaders = [int(np.flatnonzero(group == g)[weight[group == g].argmax()]) for g in order]
     return rank[most], np.array(leaders)
+
+
+def _spread(
+    bases: _Bases, shares: np.ndarray, group: np.ndarray, leaders: np.ndarray, period: float
+) -> np.ndarray:
+    """Covariance around every main base: scatter and error within the bases of its lattice, and between them."""
+    gap = bases.means - bases.means[leaders][:, None]
+    gap[..., 3] -= period * np.round(gap[..., 3] / period)
+    weight = shares.sum(axis=0)[:-1] * (group == group[leaders][:, None])
+    weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
+    within = np.einsum("lb,bij->lij", weight, bases.scatter + bases.error)
+    return within + np.einsum("lb,lbi,lbj->lij", weight, gap, gap)
 
 
 def _without_background(base: np.ndarray, amount: np.ndarray) -> np.ndarray:

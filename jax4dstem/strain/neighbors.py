@@ -72,16 +72,24 @@ def sum_neighbors(
     return Dataset.from_array(total, calibration=calibration), left
 
 
-def spread_over(groups: Tree, few: tuple[int, int], scan: tuple[int, int], size: int) -> Tree:
-    """Every map of the blocks as a map of the scan, each position with the value of its block."""
+def block_of(
+    few: tuple[int, int], scan: tuple[int, int], size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of the block that every position of the scan lies in, or next to; an index into block maps."""
     rows = np.minimum(np.arange(scan[0]) // size, few[0] - 1)
     cols = np.minimum(np.arange(scan[1]) // size, few[1] - 1)
+    return rows[:, None], cols[None, :]
+
+
+def spread_over(groups: Tree, few: tuple[int, int], scan: tuple[int, int], size: int) -> Tree:
+    """Every map of the blocks as a map of the scan, each position with the value of its block."""
+    block = block_of(few, scan, size)
 
     def spread(item: Tree | Field) -> Tree | Field:
         if isinstance(item, dict):
             return {name: spread(value) for name, value in item.items()}
         if np.shape(item.data)[:2] != few:
             return item
-        return replace(item, data=np.asarray(item.data)[rows[:, None], cols[None, :]])
+        return replace(item, data=np.asarray(item.data)[block])
 
     return {name: spread(value) for name, value in groups.items()}

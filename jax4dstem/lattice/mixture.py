@@ -1,0 +1,122 @@
+"""How much of each of several known lattices is in one pattern, as at a grain boundary."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax4dstem.coordinates import radius_from
+from jax4dstem.lattice.disks import bragg_disks, lattice_positions
+from jax4dstem.lattice.elimination import solve_small
+from jax4dstem.lattice.fit import FLOOR, interpolate_profile
+from jax4dstem.lattice.model import LatticeModel
+from jax4dstem.typing import Array, Float, Int, Pattern, Point
+
+DIRECT_BEAM = 1.5  # disk radii around the direct beam that say nothing about the lattices
+SMALLEST = 1e-4  # of an amount: no lattice is ever quite gone, so that it can come back
+
+
+class KnownLattices(NamedTuple):
+    """Lattices that may be in a pattern.
+
+    Attributes:
+        distortions: A of each, relative to the model's lattice.
+        intensities: Share of the electrons in each of its disks, by the model's indices.
+    """
+
+    distortions: Float[Array, "m 2 2"]
+    intensities: Float[Array, "m n"]
+
+
+class LatticeAmounts(NamedTuple):
+    """Amounts of the lattices in one pattern.
+
+    Attributes:
+        amount: Of each lattice, 1 where the pattern holds it alone and with its usual intensities, 0 where
+            there is none to fit.
+        covariance: Of the amounts, the background eliminated; NaN where they cannot be told apart.
+    """
+
+    amount: Float[Array, " k"]
+    covariance: Float[Array, "k k"]
+
+
+@dataclass(frozen=True)
+class FitAmounts:
+    r"""Pattern function: maximum-likelihood amounts of known lattices.
+
+    .. math::
+        \lambda(r) = N \Bigl[\sum_k x_k \sum_j I_{kj}\, d(r - c - h_j G_k) + x_0\, \beta(|r - c|)\Bigr],
+        \qquad x \ge 0 ,
+
+    with the dose N, the disks d, lattices G and intensities I known. A probe covers grains side by side and scatters
+    from each incoherently, so a boundary is a sum. Fisher scoring of the Poisson likelihood from equal amounts.
+
+    Attributes:
+        window: Side of the disks' windows in px, odd.
+        iterations: Of Fisher scoring.
+    """
+
+    window: int
+    iterations: int = 8
+
+    def __call__(
+        self,
+        pattern: Pattern,
+        center: Point,
+        chosen: Int[Array, " k"],
+        known: KnownLattices,
+        model: LatticeModel,
+    ) -> LatticeAmounts:
+        """Fit the amounts.
+
+        Args:
+            pattern: Counts ``(det_y, det_x)``; negative or NaN pixels are left out.
+            center: (y, x) in px.
+            chosen: Numbers of the lattices to fit; -1 for none.
+            known: Shared by the scan.
+            model: Shared by the scan.
+        """
+        shape = (pattern.shape[0], pattern.shape[1])
+        distance = radius_from(center, shape)
+        used = (pattern >= 0) & (pattern < model.saturation)
+        counts = jnp.where(used, pattern, 0).astype(float)
+        used &= distance > DIRECT_BEAM * model.radius + 1
+        dose = jnp.maximum(jnp.sum(counts), 1.0)
+
+        def disks(number: Array) -> Array:
+            vectors = model.lattice(known.distortions[number])
+            positions = lattice_positions(center, vectors, model.indices)
+            intensity = jnp.where(number >= 0, known.intensities[number], 0.0)
+            return bragg_disks(
+                shape, positions, intensity, model.radius, model.edge_width, self.window
+            )
+
+        lattices = jax.vmap(disks)(chosen)
+        under = interpolate_profile(model.background, distance)
+        columns = dose * jnp.concatenate([lattices, under[None]]).reshape(len(lattices) + 1, -1)
+        flat, weight = counts.ravel(), used.ravel()
+
+        def improve(amounts: Array, _: Any) -> tuple[Array, None]:
+            gram, score = _information(columns, flat, weight, amounts)
+            change, _ = solve_small(gram[None], score[None, :, None])
+            return jnp.maximum(amounts + change[0, :, 0], SMALLEST), None
+
+        start = jnp.full(len(columns), 1 / len(lattices)).at[-1].set(1.0)
+        amounts, _ = jax.lax.scan(improve, start, None, self.iterations)
+        gram, _ = _information(columns, flat, weight, amounts)
+        inverse, _ = solve_small(gram[None], jnp.eye(len(gram))[None])
+        covariance = inverse[0, :-1, :-1]
+        told_apart = (jnp.diagonal(covariance) > 0) | (chosen < 0)
+        return LatticeAmounts(
+            jnp.where(chosen < 0, 0.0, amounts[:-1]),
+            jnp.where(jnp.all(told_apart), covariance, jnp.nan),
+        )
+
+
+def _information(columns: Array, counts: Array, used: Array, amounts: Array) -> tuple[Array, Array]:
+    """Fisher information and score of the amounts."""
+    expected = amounts @ columns + FLOOR
+    weighted = columns * (used / expected)
+    return weighted @ columns.T, weighted @ (counts - expected)

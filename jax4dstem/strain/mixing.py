@@ -1,0 +1,213 @@
+"""Several lattices under one probe: how much of each, and whose strain a position at a boundary has."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage, stats
+
+from jax4dstem.dataset import Dataset
+from jax4dstem.lattice.disks import window_size
+from jax4dstem.lattice.fit import disk_intensities
+from jax4dstem.lattice.mixture import FitAmounts, KnownLattices, LatticeAmounts
+from jax4dstem.lattice.model import LatticeModel
+from jax4dstem.strain.bases import BaseStrain
+from jax4dstem.strain.learn import window_side
+from jax4dstem.strain.maps import StrainMap, wrap_angle
+from jax4dstem.strain.measure import StrainMeasurement
+from jax4dstem.stream import map_patterns
+
+NEARBY = (
+    1.0  # standard deviation, in positions, of the neighborhood that a second lattice comes from
+)
+REACH = 2  # positions: its radius
+INSIDE = 0.95  # share of a base in its neighborhood from which on a position shows the base alone
+SMALL = 0.75  # the same in the middle of the smallest grains; a boundary two positions wide has 0.7
+CANDIDATES = 3  # lattices under one probe
+SEPARATE = 0.5  # share of the diffraction in disks that lie beside those of another lattice
+FAR = (
+    20.0  # standard deviations of the strain within two bases: a misfit looks like 5 % of the other
+)
+TOLD_APART = 0.15  # standard deviation of a share that still tells anything
+
+
+class Mixing(NamedTuple):
+    """What is under the probe at every position, maps ``(scan_y, scan_x)``.
+
+    Attributes:
+        strain: Of the lattice with the largest share; where that is uncertain the mean of the two largest, with
+            the error bars of not knowing.
+        base: The base with the largest share; -2 background, -1 no base.
+        second: The base with the second largest share; -1 where no other base is near that could not
+            be mistaken for a little strain of the first, or where the amounts cannot be told apart.
+        share: Of ``base`` in the diffraction of all bases; 1 where there is no second.
+        share_std: Standard deviation of it by counting noise; 0 where there is no second.
+    """
+
+    strain: StrainMap
+    base: np.ndarray
+    second: np.ndarray
+    share: np.ndarray
+    share_std: np.ndarray
+
+
+def mix_bases(
+    dataset: Dataset, measured: StrainMeasurement, bases: BaseStrain, progress: str | None = None
+) -> Mixing:
+    """Fit every position as the sum of the base lattices around it: at most three, as where grains meet.
+
+    One lattice fitted to a pattern of two follows one of them, or neither. Here all are known from the
+    positions that show them alone, and only their amounts are fitted, to the counts.
+
+    Args:
+        dataset: Raw counts, as for `measure_strain`.
+        measured: Fits of one lattice each.
+        bases: Learned from these fits.
+        progress: Label of the progress bar, shown on a terminal.
+
+    Returns:
+        Shares, and the strain that follows from them.
+    """
+    fits, model = measured.fits, measured.model
+    center = np.nan_to_num(fits.center)
+    lattices = _base_distortions(fits, bases.base, len(bases.bases), measured.strain.symmetry)
+    candidates = _neighboring_bases(bases.base, _beside(lattices, model) | _far(bases))
+    window = window_side(float(model.radius), np.asarray(model.vectors))
+    own = map_patterns(
+        disk_intensities,
+        dataset,
+        model,
+        np.zeros(window, np.float32),
+        per_position=(center, lattices[candidates[..., 0]]),
+    )
+    intensities = _base_intensities(np.asarray(own), bases.base, len(bases.bases))
+    found = map_patterns(
+        FitAmounts(window_size(float(model.radius), float(model.edge_width))),
+        dataset,
+        KnownLattices(jnp.asarray(lattices), jnp.asarray(intensities)),
+        model,
+        per_position=(center, candidates),
+        progress=progress,
+    )
+    return _mixing(bases, candidates, found)
+
+
+def _beside(lattices: np.ndarray, model: LatticeModel) -> np.ndarray:
+    """Which bases show disks of their own beside another's: at least half of their diffraction, ``(n, n)``.
+
+    Disks that overlap could also be one lattice between the two, as where strain varies smoothly.
+    """
+    vectors = np.asarray(model.vectors) @ lattices @ np.asarray(model.ellipse)
+    nodes = np.asarray(model.indices) @ vectors
+    index = nodes @ np.linalg.inv(vectors)[:, None]
+    gap = (index - np.rint(index)) @ vectors[:, None]
+    weight = np.asarray(model.intensity) * np.asarray(model.indices).any(axis=1)
+    separate = np.linalg.norm(gap, axis=-1) > float(model.radius)
+    share = separate @ weight / max(weight.sum(), 1e-12)
+    return np.minimum(share, share.T) >= SEPARATE
+
+
+def _far(bases: BaseStrain) -> np.ndarray:
+    """Which bases are so sharp that nothing lies between them, although their disks may overlap, ``(n, n)``."""
+    gap = bases.bases[:, None] - bases.bases
+    gap[..., 3] = wrap_angle(gap[..., 3], bases.strain.symmetry)
+    within = bases.covariance[:, None] + bases.covariance
+    distance = np.einsum("abi,abi->ab", gap, np.linalg.solve(within, gap[..., None])[..., 0])
+    return distance > FAR**2
+
+
+def _neighboring_bases(base: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """The base that a position shows and the two most frequent others nearby; -1 where there is none.
+
+    Only bases that some position shows all but alone are candidates: others were made of boundaries.
+    """
+    near = np.stack([_nearby(base == b) for b in range(len(apart))], axis=-1)
+    near = np.where((near > SMALL).any(axis=(0, 1)), near, 0.0)
+    own = np.maximum(base, 0)
+    known = (base >= 0) & (np.take_along_axis(near, own[..., None], axis=-1)[..., 0] > 0)
+    chosen = np.where(known, own, near.argmax(axis=-1))
+    candidates = [np.where(near.any(axis=-1), chosen, -1)]
+    for _ in range(CANDIDATES - 1):
+        near = np.where(apart[chosen], near, 0.0)
+        chosen = near.argmax(axis=-1)
+        candidates.append(np.where(near.any(axis=-1), chosen, -1))
+    return np.stack(candidates, axis=-1).astype(np.int32)
+
+
+def _nearby(members: np.ndarray) -> np.ndarray:
+    """Share of the members in the neighborhood of every position."""
+    return ndimage.gaussian_filter(members.astype(np.float32), NEARBY, radius=REACH)
+
+
+def _base_distortions(fits: Any, base: np.ndarray, count: int, symmetry: int) -> np.ndarray:
+    """A of every base: the median of its members, of those whose g1 is not another of the symmetry."""
+    found = np.tile(np.eye(2, dtype=np.float32), (count, 1, 1))
+    for b in range(count):
+        members = fits.distortion[base == b]
+        if len(members):
+            turns = np.arctan2(
+                members[:, 0, 1] - members[:, 1, 0], members[:, 0, 0] + members[:, 1, 1]
+            )
+            common = np.angle(np.exp(1j * symmetry * turns).mean()) / symmetry
+            branch = np.rint((turns - common) * symmetry / (2 * np.pi)).astype(int) % symmetry
+            found[b] = np.median(members[branch == np.bincount(branch).argmax()], axis=0)
+    return found
+
+
+def _base_intensities(own: np.ndarray, base: np.ndarray, count: int) -> np.ndarray:
+    """Share of the electrons in every disk of every base, from the positions that show it alone."""
+    found = np.zeros((count, own.shape[-1]), np.float32)
+    for b in range(count):
+        members = base == b
+        near = np.where(members, _nearby(members), 0.0)
+        chosen = np.nan_to_num(own[members & (near >= min(INSIDE, near.max()))])
+        if len(chosen):
+            found[b] = np.maximum(chosen.mean(axis=0), 0)
+    return found
+
+
+def _mixing(bases: BaseStrain, candidates: np.ndarray, found: LatticeAmounts) -> Mixing:
+    """The two largest amounts of every position, and what follows from them."""
+    amounts, covariance = (np.asarray(leaf, np.float64) for leaf in found)
+    order = np.argsort(-amounts, axis=-1, kind="stable")[..., :2]
+    two = np.take_along_axis(amounts, order, axis=-1)
+    bases_of_two = np.take_along_axis(candidates, order, axis=-1)
+    total = np.maximum(amounts.sum(axis=-1), 1e-9)
+    share = two[..., 0] / total
+    is_first = np.arange(amounts.shape[-1]) == order[..., :1]
+    std = _std(covariance, (is_first - share[..., None]) / total[..., None])
+    is_second = np.arange(amounts.shape[-1]) == order[..., 1:]
+    ahead = (two[..., 0] - two[..., 1]) / _std(covariance, is_first * 1.0 - is_second)
+    mixed = (bases.base > -2) & (bases_of_two >= 0).all(axis=-1) & (std < TOLD_APART)
+    return Mixing(
+        _strain_of_pairs(bases, bases_of_two[mixed], stats.norm.cdf(ahead[mixed]), mixed),
+        np.where(mixed, bases_of_two[..., 0], bases.base),
+        np.where(mixed, bases_of_two[..., 1], -1),
+        np.where(mixed, share, 1.0),
+        np.where(mixed, std, 0.0),
+    )
+
+
+def _std(covariance: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """Standard deviation of a function of the amounts, to first order; infinite where it is unknown."""
+    variance = np.einsum("...i,...ij,...j->...", slope, covariance, slope)
+    return np.sqrt(np.where(variance > 0, variance, np.inf))
+
+
+def _strain_of_pairs(
+    bases: BaseStrain, pair: np.ndarray, chance: np.ndarray, mixed: np.ndarray
+) -> StrainMap:
+    """Mean and covariance of "the first's strain, or the second's", at the mixed positions."""
+    strain = bases.strain
+    chance = chance[:, None]
+    first, second = pair.T
+    gap = bases.bases[second] - bases.bases[first]
+    gap[:, 3] = wrap_angle(gap[:, 3], strain.symmetry)
+    moved = bases.bases[first] + (1 - chance) * gap
+    moved[:, 3] = wrap_angle(moved[:, 3], strain.symmetry)
+    inside = chance[..., None] * bases.covariance[first]
+    inside = inside + (1 - chance[..., None]) * bases.covariance[second]
+    between = (chance * (1 - chance))[..., None] * gap[:, :, None] * gap[:, None, :]
+    values, covariance = strain.values.copy(), strain.covariance.copy()
+    values[mixed], covariance[mixed] = moved, inside + between
+    return strain.with_values(values, covariance, strain.ok)

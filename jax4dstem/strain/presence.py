@@ -1,0 +1,113 @@
+"""Where a known lattice is, position by position, although a single pattern is too dark to show it."""
+
+import numpy as np
+from scipy import ndimage
+
+from jax4dstem.dataset import Dataset
+from jax4dstem.detectors import total_counts
+from jax4dstem.lattice.fit import disk_intensities
+from jax4dstem.lattice.model import LatticeFit, LatticeModel
+from jax4dstem.strain.learn import window_side
+from jax4dstem.strain.neighbors import block_of
+from jax4dstem.stream import map_patterns
+
+CERTAIN = 4.0  # standard deviations between the usual amount and half of it
+
+
+def base_of_positions(
+    dataset: Dataset,
+    center: np.ndarray,
+    base: np.ndarray,
+    fits: LatticeFit,
+    model: LatticeModel,
+    size: int,
+    progress: str | None = None,
+) -> np.ndarray:
+    """Base lattice of every position of the scan, from those of its blocks.
+
+    A position is crystal where it holds at least half of the lattice that its base usually has; then its base is that of its
+    block, or of the nearest block that has one.
+
+    Args:
+        dataset: Raw counts of the scan.
+        center: Of the direct beam, ``(scan_y, scan_x, 2)`` in px.
+        base: Base of every block; -2 background.
+        fits: Lattice of every block.
+        model: Of these fits.
+        size: Positions along each side of a block.
+        progress: Label of the progress bar.
+
+    Returns:
+        Labels ``(scan_y, scan_x)`` as in ``base``.
+    """
+    block = block_of(base.shape, dataset.scan_shape, size)
+    if not (base > -2).any():
+        return base[block]
+    nearest = ndimage.distance_transform_edt(
+        base == -2, return_distances=False, return_indices=True
+    )
+    own = base[tuple(nearest)][block]
+    lattices = np.asarray(fits.distortion)[tuple(nearest)][block]
+    amount = lattice_amount(dataset, center, lattices, model, progress)
+    usual = np.ones(own.shape)
+    for label in np.unique(own):
+        here = own == label
+        usual[here] = np.median(amount[here & (base[block] == label)])
+    return np.where(amount < 0.5 * usual, -2, own).astype(base.dtype)
+
+
+def lattice_amount(
+    dataset: Dataset,
+    center: np.ndarray,
+    distortion: np.ndarray,
+    model: LatticeModel,
+    progress: str | None = None,
+) -> np.ndarray:
+    r"""Amount of a known lattice at every position, 1 where it has the typical intensities of the model.
+
+    .. math:: a = \frac{\sum_j w_j s_j}{\sum_j w_j I_j}, \qquad w_j = \ln\left(1 + I_j / b_j\right)
+
+    with the share s of the electrons in the diffracted disks above the background, the typical share I, the
+    background b under each: the logarithm of the likelihood ratio of Poisson counts. It is averaged over a Gaussian
+    neighborhood, as wide as the noise demands for four standard deviations between 1 and a half, and no wider.
+
+    Args:
+        dataset: Raw counts.
+        center: Of the direct beam, ``(scan_y, scan_x, 2)`` in px.
+        distortion: A of the lattice to look for, ``(scan_y, scan_x, 2, 2)``.
+        model: Learned from the scan, or from sums of its patterns.
+        progress: Label of the progress bar.
+
+    Returns:
+        a, ``(scan_y, scan_x)``; 0 without a lattice, but for noise.
+    """
+    window = window_side(float(model.radius), np.asarray(model.vectors))
+    places = np.asarray(center, np.float32), np.asarray(distortion, np.float32)
+    offsets = np.zeros(window, np.float32)
+    shares = map_patterns(
+        disk_intensities, dataset, model, offsets, per_position=places, progress=progress
+    )
+    shares = np.asarray(shares, np.float64)
+    dose = np.mean(map_patterns(total_counts, dataset))
+    usual, under = np.asarray(model.intensity, np.float64), _background_under(model)
+    diffracted = np.asarray(model.indices).any(axis=1)
+    weight = np.log1p(usual / under) * diffracted * np.isfinite(shares)
+    expected = np.maximum((weight * usual).sum(axis=-1), 1e-12)
+    amount = (weight * np.nan_to_num(shares)).sum(axis=-1) / expected
+    # The background is measured on about as many pixels as it is subtracted from.
+    variance = (weight**2 * (usual + 2 * under)).sum(axis=-1) / expected**2
+    return ndimage.gaussian_filter(amount, _smoothing(float(np.sqrt(np.median(variance) / dose))))
+
+
+def _background_under(model: LatticeModel) -> np.ndarray:
+    """Share of the electrons under each disk that are background."""
+    lengths = np.linalg.norm(np.asarray(model.indices) @ np.asarray(model.vectors), axis=1)
+    profile = np.asarray(model.background, np.float64)
+    height = np.interp(lengths, np.arange(len(profile)), profile)
+    return np.maximum(height * np.pi * float(model.radius) ** 2, 1e-9)
+
+
+def _smoothing(noise: float) -> float:
+    """Standard deviation, in positions, of the Gaussian that brings the noise of amounts around 1 down to what is certain."""
+    patterns = (2 * CERTAIN * noise) ** 2
+    return float(np.sqrt(patterns / (4 * np.pi))) if patterns > 1 else 0.0
