@@ -312,7 +312,6 @@ def start(tmp_path, devices, mode, folder="none"):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
     )
 
 
