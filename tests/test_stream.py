@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 
 import h5py
 import jax
@@ -261,3 +262,44 @@ def test_two_processes_give_the_same_answer():
     for process in pair:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
+
+
+@dataclass
+class ChunkedSource:
+    """Patterns in memory that tell how often they were read."""
+
+    data: np.ndarray
+    chunks: tuple[int, int]
+    reads: int = 0
+
+    @property
+    def shape(self):
+        return self.data.shape
+
+    @property
+    def dtype(self):
+        return self.data.dtype
+
+    def read(self, rows, cols):
+        self.reads += 1
+        return self.data[rows, cols]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(0, 10), min_size=1, max_size=8),
+    st.lists(st.integers(0, 12), min_size=1, max_size=8),
+    st.tuples(st.integers(1, 6), st.integers(1, 6)),
+)
+def test_any_rows_and_columns_can_be_sampled(rows, cols, chunks):
+    data = np.arange(11 * 13 * 2 * 3).reshape(11, 13, 2, 3).astype(np.float32)
+    sampled = Dataset(ChunkedSource(data, chunks)).sample_scan(rows, cols)
+    found = sampled.source.read(slice(0, len(rows)), slice(0, len(cols)))
+    np.testing.assert_array_equal(found, data[np.ix_(rows, cols)])
+
+
+def test_a_sample_reads_every_chunk_once(rng):
+    source = ChunkedSource(rng.random((12, 15, 2, 2)), (4, 5))
+    sampled = Dataset(source).sample_scan(range(0, 12, 2), range(1, 15, 2))
+    sampled.source.read(slice(0, 6), slice(0, 7))
+    assert source.reads == 9

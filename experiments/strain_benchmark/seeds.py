@@ -1,6 +1,6 @@
 """Slope of estimate on truth and error over the bound on several polycrystals: one has only 25 strains.
 
-    python experiments/strain_benchmark/seeds.py         # writes seeds.json; about 6 minutes on 2 cores
+python experiments/strain_benchmark/seeds.py         # writes seeds.json; about 6 minutes on 2 cores
 """
 
 import argparse
@@ -29,9 +29,7 @@ def main() -> None:
     for level in options.levels:
         found = []
         for seed in options.seeds:
-            made, truth = polycrystal(
-                (options.size,) * 2, (200, 200), background=level, seed=seed
-            )
+            made, truth = polycrystal((options.size,) * 2, (200, 200), background=level, seed=seed)
             strain, pooled, _ = measure(made, truth)
             found.append(summary(strain, pooled, truth, bounds(truth, (200, 200))))
             print(level, seed, plain({name: found[-1][name] for name in FIGURES}), flush=True)
