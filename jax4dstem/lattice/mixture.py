@@ -77,6 +77,27 @@ class FitAmounts:
             chosen: Numbers of the lattices to fit; -1 for none.
             known: Shared by the scan.
             model: Shared by the scan.
+
+        Returns:
+            The amounts, at least zero, and their covariance by the Fisher information.
+
+        Example:
+            >>> import numpy as np
+            >>> from jax4dstem.coordinates import deformation
+            >>> from jax4dstem.lattice.model import starting_model
+            >>> vectors, indices = np.array([[0.0, 13.0], [13.0, 0.0]]), np.indices((3, 3)).reshape(2, 9).T - 1
+            >>> model = starting_model(vectors, indices, 2.5)
+            >>> turned = jnp.stack([deformation(0.0, 0.0, 0.0, angle) for angle in (0.1, 0.6)])
+            >>> known = KnownLattices(turned, jnp.full((2, 9), 0.01))
+            >>> center = jnp.array([24.0, 23.5])
+            >>> def disks(number, share):
+            ...     at = lattice_positions(center, model.lattice(turned[number]), model.indices)
+            ...     return bragg_disks((48, 48), at, jnp.full(9, 100.0 * share), 2.5, 0.25, 13)
+            >>> mixed = disks(0, 0.7) + disks(1, 0.3)
+            >>> mixed = mixed.at[24, 24].add(1e4 - mixed.sum())
+            >>> amount = FitAmounts(13)(mixed, center, jnp.array([0, 1]), known, model).amount
+            >>> [round(float(a), 2) for a in amount]
+            [0.7, 0.3]
         """
         shape = (pattern.shape[0], pattern.shape[1])
         distance = radius_from(center, shape)
