@@ -67,15 +67,6 @@ def mix_bases(
 
     Returns:
         Shares, and the strain that follows from them.
-
-    Example:
-        >>> from jax4dstem.simulate import polycrystal
-        >>> from jax4dstem.strain import measure_strain, strain_by_bases
-        >>> scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
-        >>> measured = measure_strain(scan, truth.parameters.center, 4.2, vectors=truth.vectors)
-        >>> found = mix_bases(scan, measured, strain_by_bases(measured.strain))
-        >>> bool(np.abs(found.share - truth.purity).mean() < 0.03)
-        True
     """
     fits, model = measured.fits, measured.model
     center = np.nan_to_num(fits.center)
