@@ -1,5 +1,7 @@
 """Affine warp, base lattices and their mixtures, and the published cycle-consistent autoencoder."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -274,8 +276,17 @@ def test_shares_at_a_boundary_are_those_of_the_probe(boundary):
         np.abs(s.e_xx - truth.e_xx)[~truth.interior] for s in (bases.strain, found.strain)
     )
     assert np.nanmean(after) < np.nanmean(before)
-    # Inside of a grain nothing is made up.
+    # Inside of a grain nothing is made up, nor where there is one base only.
     assert (found.share[truth.purity > 0.9999] > 0.9).all()
+    one = replace(
+        bases,
+        base=np.zeros_like(bases.base),
+        bases=bases.bases[:1],
+        covariance=bases.covariance[:1],
+    )
+    alone = mix_bases(scan, measured, one)
+    assert (alone.second == -1).all()
+    assert (alone.share == 1).all()
 
 
 def spots(angle):

@@ -72,6 +72,9 @@ def mix_bases(
     center = np.nan_to_num(fits.center)
     lattices = _base_distortions(fits, bases.base, len(bases.bases), measured.strain.symmetry)
     candidates = _neighboring_bases(bases.base, _beside(lattices, model) | _far(bases))
+    if (candidates[..., 1] < 0).all():
+        flat = np.zeros(bases.base.shape)
+        return Mixing(bases.strain, bases.base, flat.astype(int) - 1, flat + 1, flat)
     window = window_side(float(model.radius), np.asarray(model.vectors))
     own = map_patterns(
         disk_intensities,
