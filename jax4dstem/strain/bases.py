@@ -188,12 +188,16 @@ def _starting_bases(fits: _Fits, count: int, seed: int) -> LatticeBasesSpec:
 
 def _same_lattice(bases: _Bases, period: float) -> np.ndarray:
     """A number for every base; those that differ by no more than their scatter and error share it."""
-    own = bases.scatter + bases.error
-    gap = bases.means[:, None] - bases.means
-    gap[..., 3] -= period * np.round(gap[..., 3] / period)
-    solved = np.linalg.solve(own[:, None] + own, gap[..., None])[..., 0]
-    alike = np.sum(gap * solved, axis=-1) < ALIKE
+    alike = squared_distances(bases.means, bases.scatter + bases.error, period) < ALIKE
     return connected_components(alike, directed=False)[1]
+
+
+def squared_distances(means: np.ndarray, covariance: np.ndarray, period: float) -> np.ndarray:
+    """Squared Mahalanobis distances of strains ``(n, 4)``, theta modulo a period, ``(n, n)``."""
+    gap = means[:, None] - means
+    gap[..., 3] -= period * np.round(gap[..., 3] / period)
+    solved = np.linalg.solve(covariance[:, None] + covariance, gap[..., None])[..., 0]
+    return np.sum(gap * solved, axis=-1)
 
 
 def _by_size(shares: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

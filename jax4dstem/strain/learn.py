@@ -10,6 +10,7 @@ from scipy import interpolate, optimize
 
 from jax4dstem.align import center_pattern, middle
 from jax4dstem.coordinates import radius_from
+from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import Basis, find_basis, reduce_basis, rotations_of
 from jax4dstem.lattice.detection import DiskKernels, disk_kernels, find_bragg_disks
@@ -384,9 +385,8 @@ def _typical(
     Noise is what differs inside the sample's blocks, spread what differs between them (analysis of
     variance).
     """
-    offsets = jnp.zeros(window_side(float(model.radius), np.asarray(model.vectors)))
-    starts = (np.nan_to_num(fits.center), np.nan_to_num(fits.distortion))
-    values = map_patterns(disk_intensities, sample.dataset, model, offsets, per_position=starts)
+    center, distortion = np.nan_to_num(fits.center), np.nan_to_num(fits.distortion)
+    values = map_intensities(sample.dataset, center, distortion, model)
     values = np.where(convincing(fits)[..., None], values, np.nan)
     shape, (rows, cols) = values.shape, sample.block
     blocks = values.reshape(shape[0] // rows, rows, shape[1] // cols, cols, -1)
@@ -403,6 +403,22 @@ def _typical(
     return np.nan_to_num(mean), spread, np.nan_to_num(error, nan=np.inf)
 
 
+def map_intensities(
+    dataset: Dataset, center: np.ndarray, distortion: np.ndarray, model: LatticeModel
+) -> np.ndarray:
+    """`disk_intensities` of every pattern, ``(scan_y, scan_x, n)``, for lattices that are known."""
+    offsets = np.zeros(window_side(float(model.radius), np.asarray(model.vectors)), np.float32)
+    places = (center, distortion)
+    return np.asarray(map_patterns(disk_intensities, dataset, model, offsets, per_position=places))
+
+
+def background_under(model: LatticeModel, indices: np.ndarray) -> np.ndarray:
+    """Share of the electrons that are background under the disk of each reflection."""
+    lengths = np.linalg.norm(indices @ np.asarray(model.vectors), axis=1)
+    profile = np.asarray(model.background)
+    return np.interp(lengths, np.arange(len(profile)), profile) * np.pi * float(model.radius) ** 2
+
+
 def _search_weights(setup: LatticeSetup) -> Any:
     """Typical contrast of the searched reflections: intensity over the noise of the background."""
     model = setup.model
@@ -410,9 +426,7 @@ def _search_weights(setup: LatticeSetup) -> Any:
     order = {tuple(pair): n for n, pair in enumerate(np.asarray(model.indices).tolist())}
     which = [order.get(tuple(pair), -1) for pair in indices.tolist()]
     intensity = np.asarray(model.intensity)[which] * (np.array(which) >= 0)
-    lengths = np.linalg.norm(indices @ np.asarray(model.vectors), axis=1)
-    profile = np.asarray(model.background)
-    under = np.interp(lengths, np.arange(len(profile)), profile) * np.pi * float(model.radius) ** 2
+    under = background_under(model, indices)
     return jnp.asarray(intensity / np.sqrt(under + intensity), jnp.float32)
 
 

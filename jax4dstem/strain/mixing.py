@@ -8,26 +8,21 @@ from scipy import ndimage, stats
 
 from jax4dstem.dataset import Dataset
 from jax4dstem.lattice.disks import window_size
-from jax4dstem.lattice.fit import disk_intensities
 from jax4dstem.lattice.mixture import FitAmounts, KnownLattices, LatticeAmounts
 from jax4dstem.lattice.model import LatticeModel
-from jax4dstem.strain.bases import BaseStrain
-from jax4dstem.strain.learn import window_side
+from jax4dstem.strain.bases import BaseStrain, squared_distances
+from jax4dstem.strain.learn import map_intensities
 from jax4dstem.strain.maps import StrainMap, wrap_angle
 from jax4dstem.strain.measure import StrainMeasurement
 from jax4dstem.stream import map_patterns
 
-NEARBY = (
-    1.0  # standard deviation, in positions, of the neighborhood that a second lattice comes from
-)
+NEARBY = 1.0  # positions: standard deviation of the neighborhood that a second lattice comes from
 REACH = 2  # positions: its radius
 INSIDE = 0.95  # share of a base in its neighborhood from which on a position shows the base alone
 SMALL = 0.75  # the same in the middle of the smallest grains; a boundary two positions wide has 0.7
 CANDIDATES = 3  # lattices under one probe
 SEPARATE = 0.5  # share of the diffraction in disks that lie beside those of another lattice
-FAR = (
-    20.0  # standard deviations of the strain within two bases: a misfit looks like 5 % of the other
-)
+FAR = 20.0  # standard deviations within two bases: a misfit then looks like 5 % of the other
 TOLD_APART = 0.15  # standard deviation of a share that still tells anything
 
 
@@ -73,17 +68,10 @@ def mix_bases(
     lattices = _base_distortions(fits, bases.base, len(bases.bases), measured.strain.symmetry)
     candidates = _neighboring_bases(bases.base, _beside(lattices, model) | _far(bases))
     if (candidates[..., 1] < 0).all():
-        flat = np.zeros(bases.base.shape)
-        return Mixing(bases.strain, bases.base, flat.astype(int) - 1, flat + 1, flat)
-    window = window_side(float(model.radius), np.asarray(model.vectors))
-    own = map_patterns(
-        disk_intensities,
-        dataset,
-        model,
-        np.zeros(window, np.float32),
-        per_position=(center, lattices[candidates[..., 0]]),
-    )
-    intensities = _base_intensities(np.asarray(own), bases.base, len(bases.bases))
+        none, one, zero = (np.full(bases.base.shape, value) for value in (-1, 1.0, 0.0))
+        return Mixing(bases.strain, bases.base, none, one, zero)
+    own = map_intensities(dataset, center, lattices[candidates[..., 0]], model)
+    intensities = _base_intensities(own, bases.base, len(bases.bases))
     found = map_patterns(
         FitAmounts(window_size(float(model.radius), float(model.edge_width))),
         dataset,
@@ -112,11 +100,8 @@ def _beside(lattices: np.ndarray, model: LatticeModel) -> np.ndarray:
 
 def _far(bases: BaseStrain) -> np.ndarray:
     """Which bases are so sharp that nothing lies between them, although their disks may overlap, ``(n, n)``."""
-    gap = bases.bases[:, None] - bases.bases
-    gap[..., 3] = wrap_angle(gap[..., 3], bases.strain.symmetry)
-    within = bases.covariance[:, None] + bases.covariance
-    distance = np.einsum("abi,abi->ab", gap, np.linalg.solve(within, gap[..., None])[..., 0])
-    return distance > FAR**2
+    period = 2 * np.pi / bases.strain.symmetry
+    return squared_distances(bases.bases, bases.covariance, period) > FAR**2
 
 
 def _neighboring_bases(base: np.ndarray, apart: np.ndarray) -> np.ndarray:

@@ -7,9 +7,10 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.detectors import total_counts
 from jax4dstem.lattice.fit import disk_intensities
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
-from jax4dstem.strain.learn import window_side
+from jax4dstem.strain.learn import background_under, window_side
 from jax4dstem.strain.neighbors import block_of
 from jax4dstem.stream import map_patterns
+from jax4dstem.typing import Array, Pattern, Point
 
 CERTAIN = 4.0  # standard deviations between the usual amount and half of it
 
@@ -84,12 +85,12 @@ def lattice_amount(
     window = window_side(float(model.radius), np.asarray(model.vectors))
     places = np.asarray(center, np.float32), np.asarray(distortion, np.float32)
     offsets = np.zeros(window, np.float32)
-    shares = map_patterns(
-        disk_intensities, dataset, model, offsets, per_position=places, progress=progress
+    found = map_patterns(
+        _shares_and_dose, dataset, model, offsets, per_position=places, progress=progress
     )
-    shares = np.asarray(shares, np.float64)
-    dose = np.mean(map_patterns(total_counts, dataset))
-    usual, under = np.asarray(model.intensity, np.float64), _background_under(model)
+    shares, dose = np.asarray(found[0], np.float64), np.mean(found[1])
+    usual = np.asarray(model.intensity, np.float64)
+    under = np.maximum(background_under(model, np.asarray(model.indices)), 1e-9)
     diffracted = np.asarray(model.indices).any(axis=1)
     weight = np.log1p(usual / under) * diffracted * np.isfinite(shares)
     expected = np.maximum((weight * usual).sum(axis=-1), 1e-12)
@@ -99,12 +100,11 @@ def lattice_amount(
     return ndimage.gaussian_filter(amount, _smoothing(float(np.sqrt(np.median(variance) / dose))))
 
 
-def _background_under(model: LatticeModel) -> np.ndarray:
-    """Share of the electrons under each disk that are background."""
-    lengths = np.linalg.norm(np.asarray(model.indices) @ np.asarray(model.vectors), axis=1)
-    profile = np.asarray(model.background, np.float64)
-    height = np.interp(lengths, np.arange(len(profile)), profile)
-    return np.maximum(height * np.pi * float(model.radius) ** 2, 1e-9)
+def _shares_and_dose(
+    pattern: Pattern, center: Point, distortion: Array, model: LatticeModel, offsets: Array
+) -> tuple[Array, Array]:
+    """Both in one pass over the data."""
+    return disk_intensities(pattern, center, distortion, model, offsets), total_counts(pattern)
 
 
 def _smoothing(noise: float) -> float:
