@@ -1,5 +1,6 @@
 """Lazy datasets: a source that reads tiles of the scan, and a chain of pattern functions."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -218,7 +219,7 @@ class Dataset:
     @property
     def sample(self) -> Any:
         """Shape and dtype of what the chain makes of one pattern, which may be no pattern any more."""
-        return jax.eval_shape(chain(self.steps), *one_position(self, self.steps))
+        return value_spec(self, self.steps)
 
     @property
     def dtype(self) -> np.dtype:
@@ -309,9 +310,9 @@ class Dataset:
         return replace(binned, calibration=self.calibration.binned(factor))
 
 
-def chain(steps: tuple[Step, ...]) -> Callable:
-    """The steps as one function of a pattern and all their arguments."""
-    fns = tuple(step.fn for step in steps)
+@functools.lru_cache(maxsize=256)  # the same function again is not traced again
+def chain(fns: tuple[Callable, ...]) -> Callable:
+    """The functions of several steps as one, of a pattern and all their arguments."""
 
     def run(pattern: Any, per_position: Any, shared: Any) -> Any:
         for fn, per, common in zip(fns, per_position, shared, strict=True):
@@ -321,8 +322,8 @@ def chain(steps: tuple[Step, ...]) -> Callable:
     return run
 
 
-def one_position(dataset: Dataset, steps: tuple[Step, ...]) -> tuple[Any, Any, Any]:
-    """Shapes and dtypes of one position's raw pattern, and of a chain's arguments there."""
+def value_spec(dataset: Dataset, steps: tuple[Step, ...]) -> Any:
+    """Shapes and dtypes of what a chain returns at one position of a scan."""
 
     def spec(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
@@ -332,7 +333,8 @@ def one_position(dataset: Dataset, steps: tuple[Step, ...]) -> tuple[Any, Any, A
         tuple(step.per_position for step in steps),
     )
     shared = tuple(step.shared for step in steps)
-    return spec(dataset.detector_shape, dataset.dtype), per_position, shared
+    pattern = spec(dataset.detector_shape, dataset.dtype)
+    return jax.eval_shape(chain(tuple(step.fn for step in steps)), pattern, per_position, shared)
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from tqdm import tqdm
 
-from jax4dstem.dataset import Dataset, Step, chain, check_per_position, one_position
+from jax4dstem.dataset import Dataset, Step, chain, check_per_position, value_spec
 from jax4dstem.errors import InputError
 
-TILE_BYTES = 128 * 2**20  # patterns held at once, as float32; a few tiles are in flight
+TILE_BYTES = 64 * 2**20  # patterns held at once, as float32; freed memory this small is used again
 CACHE_BYTES = 2**20  # patterns a CPU core works on at once; they stay in its cache
 
 
@@ -118,7 +118,7 @@ def map_patterns(
     steps = (*dataset.steps, Step(fn, shared, tuple(per_position)))
     plan = _Plan.of(dataset, tile_bytes)
     kernel = _map_kernel(tuple(step.fn for step in steps), plan.mesh, plan.cache_batch)
-    spec = jax.eval_shape(chain(steps), *one_position(dataset, steps))
+    spec = value_spec(dataset, steps)
     result = _allocate(spec, dataset.scan_shape, out)
 
     def store(tile: Tile, values: Any) -> None:
@@ -177,7 +177,7 @@ def reduce_patterns(
     steps = (*dataset.steps, Step(_pair_with_weight, (), (np.asarray(weights, np.float32),)))
     fns = tuple(step.fn for step in steps)
     plan = _Plan.of(dataset, tile_bytes)
-    value, weight = jax.eval_shape(chain(steps), *one_position(dataset, steps))
+    value, weight = value_spec(dataset, steps)
     batch = _update_batch(reducer, value, weight, plan)
     kernel = _reduce_kernel(fns, reducer, plan.mesh, plan.cache_batch, batch)
     state = _initial_states(reducer, value, weight, plan.mesh)
@@ -254,14 +254,24 @@ def tiles(scan_shape: tuple[int, int], chunks: tuple[int, int], limit: int) -> l
     """Cut a scan into chunk-aligned rectangles of at most ``limit`` positions (at least one chunk)."""
     (height, width), (chunk_y, chunk_x) = scan_shape, chunks
     if chunk_y * width <= limit:
-        step_y, step_x = max(1, limit // (chunk_y * width)) * chunk_y, width
+        step_y, step_x = _even_step(height, chunk_y, limit // (chunk_y * width)), width
     else:
-        step_y, step_x = chunk_y, max(1, limit // (chunk_y * chunk_x)) * chunk_x
+        step_y, step_x = chunk_y, _even_step(width, chunk_x, limit // (chunk_y * chunk_x))
     return [
         Tile(slice(y, min(y + step_y, height)), slice(x, min(x + step_x, width)))
         for y in range(0, height, step_y)
         for x in range(0, width, step_x)
     ]
+
+
+def _even_step(size: int, chunk: int, most: int) -> int:
+    """Length of whole chunks, at most ``most`` of them, that cuts a side into parts alike.
+
+    All tiles are padded to the largest: a short last one would cost as much as a full one.
+    """
+    chunks = -(-size // chunk)
+    parts = -(-chunks // max(1, most))
+    return -(-chunks // parts) * chunk
 
 
 @dataclass(frozen=True)
@@ -362,7 +372,7 @@ def _map_chain(
     fns: tuple[Callable, ...], cache_batch: int, patterns: Any, per_position: Any, shared: Any
 ) -> Any:
     """The chain over a device's patterns, ``cache_batch`` at a time."""
-    run = chain(tuple(Step(fn) for fn in fns))
+    run = chain(fns)
     if patterns.shape[0] <= cache_batch:
         return jax.vmap(run, (0, 0, None))(patterns, per_position, shared)
     return jax.lax.map(
@@ -391,7 +401,7 @@ def _reduce_kernel(
             (patterns, per_position, present),
         )
         one = jax.tree.map(lambda leaf: leaf[0], (patterns, per_position))
-        value, weight = jax.eval_shape(chain(tuple(Step(fn) for fn in fns)), *one, shared)
+        value, weight = jax.eval_shape(chain(fns), *one, shared)
         # A fresh state per tile, merged afterwards, keeps float32 sums of many patterns accurate.
         tile_state, _ = jax.lax.scan(step, reducer.init(value, weight), batches)
         return jax.tree.map(lambda leaf: leaf[None], reducer.merge(state, tile_state))

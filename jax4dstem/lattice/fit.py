@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jax4dstem.lattice.binning import bin_model, bin_pattern, bin_point, unbin_point
 from jax4dstem.lattice.elimination import solve_small
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
 from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
@@ -30,18 +31,20 @@ class FitLattice:
     information (Schur complement), which leaves for every disk the information on its position, a
     2 x 2 matrix; the lattice joins them in the 6 x 6 information on (c, A). Heights have Gaussian
     priors of the scan's typical intensities. The first iterations run with blurred edges, which
-    widens the capture range to about a disk radius.
+    widens the capture range to about a disk radius, and on binned pixels, which blurred edges do not miss.
 
     Attributes:
         window: Side of the windows around the reflections, in px, odd.
         modes: Polynomials inside the disks: 0 (flat), 2 (slopes) or 5 (and curvatures).
+        binning: Pixels joined along an axis during the coarse iterations; see `search_binning`.
         coarse: Iterations with blurred edges.
         fine: Iterations with the model's own edges.
     """
 
     window: int
     modes: int = 0
-    coarse: int = 3
+    binning: int = 1
+    coarse: int = 4
     fine: int = 2
 
     def __call__(
@@ -61,11 +64,7 @@ class FitLattice:
         dose = jnp.sum(jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0.0))
         area = jnp.pi * model.radius**2
         state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
-        data = _gather(pattern, state, model, self.window)
-        heights = _first_heights(data, state, model, dose / area, self.modes)
-        blurs = jnp.linspace(0.3, 0.15, self.coarse) * model.radius
-        blurs = jnp.maximum(blurs, model.edge_width)
-        state, _ = self._iterate(state._replace(heights=heights), data, model, blurs, dose / area)
+        state = self._coarse_fit(pattern, state, model, dose / area)
         data = _gather(pattern, state, model, self.window)
         edges = jnp.broadcast_to(model.edge_width, self.fine)
         state, results = self._iterate(state, data, model, edges, dose / area)
@@ -82,6 +81,23 @@ class FitLattice:
             jnp.asarray(0.0),
             longest,
         )
+
+    def _coarse_fit(
+        self, pattern: Pattern, state: "_State", model: LatticeModel, scale: Scalar
+    ) -> "_State":
+        """The iterations with blurred edges, on binned pixels; heights are those of full pixels again."""
+        factor = self.binning
+        usable = (pattern >= 0) & (pattern < model.saturation)
+        pattern = bin_pattern(jnp.where(usable, pattern, -jnp.inf), factor)  # one bad pixel: no sum
+        model, scale = bin_model(model, factor), scale * factor**2
+        state = state._replace(center=bin_point(state.center, factor))
+        data = _gather(pattern, state, model, 2 * -(-(self.window // 2) // factor) + 1)
+        heights = _first_heights(data, state, model, scale, self.modes)
+        blurs = jnp.linspace(0.3, 0.15, self.coarse) * model.radius
+        blurs = jnp.maximum(blurs, model.edge_width)
+        state, _ = self._iterate(state._replace(heights=heights), data, model, blurs, scale)
+        center = unbin_point(state.center, factor)
+        return state._replace(center=center, heights=state.heights / factor**2)
 
     @staticmethod
     def _iterate(
@@ -113,23 +129,23 @@ def _positions(state: _State, model: LatticeModel) -> Array:
 def _gather(pattern: Array, state: _State, model: LatticeModel, window: int) -> _Windows:
     """The counts around the reflections, which of them belong to each, and the background there."""
     positions = _positions(state, model)
-    half = window // 2
-    padded = jnp.pad(pattern, half + 1)
-    first = jnp.clip(jnp.floor(positions + 0.5), -1, jnp.asarray(pattern.shape))
-    corner = first.astype(int) + 1  # in the padded pattern; slices are copied faster than pixels
-    counts = jax.vmap(lambda at: jax.lax.dynamic_slice(padded, at, (window, window)))(corner)
-    offsets = jnp.arange(window) - half
+    window = min(window, *pattern.shape)
+    # At the rim the window moves inward, where it still holds every pixel around the reflection.
+    corner = jnp.floor(positions + 0.5).astype(int) - window // 2
+    corner = jnp.clip(corner, 0, jnp.asarray(pattern.shape) - window)
+    # Slices are copied faster than pixels.
+    counts = jax.vmap(lambda at: jax.lax.dynamic_slice(pattern, at, (window, window)))(corner)
+    offsets = jnp.arange(window)
     shape = counts.shape
-    y = jnp.broadcast_to((first[:, :1] + offsets)[:, :, None], shape)
-    x = jnp.broadcast_to((first[:, 1:] + offsets)[:, None, :], shape)
-    inside = (y >= 0) & (y < pattern.shape[0]) & (x >= 0) & (x < pattern.shape[1])
+    y = jnp.broadcast_to((corner[:, :1] + offsets)[:, :, None], shape).astype(float)
+    x = jnp.broadcast_to((corner[:, 1:] + offsets)[:, None, :], shape).astype(float)
     counts = counts.astype(float)
     cell = jnp.linalg.inv(model.lattice(state.distortion))
     dy, dx = y - positions[:, :1, None], x - positions[:, 1:, None]
     own = (jnp.abs(dy * cell[0, 0] + dx * cell[1, 0]) <= 0.5) & (
         jnp.abs(dy * cell[0, 1] + dx * cell[1, 1]) <= 0.5
     )
-    used = inside & own & (counts >= 0) & (counts < model.saturation)
+    used = own & (counts >= 0) & (counts < model.saturation)
     distance = jnp.sqrt((y - state.center[0]) ** 2 + (x - state.center[1]) ** 2 + 1e-6)
     background = _local_background(model.background, distance, positions - state.center)
 
@@ -273,7 +289,9 @@ def _step(
     share = 1 / model.dispersion
     information = jnp.einsum("nia,nij,njb,n->ab", moves, disk_information, moves, share)
     gradient = jnp.einsum("nia,ni,n->a", moves, disk_score, share)
-    change = _newton_step(information, gradient)
+    # Of blurred edges, which real ones, being steeper, overshoot: both slopes taken as Gaussian.
+    overshoot = jnp.sqrt(2 / (1 + (model.edge_width / edge) ** 2))
+    change = _newton_step(information, gradient) / overshoot
     shift = jnp.einsum("nia,a->ni", moves, change)
     longest = jnp.max(jnp.linalg.norm(shift, axis=1))
     damping = jnp.minimum(1.0, LONGEST_STEP * model.radius / jnp.maximum(longest, 1e-9))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jax4dstem.coordinates import detector_grid
+from jax4dstem.lattice.binning import bin_pattern, bin_point
 from jax4dstem.lattice.detection import DiskKernels, disk_contrast
 from jax4dstem.lattice.fit import FitLattice
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
@@ -17,7 +18,13 @@ EXPLAINED = 0.4  # share of such disks that a lattice must explain: a boundary s
 
 
 class LatticeSetup(NamedTuple):
-    """All that is shared by the scan: filters, hypotheses and model."""
+    """All that is shared by the scan.
+
+    Attributes:
+        kernels: Filters, in px of the binned pattern that is searched.
+        hypotheses: Rotated lattices, in px of the binned pattern.
+        model: In px of the pattern.
+    """
 
     kernels: DiskKernels
     hypotheses: Hypotheses
@@ -29,7 +36,7 @@ class MeasureLattice:
     """Pattern function: the lattice of a pattern, from the center of the direct beam alone.
 
     Attributes:
-        fit: The likelihood fit that follows the search.
+        fit: The likelihood fit that follows the search; its binning is the search's.
     """
 
     fit: FitLattice
@@ -43,14 +50,16 @@ class MeasureLattice:
             setup: Shared by the scan.
         """
         kernels, hypotheses, model = setup
-        counts = jnp.where(pattern >= 0, pattern, 0).astype(float)
-        contrast = disk_contrast(jnp.minimum(counts, model.saturation), kernels)
-        found = search_lattice(contrast, center, hypotheses)
+        factor = self.fit.binning
+        counts = jnp.where(pattern >= 0, jnp.minimum(pattern, model.saturation), 0)
+        contrast = disk_contrast(bin_pattern(counts, factor), kernels)
+        found = search_lattice(contrast, bin_point(center, factor), hypotheses)
         start = jnp.linalg.inv(model.vectors) @ found.vectors @ jnp.linalg.inv(model.ellipse)
-        fit = self.fit(pattern, center, start, model)
-        vectors = model.lattice(fit.distortion)
-        score = score_lattice(contrast, fit.center, vectors, hypotheses)
-        share = explained_share(contrast, fit.center, vectors, model.radius)
+        fit = self.fit(pattern, center, factor * start, model)
+        vectors = model.lattice(fit.distortion) / factor
+        middle = bin_point(fit.center, factor)
+        score = score_lattice(contrast, middle, vectors, hypotheses)
+        share = explained_share(contrast, middle, vectors, model.radius / factor)
         return fit._replace(score=jnp.where(share >= EXPLAINED, score, 0.0))
 
 

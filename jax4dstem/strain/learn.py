@@ -13,6 +13,7 @@ from jax4dstem.coordinates import radius_from
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import Basis, find_basis, reduce_basis, rotations_of
+from jax4dstem.lattice.binning import search_binning
 from jax4dstem.lattice.detection import DiskKernels, disk_kernels, find_bragg_disks
 from jax4dstem.lattice.fit import FitLattice, disk_intensities
 from jax4dstem.lattice.measure import LatticeSetup, MeasureLattice
@@ -82,10 +83,9 @@ def learn_lattice(
         InputError: No lattice is found, or the given one does not fit the detector.
     """
     shape = sample.dataset.pattern_shape
-    kernels = disk_kernels(shape, radius)
     explained, given = 1.0, vectors is not None
     if vectors is None:
-        basis = find_scan_basis(sample, center, kernels, radius)
+        basis = find_scan_basis(sample, center, disk_kernels(shape, radius), radius)
         vectors, explained = basis.vectors, basis.explained
     reach = _reach(center, shape, radius)
     near, _ = rotations_of(vectors, reach)
@@ -103,13 +103,16 @@ def learn_lattice(
     # As long as the learned profile will be: another length would compile the fit anew.
     model = model._replace(background=jnp.ones(_profile_length(shape)))
     searched = near[1 : MOST_REFLECTIONS // 2]
-    hypotheses = rotated_lattices(vectors, searched, np.ones(len(searched)), radius)
-    setup = LatticeSetup(kernels, hypotheses, model)
+    binning = search_binning(radius)
+    hypotheses = rotated_lattices(
+        vectors / binning, searched, np.ones(len(searched)), radius / binning
+    )
+    setup = LatticeSetup(_search_kernels(shape, radius, binning), hypotheses, model)
     updates = [_learn_background, _learn_intensities, _learn_disks]
     for _ in range(ROUNDS):
         radius = float(setup.model.radius)
-        setup = setup._replace(kernels=disk_kernels(shape, radius))
-        measure = MeasureLattice(FitLattice(window_side(radius, vectors)))
+        setup = setup._replace(kernels=_search_kernels(shape, radius, binning))
+        measure = MeasureLattice(FitLattice(window_side(radius, vectors), binning=binning))
         for update in updates:
             fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
             setup = setup._replace(model=update(setup.model, sample, fits))
@@ -122,6 +125,11 @@ def learn_lattice(
     if _misfit(setup.model, fits) > SUSPICIOUS:
         setup, measure, fits = _learn_texture(setup, measure, sample, center, fits)
     return Learned(setup, measure, explained, fits)
+
+
+def _search_kernels(shape: tuple[int, ...], radius: float, binning: int) -> DiskKernels:
+    """Filters for the binned pattern."""
+    return disk_kernels((shape[0] // binning, shape[1] // binning), radius / binning)
 
 
 def _misfit(model: LatticeModel, fits: Any) -> float:

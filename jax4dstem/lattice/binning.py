@@ -1,0 +1,61 @@
+"""Patterns and lattices at coarser pixels, where the search and the first steps of a fit are cheap."""
+
+import jax.numpy as jnp
+
+from jax4dstem.lattice.model import LatticeModel
+from jax4dstem.typing import Array, Float, Pattern, Point
+
+SMALLEST_RADIUS = 1.75  # px that a disk's radius must keep
+COARSEST = 4  # px joined along an axis at most: a fit that starts there must reach the full pattern
+
+
+def search_binning(radius: float) -> int:
+    """Pixels that may be joined along an axis so that a disk is still seen as a disk.
+
+    Example:
+        >>> search_binning(4.2), search_binning(2.9)
+        (2, 1)
+    """
+    return int(min(max(radius // SMALLEST_RADIUS, 1), COARSEST))
+
+
+def bin_pattern(pattern: Pattern, factor: int) -> Float[Array, "bins_y bins_x"]:
+    """Sums over ``factor`` x ``factor`` pixels; an incomplete rim is dropped.
+
+    Args:
+        pattern: ``(det_y, det_x)``.
+        factor: Pixels along each axis.
+
+    Example:
+        >>> bin_pattern(jnp.ones((5, 4)), 2).tolist()
+        [[4.0, 4.0], [4.0, 4.0]]
+    """
+    height, width = (size // factor * factor for size in pattern.shape)
+    pattern = pattern[:height, :width].astype(float)
+    # Sums of strided slices: XLA vectorizes them, other than a sum over axes of this length.
+    pattern = sum((pattern[i::factor] for i in range(1, factor)), pattern[::factor])
+    return sum((pattern[:, i::factor] for i in range(1, factor)), pattern[:, ::factor])
+
+
+def bin_point(point: Point, factor: int) -> Point:
+    """A position (y, x) in px of the binned pattern."""
+    return (point - 0.5 * (factor - 1)) / factor
+
+
+def unbin_point(point: Point, factor: int) -> Point:
+    """A position (y, x) in px of the pattern from one in px of the binned pattern."""
+    return point * factor + 0.5 * (factor - 1)
+
+
+def bin_model(model: LatticeModel, factor: int) -> LatticeModel:
+    """The model in px of the binned pattern, without saturation: sums do not show it."""
+    radii = jnp.arange(model.background.shape[0] // factor + 2) * factor
+    return model._replace(
+        vectors=model.vectors / factor,
+        radius=model.radius / factor,
+        edge_width=model.edge_width / factor,
+        background=jnp.interp(
+            radii.astype(float), jnp.arange(len(model.background)), model.background
+        ),
+        saturation=jnp.asarray(jnp.inf),
+    )
