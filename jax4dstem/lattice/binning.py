@@ -1,9 +1,9 @@
-"""Patterns and lattices at coarser pixels, where the search and the first steps of a fit are cheap."""
+"""Lattices in binned patterns, where the search and the first steps of a fit are cheap."""
 
 import jax.numpy as jnp
 
 from jax4dstem.lattice.model import LatticeModel
-from jax4dstem.typing import Array, Float, Pattern, Point
+from jax4dstem.typing import Point
 
 SMALLEST_RADIUS = 1.75  # px that a disk's radius must keep
 COARSEST = 4  # px joined along an axis at most: a fit that starts there must reach the full pattern
@@ -17,24 +17,6 @@ def search_binning(radius: float) -> int:
         (2, 1)
     """
     return int(min(max(radius // SMALLEST_RADIUS, 1), COARSEST))
-
-
-def bin_pattern(pattern: Pattern, factor: int) -> Float[Array, "bins_y bins_x"]:
-    """Sums over ``factor`` x ``factor`` pixels; an incomplete rim is dropped.
-
-    Args:
-        pattern: ``(det_y, det_x)``.
-        factor: Pixels along each axis.
-
-    Example:
-        >>> bin_pattern(jnp.ones((5, 4)), 2).tolist()
-        [[4.0, 4.0], [4.0, 4.0]]
-    """
-    height, width = (size // factor * factor for size in pattern.shape)
-    pattern = pattern[:height, :width].astype(float)
-    # Sums of strided slices: XLA vectorizes them, other than a sum over axes of this length.
-    pattern = sum((pattern[i::factor] for i in range(1, factor)), pattern[::factor])
-    return sum((pattern[:, i::factor] for i in range(1, factor)), pattern[:, ::factor])
 
 
 def bin_point(point: Point, factor: int) -> Point:

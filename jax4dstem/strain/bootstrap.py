@@ -1,6 +1,7 @@
 """How far off the Fisher information is at low counts, by fitting simulated patterns."""
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -16,7 +17,8 @@ from jax4dstem.strain.sample import ScanSample
 from jax4dstem.stream import map_patterns
 
 CAP = 25.0  # squared distance beyond which an error counts no more
-BATCH = 8  # patterns drawn at once
+BATCH = 8  # expected patterns computed at once
+DRAWS = 16  # parts of the patterns with a random stream of their own
 
 
 def error_inflation(learned: Learned, sample: ScanSample, center: np.ndarray) -> float:
@@ -50,7 +52,7 @@ def error_inflation(learned: Learned, sample: ScanSample, center: np.ndarray) ->
         sample.dataset.pattern_shape,
         window_size(float(model.radius), edge),
     )
-    counts = rng.poisson(np.asarray(expected) * dose[:, None, None])
+    counts = _draw(np.asarray(expected) * dose[:, None, None], rng)
     again = map_patterns(
         learned.measure,
         Dataset.from_array(counts.reshape(*scan_shape, *counts.shape[1:]).astype(_dtype(sample))),
@@ -58,6 +60,15 @@ def error_inflation(learned: Learned, sample: ScanSample, center: np.ndarray) ->
         per_position=(centers.reshape(*scan_shape, 2),),
     )
     return _excess(again, distortion.reshape(*scan_shape, 2, 2))
+
+
+def _draw(expected: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Poisson counts, by several threads; the same whatever their number."""
+    parts = np.array_split(expected, DRAWS)
+    with ThreadPoolExecutor() as pool:
+        return np.concatenate(
+            list(pool.map(lambda own, part: own.poisson(part), rng.spawn(DRAWS), parts))
+        )
 
 
 def _dtype(sample: ScanSample) -> np.dtype:

@@ -208,20 +208,22 @@ def _decompose(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Strain components of every A, and their derivatives by (A_00, A_10, A_01, A_11)."""
     change = jnp.asarray(np.linalg.inv(reference) @ vectors, float)
-
-    def components(parameters: jax.Array) -> jax.Array:
-        inverse = change @ parameters.reshape(2, 2).T
-        return jnp.stack(strain_of(jnp.linalg.inv(inverse)))
-
     shape = distortion.shape[:-2]
     flat = np.swapaxes(np.asarray(distortion), -1, -2).reshape(-1, 4)
     flat = jnp.asarray(np.where(np.isfinite(flat).all(axis=1, keepdims=True), flat, [1, 0, 0, 1]))
-    values = jax.jit(jax.vmap(components))(flat)
-    jacobian = jax.jit(jax.vmap(jax.jacfwd(components)))(flat)
+    values, jacobian = _components_of_all(flat, change)
     return (
         np.asarray(values, np.float64).reshape(*shape, 4),
         np.asarray(jacobian, np.float64).reshape(*shape, 4, 4),
     )
+
+
+@jax.jit
+def _components_of_all(parameters: jax.Array, change: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def components(one: jax.Array) -> jax.Array:
+        return jnp.stack(strain_of(jnp.linalg.inv(change @ one.reshape(2, 2).T)))
+
+    return jax.vmap(components)(parameters), jax.vmap(jax.jacfwd(components))(parameters)
 
 
 def _propagate(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
