@@ -166,6 +166,25 @@ def test_tiles_cover_the_scan_once_and_follow_the_chunks(shape, chunks, limit):
     assert (seen == 1).all()
 
 
+def test_tiles_are_alike_as_all_are_padded_to_the_largest():
+    heights = [tile.rows.stop - tile.rows.start for tile in tiles((64, 64), (1, 64), 60 * 64)]
+    assert heights == [32, 32]
+
+
+def test_a_function_is_traced_once_however_often_it_is_mapped():
+    traced = []
+
+    def total(pattern):
+        traced.append(pattern.shape)
+        return pattern.sum()
+
+    scan = Dataset.from_array(np.ones((2, 3, 4, 4), np.float32))
+    map_patterns(total, scan)
+    first = len(traced)
+    map_patterns(total, scan)
+    assert len(traced) == first
+
+
 def test_per_position_arguments_must_match_the_scan():
     dataset = Dataset.from_array(scan((3, 4)))
     with pytest.raises(InputError, match=r"must start with the scan shape \(3, 4\)"):
