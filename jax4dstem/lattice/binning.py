@@ -2,8 +2,9 @@
 
 import jax.numpy as jnp
 
+from jax4dstem.dataset import BinDetector
 from jax4dstem.lattice.model import LatticeModel
-from jax4dstem.typing import Point
+from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
 
 SMALLEST_RADIUS = 1.75  # px that a disk's radius must keep
 COARSEST = 4  # px joined along an axis at most: a fit that starts there must reach the full pattern
@@ -19,6 +20,17 @@ def search_binning(radius: float) -> int:
     return int(min(max(radius // SMALLEST_RADIUS, 1), COARSEST))
 
 
+def bin_counts(pattern: Pattern, saturation: Scalar, factor: int) -> Float[Array, "bins_y bins_x"]:
+    """Sums over squares of pixels, clipped at the saturation; minus infinity where one is negative or NaN.
+
+    Args:
+        pattern: Counts ``(det_y, det_x)``.
+        saturation: Counts from which on a pixel is not used.
+        factor: Pixels along each side of a square.
+    """
+    return BinDetector(factor)(jnp.where(pattern >= 0, jnp.minimum(pattern, saturation), -jnp.inf))
+
+
 def bin_point(point: Point, factor: int) -> Point:
     """A position (y, x) in px of the binned pattern."""
     return (point - 0.5 * (factor - 1)) / factor
@@ -30,7 +42,7 @@ def unbin_point(point: Point, factor: int) -> Point:
 
 
 def bin_model(model: LatticeModel, factor: int) -> LatticeModel:
-    """The model in px of the binned pattern, without saturation: sums do not show it."""
+    """The model in px of the binned pattern; a sum that reaches the saturation may contain a clipped pixel."""
     radii = jnp.arange(model.background.shape[0] // factor + 2) * factor
     return model._replace(
         vectors=model.vectors / factor,
@@ -39,5 +51,4 @@ def bin_model(model: LatticeModel, factor: int) -> LatticeModel:
         background=jnp.interp(
             radii.astype(float), jnp.arange(len(model.background)), model.background
         ),
-        saturation=jnp.asarray(jnp.inf),
     )

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax4dstem.dataset import BinDetector
-from jax4dstem.lattice.binning import bin_model, bin_point, unbin_point
+from jax4dstem.lattice.binning import bin_counts, bin_model, bin_point, unbin_point
 from jax4dstem.lattice.elimination import solve_small
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
 from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
@@ -88,8 +87,7 @@ class FitLattice:
     ) -> "_State":
         """The iterations with blurred edges, on binned pixels; heights are those of full pixels again."""
         factor = self.binning
-        usable = (pattern >= 0) & (pattern < model.saturation)
-        pattern = BinDetector(factor)(jnp.where(usable, pattern, -jnp.inf))  # one bad pixel: no sum
+        pattern = bin_counts(pattern, model.saturation, factor)
         model, scale = bin_model(model, factor), scale * factor**2
         state = state._replace(center=bin_point(state.center, factor))
         data = _gather(pattern, state, model, 2 * -(-(self.window // 2) // factor) + 1)

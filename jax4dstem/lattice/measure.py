@@ -6,8 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jax4dstem.coordinates import detector_grid
-from jax4dstem.dataset import BinDetector
-from jax4dstem.lattice.binning import bin_point
+from jax4dstem.lattice.binning import bin_counts, bin_point
 from jax4dstem.lattice.detection import DiskKernels, disk_contrast
 from jax4dstem.lattice.fit import FitLattice
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
@@ -52,8 +51,8 @@ class MeasureLattice:
         """
         kernels, hypotheses, model = setup
         factor = self.fit.binning
-        counts = jnp.where(pattern >= 0, jnp.minimum(pattern, model.saturation), 0)
-        contrast = disk_contrast(BinDetector(factor)(counts), kernels)
+        counts = bin_counts(pattern, model.saturation, factor)
+        contrast = disk_contrast(jnp.maximum(counts, 0.0), kernels)
         found = search_lattice(contrast, bin_point(center, factor), hypotheses)
         start = jnp.linalg.inv(model.vectors) @ found.vectors @ jnp.linalg.inv(model.ellipse)
         fit = self.fit(pattern, center, factor * start, model)
