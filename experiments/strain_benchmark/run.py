@@ -152,7 +152,10 @@ def plain(value: object) -> object:
 def save(path: Path, dataset: Dataset, truth: PolycrystalTruth, level: float) -> None:
     rows, cols = dataset.scan_shape
     with h5py.File(path, "w") as file:
-        file["patterns"] = dataset.source.read(slice(0, rows), slice(0, cols))
+        counts = dataset.source.read(slice(0, rows), slice(0, cols))
+        file["patterns"] = counts.astype(
+            np.min_scalar_type(counts.max())
+        )  # as detectors write them
         for name, ours in (("exx", "e_xx"), ("eyy", "e_yy"), ("exy", "e_xy")):
             file[name] = getattr(truth, ours)
         file["theta_deg"] = -np.degrees(
