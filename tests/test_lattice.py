@@ -100,7 +100,7 @@ def test_a_lattice_is_found_from_noisy_points(length, ratio, angle, turn, seed):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(-30, 30), min_size=4, max_size=4))
+@given(st.lists(st.integers(-3000, 3000).map(lambda n: n / 100), min_size=4, max_size=4))
 def test_reduction_keeps_the_lattice_and_is_idempotent(numbers):
     vectors = np.array(numbers).reshape(2, 2)
     if abs(np.linalg.det(vectors)) < 1.0:
@@ -174,6 +174,17 @@ def test_binned_positions_are_means_of_the_pixels_joined(factor):
     np.testing.assert_allclose(binning.unbin_point(corner, factor), pixels.mean(axis=1))
     there = binning.bin_point(pixels.mean(axis=1), factor)
     np.testing.assert_allclose(there, corner, rtol=1e-6)
+
+
+def test_binned_counts_lose_no_pixel_below_saturation():
+    """Four pixels of 30 exceed a saturation of 100 together, and none of them is saturated."""
+    pattern = jnp.full((4, 6), 30.0).at[0, 2].set(100.0).at[3, 5].set(-1.0).at[1, 5].set(jnp.nan)
+    counts = np.asarray(binning.bin_counts(pattern, jnp.asarray(100.0), 2))
+    np.testing.assert_array_equal(counts[:, 0], [120, 120])
+    np.testing.assert_array_equal(counts[:, 1], [np.inf, 120])
+    assert not (counts[:, 2] >= 0).any()
+    shared = shared_model()._replace(saturation=jnp.asarray(100.0))
+    assert binning.bin_model(shared, 2).saturation == 400
 
 
 @pytest.mark.parametrize("factor", [1, 2])

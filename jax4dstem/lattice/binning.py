@@ -21,14 +21,19 @@ def search_binning(radius: float) -> int:
 
 
 def bin_counts(pattern: Pattern, saturation: Scalar, factor: int) -> Float[Array, "bins_y bins_x"]:
-    """Sums over squares of pixels, clipped at the saturation; minus infinity where one is negative or NaN.
+    """Sums over squares of pixels: infinite where one is saturated, below zero or NaN where one is not valid.
 
     Args:
-        pattern: Counts ``(det_y, det_x)``.
-        saturation: Counts from which on a pixel is not used.
+        pattern: Counts ``(det_y, det_x)``; negative or NaN pixels are not valid.
+        saturation: Counts from which on a pixel is saturated.
         factor: Pixels along each side of a square.
+
+    Example:
+        >>> bin_counts(jnp.array([[1.0, 2.0, 3.0, 9.0], [4.0, 5.0, 1.0, 2.0]]), 9.0, 2).tolist()
+        [[12.0, inf]]
     """
-    return BinDetector(factor)(jnp.where(pattern >= 0, jnp.minimum(pattern, saturation), -jnp.inf))
+    counts = jnp.where(pattern < saturation, pattern.astype(float), jnp.inf)
+    return BinDetector(factor)(jnp.where(pattern >= 0, counts, -jnp.inf))
 
 
 def bin_point(point: Point, factor: int) -> Point:
@@ -42,7 +47,7 @@ def unbin_point(point: Point, factor: int) -> Point:
 
 
 def bin_model(model: LatticeModel, factor: int) -> LatticeModel:
-    """The model in px of the binned pattern; a sum that reaches the saturation may contain a clipped pixel."""
+    """The model in px of the binned pattern of `bin_counts`."""
     radii = jnp.arange(model.background.shape[0] // factor + 2) * factor
     return model._replace(
         vectors=model.vectors / factor,
@@ -51,4 +56,5 @@ def bin_model(model: LatticeModel, factor: int) -> LatticeModel:
         background=jnp.interp(
             radii.astype(float), jnp.arange(len(model.background)), model.background
         ),
+        saturation=model.saturation * factor**2,
     )

@@ -52,7 +52,9 @@ class MeasureLattice:
         kernels, hypotheses, model = setup
         factor = self.fit.binning
         counts = bin_counts(pattern, model.saturation, factor)
-        contrast = disk_contrast(jnp.maximum(counts, 0.0), kernels)
+        brightest = model.saturation * factor**2
+        clipped = jnp.where(counts >= 0, jnp.minimum(counts, brightest), 0.0)
+        contrast = disk_contrast(clipped, kernels)
         found = search_lattice(contrast, bin_point(center, factor), hypotheses)
         start = jnp.linalg.inv(model.vectors) @ found.vectors @ jnp.linalg.inv(model.ellipse)
         fit = self.fit(pattern, center, factor * start, model)
