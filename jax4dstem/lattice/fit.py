@@ -233,33 +233,47 @@ def _contrast(data: _Windows, state: _State, model: LatticeModel) -> tuple[Array
     return disk, background, jnp.sum(inside, axis=1) / (jnp.pi * (0.8 * model.radius) ** 2)
 
 
-def disk_intensities(
-    pattern: Pattern,
-    center: Point,
-    distortion: Float[Array, "2 2"],
-    model: LatticeModel,
-    offsets: Float[Array, " window"],
-) -> Float[Array, " n"]:
-    """Share of the pattern's electrons in each disk above the background: linear in the counts.
+class Intensities(NamedTuple):
+    """What the disks of a known lattice hold.
 
-    Unlike the fitted heights it may be negative, so that its mean over many patterns is unbiased.
-
-    Args:
-        pattern: Counts ``(det_y, det_x)``.
-        center: (y, x) in px.
-        distortion: A of the lattice.
-        model: Shared by the scan.
-        offsets: Any array as long as a window's side.
-
-    Returns:
-        One number per reflection, NaN where less than two thirds of the disk are on the detector.
+    Attributes:
+        share: Of the pattern's electrons above the background, one number per reflection; NaN where less than two
+            thirds of the disk are on the detector. Unlike fitted heights it may be negative, so that its mean over
+            many patterns is unbiased.
+        dose: Electrons of the pattern.
     """
-    state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
-    data = _gather(pattern, state, model, offsets.shape[0])
-    disk, _, seen = _contrast(data, state, model)
-    dose = jnp.sum(jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0.0))
-    share = disk * jnp.pi * model.radius**2 / dose
-    return jnp.where(seen > 2 / 3, share, jnp.nan)
+
+    share: Float[Array, " n"]
+    dose: Scalar
+
+
+@dataclass(frozen=True)
+class DiskIntensities:
+    """Pattern function: the intensities of a lattice that is known, linear in the counts.
+
+    Attributes:
+        window: Side of the windows around the reflections, in px, odd.
+    """
+
+    window: int
+
+    def __call__(
+        self, pattern: Pattern, center: Point, distortion: Float[Array, "2 2"], model: LatticeModel
+    ) -> Intensities:
+        """Return `Intensities`.
+
+        Args:
+            pattern: Counts ``(det_y, det_x)``.
+            center: (y, x) in px.
+            distortion: A of the lattice.
+            model: Shared by the scan.
+        """
+        state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
+        data = _gather(pattern, state, model, self.window)
+        disk, _, seen = _contrast(data, state, model)
+        dose = jnp.sum(jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0.0))
+        share = disk * jnp.pi * model.radius**2 / dose
+        return Intensities(jnp.where(seen > 2 / 3, share, jnp.nan), dose)
 
 
 def _step(

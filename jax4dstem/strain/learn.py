@@ -15,7 +15,7 @@ from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import Basis, find_basis, reduce_basis, rotations_of
 from jax4dstem.lattice.binning import search_binning
 from jax4dstem.lattice.detection import DiskKernels, disk_kernels, find_bragg_disks
-from jax4dstem.lattice.fit import FitLattice, disk_intensities
+from jax4dstem.lattice.fit import DiskIntensities, FitLattice, Intensities
 from jax4dstem.lattice.measure import LatticeSetup, MeasureLattice
 from jax4dstem.lattice.model import LatticeFit, LatticeModel, starting_model
 from jax4dstem.lattice.search import rotated_lattices
@@ -394,7 +394,7 @@ def _typical(
     variance).
     """
     center, distortion = np.nan_to_num(fits.center), np.nan_to_num(fits.distortion)
-    values = map_intensities(sample.dataset, center, distortion, model)
+    values = map_intensities(sample.dataset, center, distortion, model).share
     values = np.where(convincing(fits)[..., None], values, np.nan)
     shape, (rows, cols) = values.shape, sample.block
     blocks = values.reshape(shape[0] // rows, rows, shape[1] // cols, cols, -1)
@@ -412,12 +412,16 @@ def _typical(
 
 
 def map_intensities(
-    dataset: Dataset, center: np.ndarray, distortion: np.ndarray, model: LatticeModel
-) -> np.ndarray:
-    """`disk_intensities` of every pattern, ``(scan_y, scan_x, n)``, for lattices that are known."""
-    offsets = np.zeros(window_side(float(model.radius), np.asarray(model.vectors)), np.float32)
+    dataset: Dataset,
+    center: np.ndarray,
+    distortion: np.ndarray,
+    model: LatticeModel,
+    progress: str | None = None,
+) -> Intensities:
+    """`Intensities` of every pattern, shares ``(scan_y, scan_x, n)``, of lattices that are known."""
+    of_disks = DiskIntensities(window_side(float(model.radius), np.asarray(model.vectors)))
     places = (center, distortion)
-    return np.asarray(map_patterns(disk_intensities, dataset, model, offsets, per_position=places))
+    return map_patterns(of_disks, dataset, model, per_position=places, progress=progress)
 
 
 def background_under(model: LatticeModel, indices: np.ndarray) -> np.ndarray:

@@ -71,7 +71,7 @@ def mix_bases(
         none, one, zero = (np.full(bases.base.shape, value) for value in (-1, 1.0, 0.0))
         return Mixing(bases.strain, bases.base, none, one, zero)
     own = map_intensities(dataset, center, lattices[candidates[..., 0]], model)
-    intensities = _base_intensities(own, bases.base, len(bases.bases))
+    intensities = _base_intensities(np.asarray(own.share), bases.base, len(bases.bases))
     found = map_patterns(
         FitAmounts(window_size(float(model.radius), float(model.edge_width))),
         dataset,

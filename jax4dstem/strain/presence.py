@@ -4,13 +4,9 @@ import numpy as np
 from scipy import ndimage
 
 from jax4dstem.dataset import Dataset
-from jax4dstem.detectors import total_counts
-from jax4dstem.lattice.fit import disk_intensities
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
-from jax4dstem.strain.learn import background_under, window_side
+from jax4dstem.strain.learn import background_under, map_intensities
 from jax4dstem.strain.neighbors import block_of
-from jax4dstem.stream import map_patterns
-from jax4dstem.typing import Array, Pattern, Point
 
 CERTAIN = 4.0  # standard deviations between the usual amount and half of it
 
@@ -82,13 +78,9 @@ def lattice_amount(
     Returns:
         a, ``(scan_y, scan_x)``; 0 without a lattice, but for noise.
     """
-    window = window_side(float(model.radius), np.asarray(model.vectors))
     places = np.asarray(center, np.float32), np.asarray(distortion, np.float32)
-    offsets = np.zeros(window, np.float32)
-    found = map_patterns(
-        _shares_and_dose, dataset, model, offsets, per_position=places, progress=progress
-    )
-    shares, dose = np.asarray(found[0], np.float64), np.mean(found[1])
+    found = map_intensities(dataset, *places, model, progress)
+    shares, dose = np.asarray(found.share, np.float64), np.mean(found.dose)
     usual = np.asarray(model.intensity, np.float64)
     under = np.maximum(background_under(model, np.asarray(model.indices)), 1e-9)
     diffracted = np.asarray(model.indices).any(axis=1)
@@ -98,13 +90,6 @@ def lattice_amount(
     # The background is measured on about as many pixels as it is subtracted from.
     variance = (weight**2 * (usual + 2 * under)).sum(axis=-1) / expected**2
     return ndimage.gaussian_filter(amount, _smoothing(float(np.sqrt(np.median(variance) / dose))))
-
-
-def _shares_and_dose(
-    pattern: Pattern, center: Point, distortion: Array, model: LatticeModel, offsets: Array
-) -> tuple[Array, Array]:
-    """Both in one pass over the data."""
-    return disk_intensities(pattern, center, distortion, model, offsets), total_counts(pattern)
 
 
 def _smoothing(noise: float) -> float:
