@@ -13,14 +13,12 @@ from scipy import ndimage
 from jax4dstem.strain.maps import COMPONENTS, StrainMap, wrap_angle
 from jax4dstem.typing import Array
 
-REACHES = (1, 2, 4, 8, 12, 16)  # positions, radius of the neighborhoods
+REACHES = (1, 2, 4, 8)  # positions, radius of the neighborhoods
 ALIKE = 13.28  # squared distance of two strains of one grain: 99 % of χ² with 4 degrees of freedom
-SLACK = 0.2  # excess of the gaps between two reaches that is taken for chance
-SAFETY = (
-    4.0  # squared bias over the excess of squared gaps: 16/9 for pure curvature, and room for more
-)
+SLACK = 0.08  # excess of the gaps between two reaches that is taken for chance
+SAFETY = 4.0  # squared bias over the excess of squared gaps: 16/9 for curvature, and room for more
 AVERSION = 1.5  # weight of squared bias against variance when a reach is chosen
-LARGEST_RATIO = 25.0  # of a squared gap, so that single jumps decide nothing
+LARGEST_RATIO = 9.0  # of a squared gap, so that single jumps decide nothing
 MIXED = 6  # power of the share of agreeing neighbors that weights a position
 CURVED = 20.09  # squared significance of a gradient: 99 % of χ² with 8 degrees of freedom
 
@@ -69,7 +67,8 @@ def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> Pooled
     with the plane of the next smaller reach; across a grain boundary the difference is many times its
     error. The slope is dropped where it is not significant. The bias that curvature adds is estimated from
     how far the results of two reaches differ beyond their errors, over the region around; a larger reach is
-    taken as long as variance plus squared bias fall, and the error bars contain both. Propagation from
+    taken as long as variance plus squared bias fall, and the error bars contain both. Planes of twice the
+    largest reach are fitted too, only for what they show of its bias, which no smaller reach would. Propagation from
     small to large scales follows Polzehl and Spokoiny (J. R. Stat. Soc. B 62, 335, 2000).
 
     Args:
@@ -100,11 +99,12 @@ def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> Pooled
     reach = np.zeros(ok.shape, int)
     growing = ok.copy()
     bias = np.zeros((*ok.shape, 4))
-    for previous, radius in pairwise((0, *reaches)):
+    # The last is a witness, never taken: where bias is as small as the error, only a wider plane shows it.
+    for previous, radius in pairwise((0, *reaches, 2 * reaches[-1])):
         wider = _fit_planes(field, local, radius)
         more = _squared_bias(local, wider, float(field.period), ok, radius) if previous else bias
         if previous:
-            grows = _risk(wider, more) < _risk(local, bias)
+            grows = (_risk(wider, more) < _risk(local, bias)) & (radius in reaches)
             # Where the wider reach is refused, its large bias tells the small one of this reach best.
             refused = growing & ~grows
             ours = np.maximum(bias, more * (previous / radius) ** 4)
