@@ -169,6 +169,19 @@ def test_pooling_follows_a_gradient(rng):
     assert slope == pytest.approx(1, abs=0.02)
 
 
+def test_pooled_error_bars_hold_where_curvature_hardly_shows():
+    # A wave whose curvature biases the mean of 200 patterns by as much as their noise.
+    y, x = np.indices((48, 48))
+    truth = np.stack([5e-4 * np.sin(2 * np.pi * phase / 32) for phase in (x, y, x + 8, y + 8)], -1)
+    covered = []
+    for seed in range(4):
+        strain = noisy_map(truth, np.random.default_rng(seed), sigma=4e-3)
+        pooled = pool_strain(strain).strain
+        std = np.stack([pooled.std(name) for name in COMPONENTS], axis=-1)
+        covered.append(np.mean(np.abs(pooled.values - truth) < 1.96 * std))
+    assert 0.93 < np.mean(covered) < 0.97
+
+
 def test_pooling_leaves_missing_positions_missing(rng):
     strain = noisy_map(np.zeros((8, 8, 4)), rng)
     status = strain.status.copy()
