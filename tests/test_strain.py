@@ -182,6 +182,12 @@ def test_pooled_error_bars_hold_where_curvature_hardly_shows():
     assert 0.93 < np.mean(covered) < 0.97
 
 
+@pytest.mark.parametrize("reaches", [(), (0, 1), (4, 2)])
+def test_pooling_refuses_radii_that_do_not_grow(rng, reaches):
+    with pytest.raises(InputError, match="grow"):
+        pool_strain(noisy_map(np.zeros((4, 4, 4)), rng), reaches)
+
+
 def test_pooling_leaves_missing_positions_missing(rng):
     strain = noisy_map(np.zeros((8, 8, 4)), rng)
     status = strain.status.copy()

@@ -19,8 +19,10 @@ from sklearn.metrics import adjusted_rand_score
 from jax4dstem import Dataset, open_dataset, use_all_cores
 from jax4dstem.io.results import read_group
 from jax4dstem.pipeline import STRAIN_STAGES, analyze_dataset, load_recipe
+from jax4dstem.report.style import scale_bar
 
 HERE = Path(__file__).parent
+STEP_NM = 8.0
 LOW_DOSE, SUMMED = 300, 4
 
 
@@ -65,7 +67,7 @@ def main() -> None:
     with h5py.File(options.truth) as file:
         truth = {name: file[name][()] for name in ("label", "interior", "e_xx_ws2", "e_yy_ws2")}
     truth["interior"] = truth["interior"].astype(bool)
-    full = open_dataset(options.data, pixel_inv_angstrom=0.016, scan_step_nm=8.0)
+    full = open_dataset(options.data, pixel_inv_angstrom=0.016, scan_step_nm=STEP_NM)
     cases = {
         "as it is": (full, {}),
         f"{LOW_DOSE} electrons": (thinned(full, LOW_DOSE, 0), {"strain.bin": SUMMED}),
@@ -77,7 +79,7 @@ def main() -> None:
             recipe = load_recipe(None, {**settings, "strain.cepstrum": False})
             done, _ = read_group(analyze_dataset(dataset, folder, recipe, print, STRAIN_STAGES))
         found[name] = judge(done, truth)
-        group = done["strain"]["ccstae"]
+        group, step = done["strain"]["ccstae"], STEP_NM * settings.get("strain.bin", 1)
         for ax, (component, limit) in zip(
             axes, {"e_xx": 4, "e_yy": 4, "e_xy": 1, "theta": 3}.items(), strict=True
         ):
@@ -85,7 +87,8 @@ def main() -> None:
             image = ax.imshow(scale * group[component].data, cmap="RdBu_r", vmin=-limit, vmax=limit)
             unit = "°" if component == "theta" else "%"
             figure.colorbar(image, ax=ax, shrink=0.8)
-            ax.set(title=f"{component} / {unit}, {name}", xticks=[], yticks=[])
+            ax.set(title=f"{component} / {unit}, {name}", xticks=[], yticks=[], facecolor="0.7")
+        scale_bar(axes[0], image.get_array().shape[1], step, "nm")
     FigureCanvasAgg(figure).print_png(options.out.with_suffix(".png"))
     options.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))

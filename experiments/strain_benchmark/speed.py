@@ -1,10 +1,10 @@
-"""Patterns per second of the strain measurement, with nothing given, beside py4DSTEM's on the same file.
+"""Speed and accuracy of the strain measurement, with nothing given, beside py4DSTEM's on the same file.
 
     python experiments/strain_benchmark/speed.py --peer "PYTHON SCRIPT"     # writes speed.json
 
 PYTHON SCRIPT is an interpreter with py4DSTEM and a script called with (input, output, --json report); without
 it only our own figures are measured. "first" includes compilation and learning the model, "again" the learning
-only, "fit" is the pass over all patterns alone, before and after the peer's runs.
+only, "fit" is the pass over all patterns alone, before and after the peer's runs. Errors are mean absolute errors of e_xx.
 """
 
 import argparse
@@ -18,10 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from run import beam_centers, measure, save
+from run import beam_centers, errors, measure, save
 
 from jax4dstem import Dataset, map_patterns, open_dataset, use_all_cores
-from jax4dstem.simulate import polycrystal
+from jax4dstem.simulate import PolycrystalTruth, polycrystal
+from jax4dstem.strain import StrainMap
 from jax4dstem.strain.learn import learn_lattice
 from jax4dstem.strain.sample import sample_scan
 
@@ -46,6 +47,10 @@ def fit_rates(dataset: Dataset, vectors: np.ndarray, others: Callable[[], object
     return [round(dataset.n_patterns / each) for each in (before, after)]
 
 
+def mean_error(strain: StrainMap, truth: PolycrystalTruth, where: np.ndarray) -> float:
+    return float(np.nanmean(np.abs(errors(strain, truth)[where][:, 0])))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=64)
@@ -62,7 +67,8 @@ def main() -> None:
         path = Path(folder) / "scan.h5"
         save(path, made, truth, options.level)
         dataset = open_dataset(path)
-        first, again = (measure(dataset, truth)[2] for _ in range(2))
+        first = measure(dataset, truth)[2]
+        strain, pooled, again = measure(dataset, truth)
         peers: list[dict] = []
 
         def run_peer() -> None:
@@ -71,7 +77,7 @@ def main() -> None:
                 command = [*options.peer.split(), str(path), str(Path(folder) / "peer.h5")]
                 command += ["--json", str(report), *options.peer_options.split()]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-                peers.append(json.loads(report.read_text())["patterns_per_s"])
+                peers.append(json.loads(report.read_text()))
 
         result = {
             "scan": [options.size] * 2,
@@ -79,11 +85,19 @@ def main() -> None:
             "first_per_s": round(n / first),
             "again_per_s": round(n / again),
             "fit_per_s": fit_rates(dataset, truth.vectors, run_peer),
+            "error": {
+                "interior": mean_error(strain, truth, truth.interior),
+                "all": mean_error(strain, truth, strain.ok),
+                "pooled_all": mean_error(pooled, truth, strain.ok),
+            },
         }
         if peers:
-            result["peer_per_s"] = [round(peer["pipeline"]) for peer in peers]
+            result["peer_per_s"] = [round(peer["patterns_per_s"]["pipeline"]) for peer in peers]
             ours, theirs = (np.mean(result[name]) for name in ("fit_per_s", "peer_per_s"))
             result["ratio"] = round(ours / theirs, 1)
+            result["peer_error"] = {
+                region: peers[0]["mae"][region]["exx"] for region in ("interior", "all")
+            }
     print(json.dumps(result, indent=1))
     options.out.write_text(json.dumps(result, indent=1) + "\n")
 

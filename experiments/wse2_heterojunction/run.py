@@ -32,9 +32,11 @@ from jax4dstem.pipeline.latent import standardized
 from jax4dstem.pipeline.prepared import beam_position, prepare
 from jax4dstem.polar import to_polar
 from jax4dstem.report import write_report
+from jax4dstem.report.style import scale_bar
 from jax4dstem.simulate import heterojunction
 
 HERE = Path(__file__).parent
+STEP_NM = 8.0
 MATERIALS = {"WS2": 1, "WSe2": 2}
 K = 4
 # The study's recipe: annulus 24 to 57 px, top 30 % of its pixels, 512 hidden, 8 latent, 40 epochs.
@@ -158,7 +160,8 @@ def draw(done: dict, found: dict, level: np.ndarray, path: Path) -> None:
         shown[chosen] = own
         axes[0].imshow(shown, cmap="tab10", vmin=0, vmax=9, interpolation="nearest")
         axes[0].set_title(f"{material}: {len(names)} clusters of AE codes")
-        axes[0].axis("off")
+        axes[0].set(xticks=[], yticks=[], facecolor="0.7")
+        scale_bar(axes[0], shown.shape[1], STEP_NM, "nm")
         pictures = {
             "PCA": PCA(2).fit_transform(codes),
             "UMAP": embed_umap(codes, n_components=2, min_dist=0.1),
@@ -185,9 +188,9 @@ def main() -> None:
         out = options.report or Path(folder)
         begin = time.perf_counter()
         if options.data:
-            given = {"input.pixel_inv_angstrom": 0.016, "input.scan_step_nm": 8.0}
+            given = {"input.pixel_inv_angstrom": 0.016, "input.scan_step_nm": STEP_NM}
             recipe = load_recipe(None, {**overrides, **given})
-            dataset = open_dataset(options.data, pixel_inv_angstrom=0.016, scan_step_nm=8.0)
+            dataset = open_dataset(options.data, pixel_inv_angstrom=0.016, scan_step_nm=STEP_NM)
             results = analyze(options.data, out, recipe)
             with h5py.File(options.truth) as file:
                 truth = {name: file[name][()] for name in ("label", "e_xx", "e_yy")}

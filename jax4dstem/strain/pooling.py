@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
+from jax4dstem.errors import InputError
 from jax4dstem.strain.maps import COMPONENTS, StrainMap, wrap_angle
 from jax4dstem.typing import Array
 
@@ -77,7 +78,12 @@ def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> Pooled
 
     Returns:
         The pooled map. Positions without strain stay without.
+
+    Raises:
+        InputError: The radii do not grow.
     """
+    if not reaches or any(wider <= radius for radius, wider in pairwise((0, *reaches))):
+        raise InputError(f"reaches must be radii that grow, in whole positions; got {reaches}")
     ok = strain.ok
     if not ok.any():
         return PooledStrain(strain, np.full(ok.shape, np.nan), np.zeros(ok.shape, int))
