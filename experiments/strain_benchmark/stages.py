@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 from run import beam_centers
 
-from jax4dstem import map_patterns
+from jax4dstem import Dataset, map_patterns
 from jax4dstem.detectors import total_counts
 from jax4dstem.lattice.binning import bin_counts, bin_point
 from jax4dstem.lattice.detection import disk_contrast
@@ -37,9 +38,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "stages.json")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before JAX makes its threads
-    dataset, truth = polycrystal(
-        (options.size,) * 2, (200, 200), background=options.level, seed=101
-    )
+    made, truth = polycrystal((options.size,) * 2, (200, 200), background=options.level, seed=101)
+    counts = made.source.read(slice(0, options.size), slice(0, options.size))
+    dataset = Dataset.from_array(counts.astype(np.uint16))  # as detectors write them
     center, radius = beam_centers(dataset)
     sample = sample_scan(dataset)
     learned = learn_lattice(sample, sample.of(center), radius, truth.vectors)
