@@ -43,6 +43,9 @@ def judge(done: dict, truth: dict) -> dict:
     crystal, base = truth["label"] > 0, group["base"].data
     dilatation = (group["e_xx"].data + group["e_yy"].data) / 2
     known = (truth["e_xx_ws2"] + truth["e_yy_ws2"]) / 2
+    status = done["strain"]["lattice"]["status"].data
+    summed = len(crystal) // len(status)  # positions along the side of a block with one status
+    rejected = np.kron(status != 0, np.ones((summed, summed)))
 
     def step(values: np.ndarray) -> float:
         medians = [np.nanmedian(values[(truth["label"] == i) & inner]) for i in (1, 2)]
@@ -51,6 +54,8 @@ def judge(done: dict, truth: dict) -> dict:
     return {
         "film_crystal_ari": round(adjusted_rand_score(crystal.ravel(), (base > -2).ravel()), 4),
         "the_same_inside": round(adjusted_rand_score(crystal[inner], (base > -2)[inner]), 4),
+        "film_rejected_percent": round(100 * float(rejected[~crystal & inner].mean()), 2),
+        "crystal_rejected_percent": round(100 * float(rejected[crystal & inner].mean()), 2),
         "step_percent": step(dilatation),
         "true_step_percent": step(known),
         "error_bar_percent": round(100 * float(np.nanmedian(group["e_xx_std"].data)), 3),
