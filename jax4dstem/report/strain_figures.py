@@ -97,6 +97,8 @@ def consensus(done: Tree, about: dict[str, Any]) -> Figure | None:
             far = 100 * np.count_nonzero(np.abs(known) > DISAGREE) / max(known.size, 1)
             title = f"lattice - {METHODS[name]}, {far:.1f} % beyond {DISAGREE:.0f} σ"
             _symmetric(axes, gap, title, "standard deviations", 2 * DISAGREE)
+    width = groups["pooled"]["e_xx"].data.shape[1]
+    scale_bar(grid[0, 0], width, *calibration(about).scan_units)
     return figure
 
 
@@ -139,6 +141,7 @@ def status_map(done: Tree, about: dict[str, Any]) -> Figure | None:
     figure = new_figure(13, 4.2, "Where there is a lattice")
     axes = figure.subplots(1, 3)
     _positive(axes[0], group["score"].data, "Evidence for the lattice", "noise units")
+    scale_bar(axes[0], group["score"].data.shape[1], *calibration(about).scan_units)
     names = [part.split() for part in group["status"].description.split(", ")]
     show_image(axes[1], group["status"].data, "Status", None, cmap="tab10", vmin=-0.5, vmax=9.5)
     present = set(np.unique(group["status"].data).tolist())
