@@ -16,10 +16,10 @@ from jax4dstem.typing import Array
 
 REACHES = (1, 2, 4, 8)  # positions, radius of the neighborhoods
 ALIKE = 13.28  # squared distance of two strains of one grain: 99 % of χ² with 4 degrees of freedom
-SLACK = 0.08  # excess of the gaps between two reaches that is taken for chance
+SLACK = 0.1  # excess of the gaps between two reaches that is taken for chance
 SAFETY = 4.0  # squared bias over the excess of squared gaps: 16/9 for curvature, and room for more
 AVERSION = 1.5  # weight of squared bias against variance when a reach is chosen
-LARGEST_RATIO = 9.0  # of a squared gap, so that single jumps decide nothing
+LARGEST_RATIO = 16.0  # of a squared gap, so that single jumps decide nothing
 MIXED = 6  # power of the share of agreeing neighbors that weights a position
 CURVED = 20.09  # squared significance of a gradient: 99 % of χ² with 8 degrees of freedom
 
