@@ -19,10 +19,9 @@ from sklearn.metrics import adjusted_rand_score
 from jax4dstem import Dataset, open_dataset, use_all_cores
 from jax4dstem.io.results import read_group
 from jax4dstem.pipeline import STRAIN_STAGES, analyze_dataset, load_recipe
-from jax4dstem.report.style import scale_bar
+from jax4dstem.report.style import calibration, scale_bar
 
 HERE = Path(__file__).parent
-STEP_NM = 8.0
 LOW_DOSE, SUMMED = 300, 4
 
 
@@ -43,9 +42,7 @@ def judge(done: dict, truth: dict) -> dict:
     crystal, base = truth["label"] > 0, group["base"].data
     dilatation = (group["e_xx"].data + group["e_yy"].data) / 2
     known = (truth["e_xx_ws2"] + truth["e_yy_ws2"]) / 2
-    status = done["strain"]["lattice"]["status"].data
-    summed = len(crystal) // len(status)  # positions along the side of a block with one status
-    rejected = np.kron(status != 0, np.ones((summed, summed)))
+    rejected = done["strain"]["lattice"]["status"].data != 0
 
     def step(values: np.ndarray) -> float:
         medians = [np.nanmedian(values[(truth["label"] == i) & inner]) for i in (1, 2)]
@@ -72,7 +69,7 @@ def main() -> None:
     with h5py.File(options.truth) as file:
         truth = {name: file[name][()] for name in ("label", "interior", "e_xx_ws2", "e_yy_ws2")}
     truth["interior"] = truth["interior"].astype(bool)
-    full = open_dataset(options.data, pixel_inv_angstrom=0.016, scan_step_nm=STEP_NM)
+    full = open_dataset(options.data, pixel_inv_angstrom=0.016, scan_step_nm=8.0)
     cases = {
         "as it is": (full, {}),
         f"{LOW_DOSE} electrons": (thinned(full, LOW_DOSE, 0), {"strain.bin": SUMMED}),
@@ -82,9 +79,9 @@ def main() -> None:
     for axes, (name, (dataset, settings)) in zip(grid, cases.items(), strict=True):
         with tempfile.TemporaryDirectory() as folder:
             recipe = load_recipe(None, {**settings, "strain.cepstrum": False})
-            done, _ = read_group(analyze_dataset(dataset, folder, recipe, print, STRAIN_STAGES))
+            done, about = read_group(analyze_dataset(dataset, folder, recipe, print, STRAIN_STAGES))
         found[name] = judge(done, truth)
-        group, step = done["strain"]["ccstae"], STEP_NM * settings.get("strain.bin", 1)
+        group = done["strain"]["ccstae"]
         for ax, (component, limit) in zip(
             axes, {"e_xx": 4, "e_yy": 4, "e_xy": 1, "theta": 3}.items(), strict=True
         ):
@@ -93,7 +90,7 @@ def main() -> None:
             unit = "°" if component == "theta" else "%"
             figure.colorbar(image, ax=ax, shrink=0.8)
             ax.set(title=f"{component} / {unit}, {name}", xticks=[], yticks=[], facecolor="0.7")
-        scale_bar(axes[0], image.get_array().shape[1], step, "nm")
+        scale_bar(axes[0], group["e_xx"].data.shape[1], *calibration(about).scan_units)
     FigureCanvasAgg(figure).print_png(options.out.with_suffix(".png"))
     options.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
