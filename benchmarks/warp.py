@@ -6,7 +6,7 @@ Forward, and forward with the gradient by image and matrix; best of twenty.
 """
 
 import json
-import time
+import timeit
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -22,12 +22,7 @@ COUNT, SIZE, ROUNDS = 64, 100, 20
 def best(run: Callable[[], object]) -> float:
     """Milliseconds."""
     run()
-    seconds = []
-    for _ in range(ROUNDS):
-        begin = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - begin)
-    return round(1e3 * min(seconds), 2)
+    return round(1e3 * min(timeit.repeat(run, number=1, repeat=ROUNDS)), 2)
 
 
 def ours(images: np.ndarray, matrices: np.ndarray, order: int) -> dict[str, float]:

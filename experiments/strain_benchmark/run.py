@@ -149,13 +149,16 @@ def plain(value: object) -> object:
     return np.asarray(value).round(7).tolist()
 
 
-def save(path: Path, dataset: Dataset, truth: PolycrystalTruth, level: float) -> None:
+def as_detectors_write(dataset: Dataset) -> np.ndarray:
+    """All counts, in the smallest integers that hold them."""
     rows, cols = dataset.scan_shape
+    counts = dataset.source.read(slice(0, rows), slice(0, cols))
+    return counts.astype(np.min_scalar_type(counts.max()))
+
+
+def save(path: Path, dataset: Dataset, truth: PolycrystalTruth, level: float) -> None:
     with h5py.File(path, "w") as file:
-        counts = dataset.source.read(slice(0, rows), slice(0, cols))
-        file["patterns"] = counts.astype(
-            np.min_scalar_type(counts.max())
-        )  # as detectors write them
+        file["patterns"] = as_detectors_write(dataset)
         for name, ours in (("exx", "e_xx"), ("eyy", "e_yy"), ("exy", "e_xy")):
             file[name] = getattr(truth, ours)
         file["theta_deg"] = -np.degrees(

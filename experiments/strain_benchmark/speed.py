@@ -13,7 +13,7 @@ import os
 import statistics
 import subprocess
 import tempfile
-import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,15 +35,13 @@ def fit_rates(dataset: Dataset, vectors: np.ndarray, others: Callable[[], object
     sample = sample_scan(dataset)
     learned = learn_lattice(sample, sample.of(center), radius, vectors)
 
-    def seconds() -> float:
-        begin = time.perf_counter()
+    def fit() -> None:
         map_patterns(learned.measure, dataset, learned.setup, per_position=(center,))
-        return time.perf_counter() - begin
 
-    seconds()
-    before = statistics.median(seconds() for _ in range(5))
+    fit()
+    before = statistics.median(timeit.repeat(fit, number=1, repeat=5))
     others()
-    after = statistics.median(seconds() for _ in range(5))
+    after = statistics.median(timeit.repeat(fit, number=1, repeat=5))
     return [round(dataset.n_patterns / each) for each in (before, after)]
 
 

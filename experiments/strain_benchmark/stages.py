@@ -9,12 +9,11 @@ the contrast it looks at, and all of them the reading.
 import argparse
 import json
 import os
-import time
+import timeit
 from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
-from run import beam_centers
+from run import as_detectors_write, beam_centers
 
 from jax4dstem import Dataset, map_patterns
 from jax4dstem.detectors import total_counts
@@ -39,8 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before JAX makes its threads
     made, truth = polycrystal((options.size,) * 2, (200, 200), background=options.level, seed=101)
-    counts = made.source.read(slice(0, options.size), slice(0, options.size))
-    dataset = Dataset.from_array(counts.astype(np.uint16))  # as detectors write them
+    dataset = Dataset.from_array(as_detectors_write(made))
     center, radius = beam_centers(dataset)
     sample = sample_scan(dataset)
     learned = learn_lattice(sample, sample.of(center), radius, truth.vectors)
@@ -71,12 +69,8 @@ def main() -> None:
     result = {}
     for name, stage in stages.items():
         stage()
-        seconds = []
-        for _ in range(PASSES):
-            begin = time.perf_counter()
-            stage()
-            seconds.append(time.perf_counter() - begin)
-        result[name] = round(1e3 * min(seconds) / dataset.n_patterns, 3)
+        seconds = min(timeit.repeat(stage, number=1, repeat=PASSES))
+        result[name] = round(1e3 * seconds / dataset.n_patterns, 3)
         print(f"{name:10s} {result[name]:.3f} ms", flush=True)
     about = {"scan": [options.size] * 2, "hypotheses": len(setup.hypotheses.vectors)}
     options.out.write_text(json.dumps(about | {"ms_per_pattern": result}, indent=1) + "\n")

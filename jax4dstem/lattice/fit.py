@@ -61,7 +61,7 @@ class FitLattice:
         Returns:
             The fit; NaN for a pattern without counts.
         """
-        dose = jnp.sum(jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0.0))
+        dose = pattern_dose(pattern)
         area = jnp.pi * model.radius**2
         state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
         state = self._coarse_fit(pattern, state, model, dose / area)
@@ -233,6 +233,11 @@ def _contrast(data: _Windows, state: _State, model: LatticeModel) -> tuple[Array
     return disk, background, jnp.sum(inside, axis=1) / (jnp.pi * (0.8 * model.radius) ** 2)
 
 
+def pattern_dose(pattern: Pattern) -> Scalar:
+    """Sum of the counts that are used."""
+    return jnp.sum(jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0.0))
+
+
 class Intensities(NamedTuple):
     """What the disks of a known lattice hold.
 
@@ -271,7 +276,7 @@ class DiskIntensities:
         state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
         data = _gather(pattern, state, model, self.window)
         disk, _, seen = _contrast(data, state, model)
-        dose = jnp.sum(jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0.0))
+        dose = pattern_dose(pattern)
         share = disk * jnp.pi * model.radius**2 / dose
         return Intensities(jnp.where(seen > 2 / 3, share, jnp.nan), dose)
 

@@ -10,9 +10,9 @@ import numpy as np
 from jax4dstem.coordinates import radius_from
 from jax4dstem.dataset import Dataset
 from jax4dstem.lattice.disks import bragg_disks, window_size
-from jax4dstem.lattice.fit import interpolate_profile
+from jax4dstem.lattice.fit import interpolate_profile, pattern_dose
 from jax4dstem.lattice.model import LatticeModel
-from jax4dstem.strain.learn import Learned, convincing, pattern_dose
+from jax4dstem.strain.learn import Learned, convincing
 from jax4dstem.strain.sample import ScanSample
 from jax4dstem.stream import map_patterns
 

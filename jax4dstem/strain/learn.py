@@ -15,7 +15,7 @@ from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import Basis, find_basis, reduce_basis, rotations_of
 from jax4dstem.lattice.binning import search_binning
 from jax4dstem.lattice.detection import DiskKernels, disk_kernels, find_bragg_disks
-from jax4dstem.lattice.fit import DiskIntensities, FitLattice, Intensities
+from jax4dstem.lattice.fit import DiskIntensities, FitLattice, Intensities, pattern_dose
 from jax4dstem.lattice.measure import LatticeSetup, MeasureLattice
 from jax4dstem.lattice.model import LatticeFit, LatticeModel, starting_model
 from jax4dstem.lattice.search import rotated_lattices
@@ -175,11 +175,6 @@ def _typical_texture(model: LatticeModel, sample: ScanSample, fits: Any) -> floa
     excess = np.average(signal - noise, weights=weight) / MODES
     spread = np.sqrt(np.average((signal - noise) ** 2, weights=weight) / signal.size) / MODES
     return float(np.sqrt(excess)) if excess > SIGNIFICANT * spread else 0.0
-
-
-def pattern_dose(pattern: Pattern) -> Any:
-    """Sum of the counts that are used."""
-    return jnp.sum(jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0))
 
 
 def window_side(radius: float, vectors: np.ndarray) -> int:
