@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import chex
 import jax
@@ -332,6 +333,38 @@ def test_several_devices_and_processes_give_the_single_device_loss(tmp_path):
     single, four = (result_of(start(tmp_path, n, "alone"))[0] for n in (1, 4))
     np.testing.assert_allclose(four, single, rtol=1e-4)
     np.testing.assert_allclose(losses, single, rtol=1e-4)
+
+
+REAL_SIZE = textwrap.dedent("""
+    import numpy as np
+    from jax4dstem.cli import _set_up_jax
+
+    _set_up_jax()
+    import jax
+    from jax4dstem.strain.bases import strain_by_bases
+    from jax4dstem.strain.maps import StrainMap
+    from jax4dstem.train.feeds import data_mesh
+
+    rng = np.random.default_rng(0)
+    noise = np.array([1e-3, 1e-3, 1e-3, 1e-3])
+    values = np.where(np.arange(256)[:, None] < 128, 0.0, 0.02)[..., None] + noise * rng.standard_normal((256, 256, 4))
+    covariance = np.tile(np.diag(noise**2), (256, 256, 1, 1))
+    strain = StrainMap(*np.moveaxis(values, -1, 0), covariance, np.zeros((256, 256), np.int8), 10 * np.eye(2), "given")
+    for _ in range(3):
+        found = strain_by_bases(strain, n_bases=8)
+    print("RESULT", jax.device_count(), data_mesh().size, len(np.unique(found.base)), found.base[0, 0] != found.base[-1, 0])
+""")
+
+
+def test_training_at_real_size_runs_no_collective_between_cpu_devices():
+    process = subprocess.run(
+        [sys.executable, "-c", REAL_SIZE], capture_output=True, text=True, timeout=300,
+        cwd=Path(__file__).resolve().parents[1],
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr[-2000:]
+    devices, mesh, bases, apart = process.stdout.splitlines()[-1].split()[1:]
+    assert int(devices) == min(len(os.sched_getaffinity(0)), 8)
+    assert (mesh, bases, apart) == ("1", "2", "True")
 
 
 def test_a_killed_training_ends_with_the_same_weights(tmp_path):

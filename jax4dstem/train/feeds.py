@@ -22,8 +22,18 @@ Batch = tuple[Any, Any]  # (sample, present): arrays (batch, ...), and 1 or 0 fo
 
 
 def data_mesh() -> Mesh:
-    """All devices of all processes on one axis, ``data``: a batch is spread over it, weights are copied."""
-    return Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+    """Devices of all processes on one axis, ``data``: a batch is spread over it, weights are copied.
+
+    On CPUs it has one device of every process, which uses all cores inside large operations: XLA's collectives
+    between the CPU devices of one process may wait for each other for ever, and abort the program, after some hundred
+    steps on a machine of few cores.
+    """
+    devices = jax.devices()
+    if devices[0].platform == "cpu":
+        devices = list({device.process_index: device for device in reversed(devices)}.values())[
+            ::-1
+        ]
+    return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(tree: Any, mesh: Mesh) -> Any:
