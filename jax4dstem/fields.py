@@ -1,0 +1,258 @@
+"""Fields and results: arrays that say their units, their meaning and the names of their dimensions."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_type_hints
+
+import numpy as np
+
+from jax4dstem.coordinates import Calibration
+from jax4dstem.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray
+
+Tree = dict[str, Any]  # nested groups, with a `Field` per dataset
+_ENTRY = "entry"
+SCAN = "scan_y scan_x"
+DETECTOR = "det_y det_x"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array (or text, or number) of a result.
+
+    Attributes:
+        data: The array; a text is an array without dimensions.
+        units: Of its values; "" for counts of things, labels and texts.
+        description: What it is, in words.
+        dims: A name for every axis, such as ``("scan_y", "scan_x")``.
+
+    Raises:
+        InputError: There are more or fewer names than axes.
+
+    Example:
+        >>> Field(np.zeros((2, 3)), "px", "offset of the beam", ("scan_y", "scan_x")).dims
+        ('scan_y', 'scan_x')
+    """
+
+    data: Any
+    units: str = ""
+    description: str = ""
+    dims: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that every axis has a name."""
+        if len(self.dims) != np.ndim(self.data):
+            raise InputError(
+                f"{self.description or 'a field'} has the axes {np.shape(self.data)} "
+                f"and the names {self.dims}"
+            )
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """How an attribute of a result is written to a file."""
+
+    dims: tuple[str, ...]
+    units: str
+    description: str
+    path: str
+
+
+def entry(dims: str, units: str, description: str, path: str = "", **options: Any) -> Any:
+    """Declare an attribute of a `Result` that is part of its fields.
+
+    Args:
+        dims: Names of its axes, separated by spaces; "" for a number or a text.
+        units: Of its values; ``"{unit}"`` stands for the attribute ``unit`` of the same result.
+        description: What it is; may contain attributes like ``units``.
+        path: Where in the tree, such as ``"images/dose"``; by default the attribute's name.
+        options: Of `dataclasses.field`, such as ``default``.
+
+    Returns:
+        What `dataclasses.field` returns.
+    """
+    about = _Entry(tuple(dims.split()), units, description, path)
+    return dataclasses.field(metadata={_ENTRY: about}, **options)
+
+
+class Result:
+    """Base of all answers: a frozen dataclass whose attributes are declared by `entry`.
+
+    Attributes that are results themselves, or dictionaries of results, become groups named after them. What is declared
+    otherwise, or is None, is not among the fields.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Dose(Result):
+        ...     dose: np.ndarray = entry("scan_y scan_x", "electrons", "sum of each pattern", "images/dose")
+        >>> tree = Dose(np.ones((2, 3))).fields()
+        >>> tree["images"]["dose"].units
+        'electrons'
+        >>> float(Dose.from_fields(tree).dose.sum())
+        6.0
+    """
+
+    def fields(self) -> Tree:
+        """All fields, as nested groups; `from_fields` is the inverse."""
+        tree: Tree = {}
+        for name, path, about in _declared(type(self)):
+            value = getattr(self, name)
+            if isinstance(value, Result):
+                place(tree, path, value.fields())
+            elif isinstance(value, dict):
+                place(tree, path, {str(key): item.fields() for key, item in value.items()})
+            elif about is not None and value is not None:
+                names = vars(self)
+                units = about.units.format_map(names) if "{" in about.units else about.units
+                text = about.description
+                text = text.format_map(names) if "{" in text else text
+                place(tree, path, Field(value, units, text, about.dims))
+        return tree
+
+    @classmethod
+    def from_fields(cls, tree: Tree) -> Self:
+        """The result whose fields these are; attributes that the tree lacks take their defaults.
+
+        Raises:
+            InputError: A field without default is missing.
+        """
+        values: dict[str, Any] = {}
+        for name, path, about in _declared(cls):
+            found = find(tree, path)
+            if found is None:
+                continue
+            kind = _result_type(cls, name)
+            if isinstance(found, Field):
+                values[name] = (
+                    _plain(found.data) if about is not None and not about.dims else found.data
+                )
+                if about is not None and about.units.startswith("{"):
+                    values.setdefault(about.units.strip("{}"), found.units)
+            elif kind is not None and _is_mapping(cls, name):
+                values[name] = {key: kind.from_fields(item) for key, item in found.items()}
+            elif kind is not None:
+                values[name] = kind.from_fields(found)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise InputError(f"the results lack parts of {cls.__name__}: {error}") from error
+
+    def to_xarray(self, calibration: Calibration | None = None) -> xarray.DataTree:
+        """The fields as an xarray tree, a node per group.
+
+        Scan axes have coordinates in nm where the step is known, otherwise in positions, detector axes in px of the
+        array. The y axes point up, so that ``.plot()`` shows the first row at the top.
+
+        Args:
+            calibration: Of the scan.
+        """
+        return tree_to_xarray(self.fields(), calibration or Calibration())
+
+
+def place(tree: Tree, path: str, item: Any) -> None:
+    """Put a field, or the fields of a group, at a path of a tree; what is there already stays."""
+    *groups, name = path.split("/")
+    for group in groups:
+        tree = tree.setdefault(group, {})
+    if isinstance(item, dict):
+        merge(tree.setdefault(name, {}), item)
+    else:
+        tree[name] = item
+
+
+def merge(tree: Tree, other: Tree) -> None:
+    """Add the fields of another tree."""
+    for name, item in other.items():
+        if isinstance(item, dict):
+            merge(tree.setdefault(name, {}), item)
+        else:
+            tree[name] = item
+
+
+def find(tree: Tree, path: str) -> Any:
+    """What lies at a path of a tree, or None."""
+    found: Any = tree
+    for name in path.split("/"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def tree_to_xarray(
+    tree: Tree, calibration: Calibration, attributes: dict[str, Any] | None = None
+) -> xarray.DataTree:
+    """Nested groups of fields as an xarray tree; see `Result.to_xarray`."""
+    import xarray
+
+    nodes = {"/": xarray.Dataset(attrs=attributes or {})}
+    for name, fields in _groups(tree):
+        variables = {key: _variable(field) for key, field in fields.items()}
+        node = nodes.get(name, xarray.Dataset()).assign(variables)
+        nodes[name] = node.assign_coords(_coordinates(dict(node.sizes), calibration))
+    return xarray.DataTree.from_dict(nodes)
+
+
+def _variable(field: Field) -> Any:
+    import xarray
+
+    attributes = {"units": field.units, "long_name": field.description}
+    return xarray.Variable(field.dims, field.data, attributes | {"description": field.description})
+
+
+def _coordinates(sizes: dict[str, int], calibration: Calibration) -> dict[str, Any]:
+    """Coordinates of the axes of pictures; rows count downwards, coordinates upwards."""
+    import xarray
+
+    step, unit = calibration.scan_units
+    found = {}
+    for axis, (size, units) in {"scan": (step, unit), "det": (1.0, "px")}.items():
+        for name, sign in ((f"{axis}_y", -1.0), (f"{axis}_x", 1.0)):
+            if name in sizes:
+                values = sign * size * np.arange(sizes[name]) + 0.0
+                found[name] = xarray.Variable((name,), values, {"units": units})
+    return found
+
+
+def _groups(tree: Tree, name: str = "/") -> list[tuple[str, dict[str, Field]]]:
+    found = [(name, {key: item for key, item in tree.items() if isinstance(item, Field)})]
+    for key, item in tree.items():
+        if isinstance(item, dict):
+            found += _groups(item, f"{name.rstrip('/')}/{key}")
+    return found
+
+
+_R = TypeVar("_R", bound=Result)
+
+
+def _declared(cls: type) -> list[tuple[str, str, _Entry | None]]:
+    """Name, path and entry of every attribute of a result."""
+    found = []
+    for item in dataclasses.fields(cls):
+        about = item.metadata.get(_ENTRY)
+        found.append((item.name, (about and about.path) or item.name, about))
+    return found
+
+
+def _result_type(cls: type, name: str) -> type[Result] | None:
+    """The result that an attribute holds, or holds a dictionary of."""
+    hint = get_type_hints(cls)[name]
+    for part in (hint, *getattr(hint, "__args__", ())):
+        if isinstance(part, type) and issubclass(part, Result):
+            return part
+    return None
+
+
+def _is_mapping(cls: type, name: str) -> bool:
+    hint = get_type_hints(cls)[name]
+    parts = (hint, *getattr(hint, "__args__", ()))
+    return any(getattr(part, "__origin__", part) is dict for part in parts)
+
+
+def _plain(value: Any) -> Any:
+    """A number or a text instead of an array without axes."""
+    return (
+        value.item() if isinstance(value, np.ndarray | np.generic) and not np.ndim(value) else value
+    )
