@@ -14,7 +14,8 @@ from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
 from jax4dstem.detectors import annular_dark_field, bright_field, center_of_mass, virtual_image
 from jax4dstem.errors import InputError, OutputError
-from jax4dstem.io import open_dataset, open_results
+from jax4dstem.io import open_dataset
+from jax4dstem.pipeline import open_results
 from jax4dstem.reducers import Covariance, Maximum, Mean, Moments
 from jax4dstem.strain import StrainMap, measure_strain, pool_strain
 from jax4dstem.stream import map_patterns, reduce_patterns, use_all_cores

@@ -1,6 +1,6 @@
 """Array types shared by all modules; shapes are checked at run time in the tests."""
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from jaxtyping import Array, Bool, Float, Inexact, Int, Num, Real
 
@@ -9,7 +9,6 @@ FloatPattern: TypeAlias = Float[Array, "det_y det_x"]
 Mask: TypeAlias = Real[Array, "det_y det_x"] | Bool[Array, "det_y det_x"]
 Point: TypeAlias = Float[Array, "2"]
 Scalar: TypeAlias = Float[Array, ""] | float | int
-Tree: TypeAlias = dict[str, Any]  # nested groups of the results file, with a `Field` per dataset
 
 __all__ = [
     "Array",
@@ -24,5 +23,4 @@ __all__ = [
     "Point",
     "Real",
     "Scalar",
-    "Tree",
 ]

@@ -12,12 +12,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from jax4dstem import InputError
 from jax4dstem.anomaly import AnomalyDetector, false_discovery
 from jax4dstem.embed import (
-    AutoEncoder,
-    ConvolutionalAutoEncoder,
-    ConvolutionalVAE,
-    DenoisingAutoEncoder,
-    RotationInvariantVAE,
-    VariationalAutoEncoder,
+    AutoEncoderEstimator,
+    ConvolutionalEstimator,
+    ConvolutionalVariationalEstimator,
+    DenoisingEstimator,
+    RotationInvariantEstimator,
+    VariationalEstimator,
     bottleneck_sweep,
     decoded_centroids,
     interpolate,
@@ -26,12 +26,12 @@ from jax4dstem.embed import (
 
 SMALL = {"epochs": 2, "batch_size": 16}
 ESTIMATORS = [
-    AutoEncoder(2, (4,), **SMALL),
-    VariationalAutoEncoder(2, (4,), **SMALL),
-    DenoisingAutoEncoder(2, (4,), **SMALL),
-    ConvolutionalAutoEncoder(latent=2, channels=(2,), **SMALL),
-    ConvolutionalVAE(latent=2, channels=(2,), **SMALL),
-    RotationInvariantVAE(latent=2, hidden=(4,), **SMALL),
+    AutoEncoderEstimator(2, (4,), **SMALL),
+    VariationalEstimator(2, (4,), **SMALL),
+    DenoisingEstimator(2, (4,), **SMALL),
+    ConvolutionalEstimator(latent=2, channels=(2,), **SMALL),
+    ConvolutionalVariationalEstimator(latent=2, channels=(2,), **SMALL),
+    RotationInvariantEstimator(latent=2, hidden=(4,), **SMALL),
 ]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -48,7 +48,7 @@ def curve(rng, n=120):
 
 def test_codes_go_through_pipelines_searches_and_clustering(rng):
     X = curve(rng)
-    model = AutoEncoder(2, (16,), "gelu", epochs=60, batch_size=32, learning_rate=0.01)
+    model = AutoEncoderEstimator(2, (16,), "gelu", epochs=60, batch_size=32, learning_rate=0.01)
     chain = make_pipeline(StandardScaler(), model, KMeans(3, n_init=2))
     assert set(chain.fit_predict(X)) == {0, 1, 2}
     search = GridSearchCV(clone(model), {"latent": [1, 3]}, cv=2).fit(X)
@@ -59,7 +59,7 @@ def test_codes_go_through_pipelines_searches_and_clustering(rng):
 def test_constant_features_and_small_data_warn_and_work(rng):
     X = curve(rng, 20)
     with pytest.warns(UserWarning, match="constant") as told:
-        model = AutoEncoder(8, (8,), epochs=5).fit(X)
+        model = AutoEncoderEstimator(8, (8,), epochs=5).fit(X)
     text = " ".join(str(w.message) for w in told)
     for word in ("constant", "clipped", "shrinks"):
         assert word in text
@@ -71,7 +71,7 @@ def test_constant_features_and_small_data_warn_and_work(rng):
 def test_denoising_learns_from_clean_targets(rng):
     clean = curve(rng, 400)
     noisy = clean + 0.3 * rng.standard_normal(clean.shape)
-    model = DenoisingAutoEncoder(1, (32,), "gelu", noise=0, epochs=150, learning_rate=0.01)
+    model = DenoisingEstimator(1, (32,), "gelu", noise=0, epochs=150, learning_rate=0.01)
     model.fit(noisy[:300], target=clean[:300])
     before = np.mean((noisy[300:] - clean[300:]) ** 2)
     assert np.mean((model.reconstruct(noisy[300:]) - clean[300:]) ** 2) < 0.6 * before
@@ -81,7 +81,7 @@ def test_denoising_learns_from_clean_targets(rng):
 
 def test_samples_of_the_prior_look_like_the_data(rng):
     X = curve(rng, 300)
-    model = VariationalAutoEncoder(1, (32,), "gelu", kl_weight=0.02, epochs=150, learning_rate=0.01)
+    model = VariationalEstimator(1, (32,), "gelu", kl_weight=0.02, epochs=150, learning_rate=0.01)
     drawn = model.fit(X).sample(200)
     assert abs(drawn[:, 0].mean() - X[:, 0].mean()) < 0.4
     assert 0.5 < drawn[:, 0].std() / X[:, 0].std() < 1.6
@@ -89,7 +89,7 @@ def test_samples_of_the_prior_look_like_the_data(rng):
 
 def test_codes_can_be_walked_through(rng):
     X = curve(rng, 200)[:, :3]
-    model = AutoEncoder(2, (16,), "gelu", epochs=80, learning_rate=0.01).fit(X)
+    model = AutoEncoderEstimator(2, (16,), "gelu", epochs=80, learning_rate=0.01).fit(X)
     codes = model.transform(X)
     line = interpolate(model, codes[0], codes[1], 5)
     np.testing.assert_allclose(line[[0, -1]], model.reconstruct(X[:2]), atol=1e-5)
@@ -103,7 +103,7 @@ def test_codes_can_be_walked_through(rng):
 
 def test_a_bottleneck_sweep_finds_the_dimension_of_the_data(rng):
     X = rng.standard_normal((160, 2)) @ rng.standard_normal((2, 6))
-    model = AutoEncoder(hidden=(), activation="linear", epochs=200, learning_rate=0.05)
+    model = AutoEncoderEstimator(hidden=(), activation="linear", epochs=200, learning_rate=0.05)
     sweep = bottleneck_sweep(model, X, [1, 2, 3], KMeans(2, n_init=1).fit_predict)
     assert sweep.error[1].max() < 0.05 * sweep.error[0].min()
     assert sweep.explained[2] < 1e-6
@@ -117,7 +117,7 @@ def test_a_defect_in_a_lattice_has_the_largest_error(rng):
     patches = np.cos(np.pi * y / 3 + phases[:, 0]) + np.cos(np.pi * x / 3 + phases[:, 1])
     patches += 0.1 * rng.standard_normal(patches.shape)
     defect = patches[:10] - 2 * np.exp(-((y - 6) ** 2 + (x - 6) ** 2) / 4)
-    model = ConvolutionalAutoEncoder((12, 12), 4, (8, 16), epochs=60, learning_rate=5e-3)
+    model = ConvolutionalEstimator((12, 12), 4, (8, 16), epochs=60, learning_rate=5e-3)
     model.fit(patches[:150].reshape(150, -1))
     normal = model.reconstruction_error(patches[150:].reshape(50, -1))
     assert model.reconstruction_error(defect.reshape(10, -1)).min() > np.quantile(normal, 0.9)
@@ -125,7 +125,7 @@ def test_a_defect_in_a_lattice_has_the_largest_error(rng):
 
 def test_images_need_their_shape():
     with pytest.raises(ValueError, match="no image of shape"):
-        ConvolutionalAutoEncoder((3, 4)).fit(np.ones((5, 13)))
+        ConvolutionalEstimator((3, 4)).fit(np.ones((5, 13)))
 
 
 def test_false_discoveries_are_bounded(rng):

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jax4dstem import InputError, OutputError, map_patterns, open_dataset, open_results
-from jax4dstem.io.results import Field, read_group, write_group
+from jax4dstem.fields import Field
+from jax4dstem.io.results import read_group, write_group
 
 SHAPE = (4, 5, 6, 7)
 

@@ -17,10 +17,17 @@ from jax4dstem import InputError, open_dataset, open_results
 from jax4dstem.cli import app
 from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
+from jax4dstem.domains import domain_agreement, merge_by_majority
 from jax4dstem.io.results import read_group
-from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
-from jax4dstem.pipeline.demonstration import domain_agreement, merge_by_majority
-from jax4dstem.pipeline.stages import STAGES
+from jax4dstem.pipeline import (
+    DOMAIN_STAGES,
+    STAGES,
+    STRAIN_STAGES,
+    analyze,
+    analyze_dataset,
+    analyze_in_memory,
+    load_recipe,
+)
 from jax4dstem.report import write_report
 from jax4dstem.simulate import polycrystal
 from jax4dstem.train import load_model
@@ -68,7 +75,7 @@ def finished(scan_file, tmp_path_factory):
 
 def test_domains_are_found(finished):
     out, labels, output = finished
-    assert "[5/7] cluster" in output
+    assert "[7/10] domains" in output
     tree, _ = read_group(out / "results.h5")
     agreement = domain_agreement(tree["labels"]["level_1"].data, labels)
     assert agreement == (1.0, 1.0)
@@ -80,21 +87,26 @@ def test_domains_are_found(finished):
 def test_the_results_file_keeps_the_contract(finished):
     out, _, _ = finished
     results = open_results(out)
-    assert results.attrs["scan_shape"].tolist() == [12, 14]
-    assert results.attrs["seed"] == 0
-    assert len(results.attrs["input_hash"]) == 64
-    assert load_recipe(None).cluster.k_max == 6
-    assert "k_max = 6" in results.attrs["recipe"]
+    assert results.about["scan_shape"].tolist() == [12, 14]
+    assert results.about["seed"] == 0
+    assert len(results.about["input_hash"]) == 64
+    assert "k_max = 6" in results.about["recipe"]
+    tree = results.to_xarray()
     for name in ("/images/bright_field", "/images/annular_dark_field", "/labels/level_1"):
-        assert results[name].dims == ("scan_y", "scan_x")
-    assert results["/features/std_map"].dims == ("det_y", "det_x")
-    assert results["/labels/level_1"].dtype == np.int32
-    assert results["/embedding/pca"].shape[0] == 12 * 14
+        assert tree[name].dims == ("scan_y", "scan_x")
+    assert tree["/features/std_map"].dims == ("det_y", "det_x")
+    assert tree["/clusters/level_1/mean_pattern"].dims == ("domain", "det_y", "det_x")
+    assert tree["/labels/level_1"].dtype == np.int32
+    assert tree["/embedding/pca"].shape[:2] == (12, 14)
+    # In nm; the first row is at the top of a plot, where y is largest.
+    assert tree["/labels/level_1"].coords["scan_x"].values[:2].tolist() == [0.0, 2.0]
+    assert tree["/labels/level_1"].coords["scan_y"].values[:2].tolist() == [0.0, -2.0]
 
     def check(name, item):
         if isinstance(item, h5py.Dataset):
-            assert {"units", "description"} <= set(item.attrs), name
+            assert {"units", "description", "dims"} <= set(item.attrs), name
             assert item.attrs["description"], name
+            assert len(item.attrs["dims"]) == item.ndim, name
 
     with h5py.File(out / "results.h5") as file:
         file.visititems(check)
@@ -112,21 +124,87 @@ def test_the_report_is_complete_and_self_contained(finished):
     assert "1/Å" in page
 
 
+def labels_of(out):
+    return open_results(out).domains.levels[0]
+
+
 def test_a_second_run_reuses_the_stages(finished, scan_file):
     out, _, _ = finished
-    before = read_group(out / "results.h5")[0]["labels"]["level_1"].data
+    before, written = labels_of(out), (out / "results.h5").stat().st_mtime_ns
     lines = []
     analyze(scan_file[0], out, load_recipe(None, QUICK), lines.append)
     assert all("reused" in line for line in lines)
-    np.testing.assert_array_equal(
-        read_group(out / "results.h5")[0]["labels"]["level_1"].data, before
-    )
+    assert (out / "results.h5").stat().st_mtime_ns == written  # nor is it written again
+    np.testing.assert_array_equal(labels_of(out), before)
     lines.clear()
+    # Another k changes what the clusters are, and nothing else: not the strain, for one.
     analyze(scan_file[0], out, load_recipe(None, {**QUICK, "cluster.k": 3}), lines.append)
-    assert ["reused" in line for line in lines] == [True] * 4 + [False] * 3
-    assert len(np.unique(read_group(out / "results.h5")[0]["labels"]["level_1"].data)) == 3
-    lines.clear()
+    again = [line.split()[1] for line in lines if "reused" not in line]
+    assert again == ["domains", "clusters", "latent"]
+    assert len(np.unique(labels_of(out))) == 3
+    assert not (out / "stages").exists()
     analyze(scan_file[0], out, load_recipe(None, QUICK), lines.append)
+
+
+def test_other_results_in_a_directory_stay_while_they_fit(tmp_path):
+    scan, _ = polycrystal((6, 6), (64, 64), background=0.1, n_grains=1, seed=2)
+    quick = {**QUICK, "strain.bases": 0, "strain.cepstrum": False, "cluster.methods": ["kmeans"]}
+    lines = []
+    analyze_dataset(scan, tmp_path, load_recipe(None, quick), lines.append, DOMAIN_STAGES)
+    labels = labels_of(tmp_path)
+    recipe = load_recipe(None, {**quick, "strain.enabled": True})
+    analyze_dataset(scan, tmp_path, recipe, lines.append, STRAIN_STAGES)
+    np.testing.assert_array_equal(labels_of(tmp_path), labels)
+    assert open_results(tmp_path).strain.lattice is not None
+    lines.clear()
+    analyze_dataset(scan, tmp_path, recipe, lines.append)
+    assert [line.split()[1] for line in lines if "reused" not in line] == ["latent"]
+    # Other centers: what the domains were made of fits no more, and that is said.
+    lines.clear()
+    other = load_recipe(None, {**quick, "strain.enabled": True, "prepare.descan_order": 1})
+    analyze_dataset(scan, tmp_path, other, lines.append, STRAIN_STAGES)
+    assert open_results(tmp_path).domains is None
+    assert "removed results of other settings: images, features, scores" in lines[-1]
+
+
+def test_another_input_is_refused_unless_told(finished, tmp_path):
+    out, _, _ = finished
+    other = Dataset.from_array(two_domains(shape=(4, 5), seed=9)[0])
+    with pytest.raises(InputError, match=r"results of another input .*--overwrite"):
+        analyze_dataset(other, out, load_recipe(None, QUICK), lambda _: None)
+    assert labels_of(out).shape == (12, 14)
+    analyze_dataset(other, tmp_path, load_recipe(None, QUICK), lambda _: None, STAGES[:2])
+    (tmp_path / "report.html").write_text("old")
+    third = Dataset.from_array(two_domains(shape=(4, 5), seed=10)[0])
+    recipe = load_recipe(None, QUICK)
+    analyze_dataset(third, tmp_path, recipe, lambda _: None, STAGES[:2], overwrite=True)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_answers_in_memory_and_from_the_file_are_the_same(finished, scan_file):
+    recipe = load_recipe(None, QUICK)
+    made = analyze_in_memory(open_dataset(scan_file[0]), recipe)
+    read = open_results(finished[0])
+    a, b = made.fields(), read.fields()
+    paths = []
+
+    def compare(x, y, path=""):
+        assert set(x) == set(y), path
+        for name in x:
+            if isinstance(x[name], dict):
+                compare(x[name], y[name], f"{path}/{name}")
+                continue
+            paths.append(name)
+            assert (x[name].units, x[name].dims) == (y[name].units, y[name].dims)
+            np.testing.assert_array_equal(x[name].data, y[name].data, f"{path}/{name}")
+
+    compare(a, b)
+    assert len(paths) > 40
+    np.testing.assert_array_equal(read.domains.levels[0], made.domains.levels[0])
+    assert (
+        read.clusters.levels["level_1"].state.tolist()
+        == made.clusters.levels["level_1"].state.tolist()
+    )
 
 
 @pytest.mark.parametrize("kind", ["sqrt", "angular", "angular_cepstrum"])
@@ -135,7 +213,9 @@ def test_one_recipe_line_swaps_the_features(kind, tmp_path):
     recipe = load_recipe(
         None, {**QUICK, "features.kind": kind, "cluster.methods": ["kmeans"], "cluster.k": 2}
     )
-    path = analyze_dataset(Dataset.from_array(scan), tmp_path, recipe, lambda _: None, STAGES[:5])
+    path = analyze_dataset(
+        Dataset.from_array(scan), tmp_path, recipe, lambda _: None, DOMAIN_STAGES
+    )
     found = read_group(path)[0]
     if not kind.startswith("angular"):  # they do not see that one domain is the other, turned
         assert domain_agreement(found["labels"]["level_1"].data, labels)[0] == 1.0
@@ -148,12 +228,11 @@ def test_clusters_are_told_what_they_are(tmp_path):
     overrides = {**QUICK, "cluster.methods": ["kmeans"], "cluster.k": 3, "cluster.compare": "gmm"}
     dataset = Dataset.from_array(scan, Calibration(0.03))
     path = analyze_dataset(
-        dataset, tmp_path, load_recipe(None, overrides), lambda _: None, STAGES[:5]
+        dataset, tmp_path, load_recipe(None, overrides), lambda _: None, DOMAIN_STAGES
     )
-    found = read_group(path)[0]["clusters"]
-    group = found["level_1"]
-    states = str(group["state"].data).split("\n")
-    names = str(group["relation"].data).split("\n")
+    found = read_group(path)[0]
+    group = found["clusters"]["level_1"]
+    states, names = group["state"].data.tolist(), group["relation"].data.tolist()
     assert sorted(states) == ["amorphous", "crystalline", "crystalline"]
     assert sorted(name.split()[0] for name in names) == ["amorphous", "reference", "rotated"]
     turned = np.abs(np.degrees(group["strain"].data[:, 3]))
@@ -191,15 +270,15 @@ def test_learned_representations_of_every_region(scan_file, tmp_path):
         # A cluster of codes lies in one region.
         pairs = set(zip(group["labels"].data.ravel(), regions.ravel(), strict=True))
         assert len(pairs) == 2 * len(np.unique(regions))
-        history = group[f"region_{regions[0, 0]}"]["history"]
+        history = group["regions"][f"region_{regions[0, 0]}"]["trained"]["history"]
         assert history["loss"].data[-1] < history["loss"].data[0]
     assert "Learned representation, variational" in write_report(out).read_text()
     assert (out / "figures" / "latent_vae.png").exists()
-    model = load_model(results, f"latent/ae/region_{regions[0, 0]}")
+    model = load_model(results, f"latent/ae/regions/region_{regions[0, 0]}/trained")
     assert model.about["data"]["recipe"] == read_group(results)[1]["recipe"]
     assert model.spec.latent == 2
     with pytest.raises(InputError, match="no model"):
-        load_model(results, "latent/ae/region_99")
+        load_model(results, "latent/ae/regions/region_99/trained")
     with pytest.raises(InputError, match="no clusters of level 9"):
         analyze(scan_file[0], out, load_recipe(None, {**overrides, "latent.level": 9}), print)
 
@@ -213,7 +292,7 @@ def test_a_killed_run_resumes(scan_file, tmp_path):
         stdout=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while not (out / "stages" / "align.h5").exists() and time.monotonic() < deadline:
+    while not (out / "stages" / "beam.h5").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -313,7 +392,7 @@ def test_umap_is_part_of_the_default_run(tmp_path):
     )
     results = analyze_dataset(Dataset.from_array(scan), tmp_path, recipe, lambda _: None)
     tree, _ = read_group(results)
-    assert tree["embedding"]["umap"].data.shape == (100, 3)
+    assert tree["embedding"]["umap"].data.shape == (10, 10, 3)
     assert domain_agreement(tree["labels"]["level_1"].data, labels)[1] > 0.95
 
 
@@ -443,19 +522,19 @@ def test_strain_from_file_to_report(tmp_path):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     strain = read_group(out / "results.h5")[0]["strain"]
-    for method in ("lattice", "pooled", "ccstae", "cepstrum"):
+    for method in ("lattice", "pooled", "bases", "cepstrum"):
         assert strain[method]["e_xx"].data.shape == (12, 12)
     assert (strain["lattice"]["status"].data == 0).all()
     assert np.abs(strain["pooled"]["e_xx"].data - truth.e_xx).mean() < 2e-3
     assert "Strain" in (out / "report.html").read_text()
-    bases = strain["ccstae"]
+    bases = strain["bases"]
     assert np.abs(bases["e_xx"].data - truth.e_xx).mean() < 2e-3
     assert (bases["base"].data == 0).mean() > 0.8  # one crystal, one base
-    # The same stages serve `train ccstae`, and the trained bases can be loaded.
-    again = CliRunner().invoke(app, ["train", "ccstae", *arguments[1:]])
+    # The same stages serve `train bases`, and the trained bases can be loaded.
+    again = CliRunner().invoke(app, ["train", "bases", *arguments[1:]])
     assert again.output.count("reused") == 3
-    assert load_model(out / "results.h5", "strain/ccstae/trained").spec.period > 0
-    none = CliRunner().invoke(app, ["train", "ccstae", *arguments[1:], "--set", "strain.bases=0"])
+    assert load_model(out / "results.h5", "strain/bases/trained").spec.period > 0
+    none = CliRunner().invoke(app, ["train", "bases", *arguments[1:], "--set", "strain.bases=0"])
     assert "nothing to train" in str(none.exception)
 
 
@@ -493,11 +572,11 @@ def test_codes_and_features_are_spaces_to_cluster_in(tmp_path):
             tmp_path / space,
             load_recipe(None, overrides),
             lambda _: None,
-            STAGES[:5],
+            DOMAIN_STAGES,
         )
         found = read_group(path)[0]
         assert domain_agreement(found["labels"]["level_1"].data, labels)[0] > 0.95
-        assert len(found["embedding"][space].data) == labels.size
+        assert found["embedding"][space].data.shape[:2] == labels.shape
     with pytest.raises(InputError, match=r"needs embed\.codes"):
         load_recipe(None, {"cluster.space": "codes"})
 
@@ -506,7 +585,7 @@ def test_radii_may_be_in_inverse_angstrom(tmp_path):
     scan, _ = two_domains()
     given = {**QUICK, "features.inner": 0.2, "features.outer": 0.45, "features.units": "calibrated"}
     recipe = load_recipe(None, given)
-    stages = STAGES[:3]
+    stages = STAGES[:4]
     with pytest.raises(InputError, match="needs a detector calibration"):
         analyze_dataset(Dataset.from_array(scan), tmp_path / "a", recipe, lambda _: None, stages)
     calibrated = Dataset.from_array(scan, Calibration(0.03))

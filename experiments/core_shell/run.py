@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 from specimen import CLASSES, STEP_NM, cube, particle
 
 from jax4dstem import use_all_cores
-from jax4dstem.cluster import agreement
+from jax4dstem.domains import agreement
 from jax4dstem.pipeline import DOMAIN_STAGES, STRAIN_STAGES, analyze_in_memory, load_recipe
 from jax4dstem.report.style import cluster_image
 

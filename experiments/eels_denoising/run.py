@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from jax4dstem.anomaly import AnomalyDetector
-from jax4dstem.embed import DenoisingAutoEncoder
+from jax4dstem.embed import DenoisingEstimator
 
 HERE = Path(__file__).parent
 ENERGY = np.linspace(695, 730, 240)
@@ -52,8 +52,8 @@ def noisy(rng: np.random.Generator, clean: np.ndarray) -> np.ndarray:
     return shot + rng.normal(0, READ_NOISE, clean.shape)
 
 
-def autoencoder(latent: int, seed: int) -> DenoisingAutoEncoder:
-    return DenoisingAutoEncoder(latent, (128, 64), "gelu", noise=0.3, random_state=seed)
+def autoencoder(latent: int, seed: int) -> DenoisingEstimator:
+    return DenoisingEstimator(latent, (128, 64), "gelu", noise=0.3, random_state=seed)
 
 
 def clusters(codes: np.ndarray, phase: np.ndarray) -> dict[str, float]:

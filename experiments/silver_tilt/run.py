@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import affine_transform
 
 from jax4dstem import Dataset
-from jax4dstem.cluster import agreement
+from jax4dstem.domains import agreement
 from jax4dstem.pipeline import DOMAIN_STAGES, analyze_in_memory, load_recipe
 
 HERE = Path(__file__).parent

@@ -24,7 +24,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from jax4dstem import map_patterns, open_dataset, use_all_cores
-from jax4dstem.embed import RotationInvariantVAE, embed_tsne, embed_umap
+from jax4dstem.embed import RotationInvariantEstimator, embed_tsne, embed_umap
 from jax4dstem.io.results import read_group
 from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
 from jax4dstem.pipeline.feature_space import found_vectors
@@ -89,7 +89,7 @@ def compare(dataset, done, recipe, truth) -> dict:
         x = map_patterns(identity, standardized(vectors, chosen))[chosen]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            rvae = RotationInvariantVAE((RINGS, ANGLES), 4, epochs=40, batch_size=256)
+            rvae = RotationInvariantEstimator((RINGS, ANGLES), 4, epochs=40, batch_size=256)
             flat = rings[chosen].reshape(int(chosen.sum()), -1)
             turned = rvae.fit(flat).rotation(flat)
         content = rvae.transform(flat)

@@ -8,24 +8,31 @@ from jax4dstem.embed.codes import (
     traverse,
 )
 from jax4dstem.embed.estimators import (
-    AutoEncoder,
-    ConvolutionalAutoEncoder,
-    ConvolutionalVAE,
-    DenoisingAutoEncoder,
-    RotationInvariantVAE,
-    VariationalAutoEncoder,
+    AutoEncoderEstimator,
+    ConvolutionalEstimator,
+    ConvolutionalVariationalEstimator,
+    DenoisingEstimator,
+    RotationInvariantEstimator,
+    VariationalEstimator,
 )
-from jax4dstem.embed.projection import PCA, embed_tsne, embed_umap, fit_pca, project, subsample
+from jax4dstem.embed.projection import (
+    PrincipalComponents,
+    embed_tsne,
+    embed_umap,
+    fit_pca,
+    project,
+    subsample,
+)
 
 __all__ = [
-    "PCA",
-    "AutoEncoder",
+    "AutoEncoderEstimator",
     "BottleneckSweep",
-    "ConvolutionalAutoEncoder",
-    "ConvolutionalVAE",
-    "DenoisingAutoEncoder",
-    "RotationInvariantVAE",
-    "VariationalAutoEncoder",
+    "ConvolutionalEstimator",
+    "ConvolutionalVariationalEstimator",
+    "DenoisingEstimator",
+    "PrincipalComponents",
+    "RotationInvariantEstimator",
+    "VariationalEstimator",
     "bottleneck_sweep",
     "decoded_centroids",
     "embed_tsne",

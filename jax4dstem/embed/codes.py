@@ -79,9 +79,9 @@ def bottleneck_sweep(
 
     Example:
         >>> from sklearn.cluster import KMeans
-        >>> from jax4dstem.embed import AutoEncoder
+        >>> from jax4dstem.embed import AutoEncoderEstimator
         >>> X = np.random.default_rng(0).standard_normal((80, 5))
-        >>> model = AutoEncoder(hidden=(), activation="linear", epochs=5, batch_size=60)
+        >>> model = AutoEncoderEstimator(hidden=(), activation="linear", epochs=5, batch_size=60)
         >>> bottleneck_sweep(model, X, [1, 2], KMeans(2, n_init=1).fit_predict).error.shape
         (2, 2)
     """

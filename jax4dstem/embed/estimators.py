@@ -137,7 +137,7 @@ class _LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return np.arange(n - held), np.arange(n - held, n)
 
 
-class AutoEncoder(_LatentModel):
+class AutoEncoderEstimator(_LatentModel):
     """A fully connected autoencoder.
 
     Args:
@@ -158,7 +158,7 @@ class AutoEncoder(_LatentModel):
     Example:
         >>> rng = np.random.default_rng(0)
         >>> X = rng.standard_normal((64, 2)) @ rng.standard_normal((2, 10))
-        >>> model = AutoEncoder(2, (), epochs=200, batch_size=64, learning_rate=0.02).fit(X)
+        >>> model = AutoEncoderEstimator(2, (), epochs=200, batch_size=64, learning_rate=0.02).fit(X)
         >>> model.transform(X).shape, model.score(X) > 0.99
         ((64, 2), True)
 
@@ -199,8 +199,8 @@ class AutoEncoder(_LatentModel):
         return models.Reconstruction()
 
 
-class VariationalAutoEncoder(AutoEncoder):
-    """A fully connected variational autoencoder; codes are the posterior means. See `AutoEncoder`.
+class VariationalEstimator(AutoEncoderEstimator):
+    """A fully connected variational autoencoder; codes are the posterior means. See `AutoEncoderEstimator`.
 
     Args:
         latent: Size of the code.
@@ -259,8 +259,8 @@ class VariationalAutoEncoder(AutoEncoder):
         return self.inverse_transform(random.standard_normal((n, self.n_latent_)))
 
 
-class DenoisingAutoEncoder(AutoEncoder):
-    """An autoencoder that is trained on corrupted inputs. See `AutoEncoder`.
+class DenoisingEstimator(AutoEncoderEstimator):
+    """An autoencoder that is trained on corrupted inputs. See `AutoEncoderEstimator`.
 
     With `fit(noisy, target=clean)` it learns to remove the noise of its data; alone, ``fit(X)`` adds
     Gaussian noise of ``noise`` standard deviations of X to the inputs and reconstructs X.
@@ -312,8 +312,8 @@ class DenoisingAutoEncoder(AutoEncoder):
         return models.Reconstruction(corruption=models.GaussianNoise(self.noise))
 
 
-class ConvolutionalAutoEncoder(_LatentModel):
-    """An autoencoder of whole patterns or image patches, flattened to rows. See `AutoEncoder`.
+class ConvolutionalEstimator(_LatentModel):
+    """An autoencoder of whole patterns or image patches, flattened to rows. See `AutoEncoderEstimator`.
 
     Trained on a perfect lattice, it shows defects as reconstruction error.
 
@@ -383,8 +383,8 @@ class ConvolutionalAutoEncoder(_LatentModel):
         return super()._whole(x.reshape(len(x), -1))
 
 
-class ConvolutionalVAE(ConvolutionalAutoEncoder):
-    """A variational autoencoder of whole patterns. See `ConvolutionalAutoEncoder`.
+class ConvolutionalVariationalEstimator(ConvolutionalEstimator):
+    """A variational autoencoder of whole patterns. See `ConvolutionalEstimator`.
 
     Args:
         shape: ``(height, width)`` of a sample; None takes it as one row.
@@ -437,7 +437,7 @@ class ConvolutionalVAE(ConvolutionalAutoEncoder):
         return models.EvidenceBound(kl_weight=self.kl_weight)
 
 
-class RotationInvariantVAE(_LatentModel):
+class RotationInvariantEstimator(_LatentModel):
     """Separates orientation from content of patterns in polar coordinates, flattened to rows.
 
     ``transform`` gives codes that do not change with the pattern's rotation, ``rotation`` the angle.
@@ -496,8 +496,8 @@ class RotationInvariantVAE(_LatentModel):
     def _objective(self) -> Any:
         return models.AlignedEvidenceBound(self.kl_weight)
 
-    _shape = ConvolutionalAutoEncoder._shape
-    _used = ConvolutionalAutoEncoder._used
+    _shape = ConvolutionalEstimator._shape
+    _used = ConvolutionalEstimator._used
 
     def _scaled(self, x: np.ndarray) -> np.ndarray:
         # The mean over angles only: a mean pattern that is not round would turn with no sample.

@@ -13,7 +13,7 @@ from jax4dstem.reducers import CovarianceResult
 from jax4dstem.typing import Array, Float
 
 
-class PCA(NamedTuple):
+class PrincipalComponents(NamedTuple):
     """Principal components of feature vectors."""
 
     mean: np.ndarray
@@ -22,7 +22,7 @@ class PCA(NamedTuple):
     explained_variance_ratio: np.ndarray
 
 
-def fit_pca(statistics: CovarianceResult, n_components: int) -> PCA:
+def fit_pca(statistics: CovarianceResult, n_components: int) -> PrincipalComponents:
     """Principal components from a covariance, which `reduce_patterns` gathers in one pass.
 
     The sign of each component is fixed so that its largest entry is positive.
@@ -54,7 +54,7 @@ def fit_pca(statistics: CovarianceResult, n_components: int) -> PCA:
     components = components * np.sign(components[np.arange(keep), largest])[:, None]
     variance = np.maximum(values[::-1], 0)
     total = max(float(np.trace(covariance)), np.finfo(float).tiny)
-    return PCA(np.asarray(statistics.mean), components, variance, variance / total)
+    return PrincipalComponents(np.asarray(statistics.mean), components, variance, variance / total)
 
 
 def project(

@@ -1,17 +1,10 @@
-"""`analyze`: run the stages, reuse what is finished, write the results file.
-
-Every finished stage is a file of its own in ``OUT/stages``, written atomically and keyed by its
-inputs: the data file, the recipe sections it reads, the package version and the key of the stage
-before. A second run with the same keys reads it instead of computing; a killed run continues where it
-stopped.
-"""
+"""`analyze`: run the stages, reuse what is finished, write the results file."""
 
 import dataclasses
 import datetime
 import hashlib
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +12,16 @@ import jax
 import numpy as np
 import sklearn
 
-import jax4dstem
+from jax4dstem._version import __version__
 from jax4dstem.dataset import Dataset
-from jax4dstem.errors import InputError, OutputError
+from jax4dstem.errors import OutputError
+from jax4dstem.fields import Result
 from jax4dstem.io import open_dataset
-from jax4dstem.io.results import read_group, write_group
-from jax4dstem.pipeline.prepared import bin_factor
 from jax4dstem.pipeline.recipe import Recipe, check_recipe_fits, dump_recipe
+from jax4dstem.pipeline.results import RESULTS, Results
 from jax4dstem.pipeline.stages import STAGES, Stage
-from jax4dstem.typing import Tree
+from jax4dstem.pipeline.store import STAGES_FOLDER, Store, stage_key
 
-RESULTS = "results.h5"
 HASHED_BLOCKS, BLOCK = 64, 2**16
 
 
@@ -37,8 +29,10 @@ def analyze(
     path: str | Path,
     out: str | Path,
     recipe: Recipe | None = None,
-    say: Callable = print,
+    say: Callable[[str], Any] = print,
     stages: tuple[Stage, ...] = STAGES,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Run every stage on a file and write ``OUT/results.h5``.
 
@@ -47,66 +41,121 @@ def analyze(
         out: Directory for the results; made when it does not exist.
         recipe: Every parameter; the default finds what it can from the data.
         say: Receives one line per stage.
-        stages: What to run; the default is everything.
+        stages: What to run; the default is everything. Results of other stages that are in OUT already stay, as long as they
+            fit.
+        overwrite: Whether results of another input in OUT are removed.
 
     Returns:
         The path of the results file.
 
     Raises:
-        InputError: The data or recipe cannot be used; nothing has been written.
+        InputError: The data or recipe cannot be used, or OUT holds results of another input; nothing has been written.
         OutputError: The results cannot be written.
     """
     recipe = recipe or Recipe()
     options = dataclasses.asdict(recipe.input)
     options.pop("invalid_patterns")
-    dataset = open_dataset(path, **options)
-    return analyze_dataset(dataset, out, recipe, say, stages)
+    scan = open_dataset(path, **options)
+    return analyze_dataset(scan, out, recipe, say, stages, overwrite=overwrite)
 
 
 def analyze_dataset(
-    dataset: Dataset,
+    scan: Dataset,
     out: str | Path,
     recipe: Recipe | None = None,
-    say: Callable = print,
+    say: Callable[[str], Any] = print,
     stages: tuple[Stage, ...] = STAGES,
+    *,
+    overwrite: bool = False,
 ) -> Path:
-    """Run every stage on a dataset; see `analyze`. Stages are reused for datasets that are files."""
+    """Run every stage on a dataset; see `analyze`."""
     recipe, out = recipe or Recipe(), Path(out)
-    check_recipe_fits(recipe, dataset.pattern_shape)
-    fingerprint = _fingerprint(dataset)
+    check_recipe_fits(recipe, scan.pattern_shape)
+    fingerprint = _fingerprint(scan)
+    store = Store.open(out, fingerprint, overwrite)
+    keys = _keys(stages, recipe, fingerprint["hash"], store.kept)
     with _workspace(out):
-        done: Tree = {}
-        key = hashlib.sha256(json.dumps(fingerprint).encode()).hexdigest()
+        done = _Done(store, stages, keys)
         for number, stage in enumerate(stages, start=1):
-            key = _stage_key(stage, recipe, key)
             begin = time.perf_counter()
-            groups, reused = _run_or_read(stage, dataset, done, recipe, key, out)
-            merge(done, groups)
+            reused = done.reuse(stage)
+            if not reused:
+                done.keep(stage, stage.answer(scan, done, recipe))
             took = "reused" if reused else f"{time.perf_counter() - begin:.1f} s"
             say(f"[{number}/{len(stages)}] {stage.name:<9} {took}")
-        write_group(out / RESULTS, done, _provenance(dataset, recipe, fingerprint, done))
+        if not store.is_current(keys):
+            needs = {stage.name: stage.all_needs(recipe) for stage in stages}
+            about = _provenance(scan, recipe, fingerprint, done, store.about)
+            dropped = store.finish(keys, needs, about)
+            if dropped:
+                say(f"removed results of other settings: {', '.join(dropped)}")
     return out / RESULTS
 
 
 def analyze_in_memory(
-    dataset: Dataset, recipe: Recipe | None = None, stages: tuple[Stage, ...] = STAGES
-) -> Tree:
-    """Results of the stages for a dataset that needs no files: a simulation, a part of a scan.
+    scan: Dataset, recipe: Recipe | None = None, stages: tuple[Stage, ...] = STAGES
+) -> Results:
+    """The answers of all stages for a dataset that needs no files: a simulation, a part of a scan.
 
     Args:
-        dataset: The patterns.
+        scan: The patterns.
         recipe: Every parameter.
         stages: What to run.
 
     Returns:
-        The groups of the results file, with a `Field` per dataset.
+        The answers, as `open_results` gives them.
     """
     recipe = recipe or Recipe()
-    check_recipe_fits(recipe, dataset.pattern_shape)
-    done: Tree = {}
+    check_recipe_fits(recipe, scan.pattern_shape)
+    done: dict[str, Result] = {}
     for stage in stages:
-        merge(done, stage.run(dataset, done, recipe))
-    return done
+        done[stage.name] = stage.answer(scan, done, recipe)
+    return Results.of(done, _about_scan(scan, recipe, done))
+
+
+class _Done(Mapping[str, Result]):
+    """Results of finished stages; those that are reused are read when somebody needs them."""
+
+    def __init__(self, store: Store, stages: tuple[Stage, ...], keys: Mapping[str, str]):
+        self.store, self.keys = store, keys
+        self.stages = {stage.name: stage for stage in stages}
+        self.results: dict[str, Result] = {}
+
+    def reuse(self, stage: Stage) -> bool:
+        """Whether the stage is finished already."""
+        found = self.store.read(stage, self.keys[stage.name])
+        if found is not None:
+            self.results[stage.name] = found
+        return found is not None
+
+    def keep(self, stage: Stage, result: Result) -> None:
+        """Remember a result, and write it."""
+        self.results[stage.name] = result
+        self.store.write(stage, self.keys[stage.name], result)
+
+    def __getitem__(self, name: str) -> Result:
+        if name not in self.results and name not in self.stages:
+            earlier = self.store.read_kept(name)
+            if earlier is not None:
+                self.results[name] = earlier
+        return self.results[name]
+
+    def __iter__(self) -> Any:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+
+def _keys(
+    stages: tuple[Stage, ...], recipe: Recipe, root: str, kept: Mapping[str, Any]
+) -> dict[str, str]:
+    """Keys of the stages; of what they need and this run does not make, those of an earlier run count."""
+    keys: dict[str, str] = {}
+    for stage in stages:
+        earlier = {name: str(kept.get(name, {}).get("key")) for name in stage.all_needs(recipe)}
+        keys[stage.name] = stage_key(stage, recipe, earlier | keys, root)
+    return keys
 
 
 class _workspace:
@@ -118,7 +167,7 @@ class _workspace:
 
     def __enter__(self) -> None:
         try:
-            for folder in [*reversed(self.out.parents), self.out, self.out / "stages"]:
+            for folder in [*reversed(self.out.parents), self.out, self.out / STAGES_FOLDER]:
                 if not folder.exists():
                     folder.mkdir()
                     self.made.append(folder)
@@ -130,6 +179,9 @@ class _workspace:
             raise OutputError(f"cannot write to {self.out}: {error.strerror}") from error
 
     def __exit__(self, kind: Any, *_: Any) -> None:
+        stages = self.out / STAGES_FOLDER
+        if stages.exists() and not any(stages.iterdir()):
+            stages.rmdir()
         if kind is not None:
             self._undo()
 
@@ -140,55 +192,20 @@ class _workspace:
                 folder.rmdir()
 
 
-def merge(done: Tree, groups: Tree) -> None:
-    """Add the groups of a stage to those of earlier ones."""
-    for name, item in groups.items():
-        if isinstance(item, dict):
-            merge(done.setdefault(name, {}), item)
-        else:
-            done[name] = item
-
-
-def _run_or_read(
-    stage: Stage, dataset: Dataset, done: Tree, recipe: Recipe, key: str, out: Path
-) -> tuple[Tree, bool]:
-    file = out / "stages" / f"{stage.name}.h5"
-    if file.exists():
-        try:
-            groups, attributes = read_group(file)
-            if attributes.get("key") == key:
-                return groups, True
-        except (InputError, OSError):
-            pass  # not a finished stage: compute it again
-    groups = stage.run(dataset, done, recipe)
-    write_group(file, groups, {"key": key})
-    return groups, False
-
-
-def _stage_key(stage: Stage, recipe: Recipe, before: str) -> str:
-    parts = {name: getattr(recipe, name) for name in stage.sections}
-    plain = {
-        name: dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part  # type: ignore[arg-type]
-        for name, part in parts.items()
-    }
-    text = json.dumps([stage.name, jax4dstem.__version__, before, plain], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _fingerprint(dataset: Dataset) -> dict[str, Any]:
+def _fingerprint(scan: Dataset) -> dict[str, Any]:
     """What identifies the input: for a file its path, size and the hash of 64 blocks spread over it.
 
     A dataset in memory is identified by the hash of its patterns.
     """
     digest = hashlib.sha256()
-    if dataset.path is None:
-        rows, cols = dataset.scan_shape
+    if scan.path is None:
+        rows, cols = scan.scan_shape
         for row in range(rows):
-            block = dataset.source.read(slice(row, row + 1), slice(0, cols))
+            block = scan.source.read(slice(row, row + 1), slice(0, cols))
             digest.update(np.ascontiguousarray(block).tobytes())
-        size = int(np.prod(dataset.shape)) * dataset.dtype.itemsize
+        size = int(np.prod(scan.shape)) * scan.dtype.itemsize
         return {"path": "memory", "size": size, "hash": digest.hexdigest()}
-    path = Path(dataset.path)
+    path = Path(scan.path)
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
     sizes = [file.stat().st_size for file in files]
     for file, size in zip(files, sizes, strict=True):
@@ -202,44 +219,43 @@ def _fingerprint(dataset: Dataset) -> dict[str, Any]:
 
 
 def _provenance(
-    dataset: Dataset, recipe: Recipe, fingerprint: dict[str, Any], done: Tree
+    scan: Dataset,
+    recipe: Recipe,
+    fingerprint: dict[str, Any],
+    done: Mapping[str, Any],
+    before: dict[str, Any],
 ) -> dict[str, Any]:
-    """Attributes of the results file's root."""
-    calibration = dataset.calibration
-    factor = bin_factor(dataset, recipe)
-    radii = done["images"].pop("radii").data
-    features = {}
-    if "features" in done:
-        ring = done["features"]["ring"].data
-        features = {
-            "pattern_shape": done["features"]["mean_pattern"].data.shape,
-            "ring_inner": float(ring[0]),
-            "ring_outer": float(ring[1]),
-        }
-    return {
-        "recipe": dump_recipe(recipe),
-        "version": jax4dstem.__version__,
+    """Attributes of the results file's root; what this run does not tell is kept from an earlier one."""
+    return before | {
+        **_about_scan(scan, recipe, done),
+        "version": __version__,
         "jax_version": jax.__version__,
         "numpy_version": np.__version__,
         "sklearn_version": sklearn.__version__,
-        "seed": recipe.seed,
         "input_path": fingerprint["path"],
         "input_size": fingerprint["size"],
         "input_hash": fingerprint["hash"],
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "notes": "\n".join(dataset.notes),
-        "scan_shape": dataset.scan_shape,
-        "detector_shape": dataset.pattern_shape,
-        "pixel_inv_angstrom": _or_nan(calibration.pixel_inv_angstrom),
-        "pattern_pixel_inv_angstrom": _or_nan(calibration.binned(factor).pixel_inv_angstrom),
-        "scan_step_nm": _or_nan(calibration.scan_step_nm),
-        "beam_center": done["beam"]["center"].data,
-        "beam_radius": float(done["beam"]["radius"].data),
-        **features,
-        "bright_field_radius": float(radii[0]),
-        "dark_field_inner": float(radii[1]),
-        "dark_field_outer": float(radii[2]),
     }
+
+
+def _about_scan(scan: Dataset, recipe: Recipe, done: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of a scan beside its answers."""
+    calibration = scan.calibration
+    about = {
+        "recipe": dump_recipe(recipe),
+        "seed": recipe.seed,
+        "notes": "\n".join(scan.notes),
+        "scan_shape": scan.scan_shape,
+        "detector_shape": scan.pattern_shape,
+        "pixel_inv_angstrom": _or_nan(calibration.pixel_inv_angstrom),
+        "scan_step_nm": _or_nan(calibration.scan_step_nm),
+    }
+    if "features" in done:
+        binned = calibration.binned(done["features"].bin)
+        about["pattern_shape"] = done["features"].mean_pattern.shape
+        about["pattern_pixel_inv_angstrom"] = _or_nan(binned.pixel_inv_angstrom)
+    return about
 
 
 def _or_nan(value: float | None) -> float:

@@ -1,17 +1,53 @@
-"""The stages of `analyze`, in order."""
+"""The stages: what each needs, gives and reads of the recipe. A stage calls an answer; it computes nothing itself."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
+from jax4dstem.beam import (
+    BeamPositions,
+    Prepared,
+    Survey,
+    VirtualImages,
+    align_scan,
+    measure_images,
+    prepare_patterns,
+    survey_scan,
+)
 from jax4dstem.dataset import Dataset
-from jax4dstem.pipeline.alignment import align
-from jax4dstem.pipeline.clusters import cluster
-from jax4dstem.pipeline.feature_space import embed, features
-from jax4dstem.pipeline.latent import latent
+from jax4dstem.domains import (
+    CLUSTERERS,
+    FEATURE_KINDS,
+    CepstralTransform,
+    Domains,
+    DomainTables,
+    Embedding,
+    FeatureKind,
+    Features,
+    Scores,
+    Splitter,
+    choose_features,
+    compute_vectors,
+    describe_domains,
+    embed_scores,
+    encode_features,
+    feature_vectors,
+    find_domains,
+    score_features,
+)
+from jax4dstem.errors import InputError
+from jax4dstem.fields import Result
 from jax4dstem.pipeline.recipe import Recipe
-from jax4dstem.pipeline.strain import strain, strain_if_crystalline
-from jax4dstem.pipeline.survey import survey
-from jax4dstem.typing import Tree
+from jax4dstem.pipeline.strain import strain
+from jax4dstem.regions import RegionCodes, RegionTraining, encode_regions
+from jax4dstem.registry import create
+from jax4dstem.strain import NoStrain, StrainAnswers
+
+Done = Mapping[str, Any]  # results of finished stages by name
+
+
+def _nothing(recipe: Recipe) -> tuple[str, ...]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -19,30 +55,241 @@ class Stage:
     """One step of the pipeline.
 
     Attributes:
-        name: Its name on screen and of its file.
-        run: ``run(dataset, done, recipe)`` with the merged results of earlier stages; returns groups
-            of the results file.
-        sections: Recipe sections it reads; those of earlier stages are implied.
+        name: Its name on screen, in the results, and in what others need.
+        answer: ``answer(scan, done, recipe)`` with the results of the stages it needs.
+        gives: What it returns, one of these.
+        needs: Names of the stages whose results it uses.
+        reads: Recipe sections and keys that it uses; those of the stages it needs are implied.
+        also_needs: Further stages that a recipe makes necessary.
     """
 
     name: str
-    run: Callable[[Dataset, Tree, Recipe], Tree]
-    sections: tuple[str, ...]
+    answer: Callable[[Dataset, Done, Recipe], Result]
+    gives: tuple[type[Result], ...]
+    needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    also_needs: Callable[[Recipe], tuple[str, ...]] = _nothing
+
+    def all_needs(self, recipe: Recipe) -> tuple[str, ...]:
+        """Names of all stages whose results it uses with this recipe."""
+        return *self.needs, *self.also_needs(recipe)
 
 
-# From the file to clusters; the later stages of `analyze` look into what these found.
+@dataclass(frozen=True)
+class Skipped(Result):
+    """What a stage gives that the recipe leaves out."""
+
+
+def survey(scan: Dataset, done: Done, recipe: Recipe) -> Survey:
+    """Validity, dose and detector statistics."""
+    return survey_scan(
+        scan,
+        exclude_invalid=recipe.input.invalid_patterns == "exclude",
+        find_bad=recipe.prepare.repair_pixels,
+        contrast=recipe.prepare.contrast,
+    )
+
+
+def beam(scan: Dataset, done: Done, recipe: Recipe) -> BeamPositions:
+    """Centers of the direct beam."""
+    options = recipe.prepare
+    return align_scan(
+        scan, done["survey"], search=options.search, descan_order=options.descan_order
+    )
+
+
+def images(scan: Dataset, done: Done, recipe: Recipe) -> VirtualImages:
+    """Virtual images."""
+    return measure_images(scan, done["survey"], done["beam"], **asdict(recipe.detectors))
+
+
+def features(scan: Dataset, done: Done, recipe: Recipe) -> Features:
+    """What feature vectors are made of."""
+    return choose_features(prepared(scan, done, recipe), feature_kind(recipe))
+
+
+def scores(scan: Dataset, done: Done, recipe: Recipe) -> Scores:
+    """PCA scores of the feature vectors."""
+    return score_features(
+        vectors(scan, done, recipe), done["survey"].valid, recipe.embed.n_components
+    )
+
+
+def embedding(scan: Dataset, done: Done, recipe: Recipe) -> Embedding:
+    """UMAP of the scores, codes of the feature vectors, or the vectors themselves."""
+    options, found = recipe.embed, {}
+    if options.umap:
+        found["umap"] = embed_scores(
+            done["scores"].scores,
+            n_components=options.umap_components,
+            n_neighbors=options.n_neighbors,
+            min_dist=options.min_dist,
+            densmap=options.densmap,
+            max_fit=options.max_fit,
+            seed=recipe.seed,
+        )
+    if options.codes != "none" or options.keep_features:
+        values = compute_vectors(vectors(scan, done, recipe), done["survey"].valid)
+        if options.keep_features:
+            found["features"] = values
+        if options.codes != "none":
+            found["codes"] = encode_features(
+                values, options.codes, size=options.n_components, seed=recipe.seed
+            )
+    return Embedding(**found)
+
+
+def domains(scan: Dataset, done: Done, recipe: Recipe) -> Domains:
+    """Clusters at every level."""
+    options = recipe.cluster
+    points = done["scores"].scores
+    if options.space != "pca":
+        points = getattr(done["embedding"], options.space)
+    if points is None:
+        raise InputError(f"there is no {options.space} embedding of so few positions")
+    splitters = [splitter(name, recipe, level) for level, name in enumerate(options.methods, 1)]
+    found = find_domains(
+        points,
+        splitters,
+        min_size=options.min_size,
+        outliers=options.drop_outliers,
+        seed=recipe.seed,
+    )
+    if options.compare == "none":
+        return found
+    other = splitter(options.compare, recipe, 1, k=len(found.ids(1)))
+    return found.compared(points, other, seed=recipe.seed)
+
+
+def clusters(scan: Dataset, done: Done, recipe: Recipe) -> DomainTables:
+    """What each cluster is."""
+    return describe_domains(
+        done["domains"],
+        prepared(scan, done, recipe),
+        done["images"].annular_dark_field,
+        cepstral_transform(recipe),
+        reference=recipe.cluster.reference,
+    )
+
+
+def latent(scan: Dataset, done: Done, recipe: Recipe) -> RegionCodes | Skipped:
+    """Autoencoders of every region."""
+    options = recipe.latent
+    if not options.enabled:
+        return Skipped()
+    levels = done["domains"].levels
+    if options.level > len(levels):
+        raise InputError(f"latent.level: there are no clusters of level {options.level}")
+    names = {item.name for item in fields(RegionTraining)}
+    training = RegionTraining(**{k: v for k, v in asdict(options).items() if k in names})
+    regions = levels[options.level - 1]
+    return encode_regions(vectors(scan, done, recipe), regions, training, seed=recipe.seed)
+
+
+def prepared(scan: Dataset, done: Done, recipe: Recipe) -> Prepared:
+    """The prepared patterns that a recipe asks for."""
+    options = recipe.prepare
+    return prepare_patterns(
+        scan, done["survey"], done["beam"], normalize=options.normalize, bin=options.bin
+    )
+
+
+def vectors(scan: Dataset, done: Done, recipe: Recipe) -> Dataset:
+    """The feature vectors that a recipe asks for."""
+    return feature_vectors(prepared(scan, done, recipe), feature_kind(recipe), done["features"])
+
+
+def feature_kind(recipe: Recipe) -> FeatureKind:
+    """The kind of features that a recipe names."""
+    options = asdict(recipe.features) | {"cepstrum": cepstral_transform(recipe)}
+    return create(FEATURE_KINDS, recipe.features.kind, options)
+
+
+def cepstral_transform(recipe: Recipe) -> CepstralTransform:
+    """The cepstrum that a recipe asks for."""
+    return CepstralTransform(**asdict(recipe.cepstrum))
+
+
+def splitter(name: str, recipe: Recipe, level: int, k: int | None = None) -> Splitter:
+    """The clusterer of a name for one level; a fixed K holds for the first."""
+    options = asdict(recipe.cluster)
+    options["k"] = k or (recipe.cluster.k if level == 1 else None)
+    return create(CLUSTERERS, name, options)
+
+
+def strain_in_analysis(scan: Dataset, done: Done, recipe: Recipe) -> Result:
+    """Strain in `analyze`: can be left out, and data without a lattice are no error unless a reference is given."""
+    if not recipe.strain.enabled:
+        return Skipped()
+    return strain(scan, done, recipe)
+
+
+def strain_or_error(scan: Dataset, done: Done, recipe: Recipe) -> Result:
+    """Strain where it is all that is asked for: data without a lattice are an error."""
+    found = strain(scan, done, recipe)
+    if isinstance(found, NoStrain):
+        raise InputError(found.reason)
+    return found
+
+
+def _needs_domains(recipe: Recipe) -> tuple[str, ...]:
+    return ("domains",) if recipe.strain.cluster is not None else ()
+
+
+SURVEY = Stage(
+    "survey",
+    survey,
+    (Survey,),
+    reads=("input", "prepare.repair_pixels", "prepare.contrast"),
+)
+BEAM = Stage(
+    "beam", beam, (BeamPositions,), ("survey",), ("prepare.search", "prepare.descan_order")
+)
+_PREPARED = ("survey", "beam")
+STRAIN = Stage(
+    "strain", strain_or_error, (StrainAnswers,), _PREPARED, ("seed", "strain"), _needs_domains
+)
+# From the file to what the clusters are.
 DOMAIN_STAGES = (
-    Stage("survey", survey, ("input", "prepare")),
-    Stage("align", align, ("detectors",)),
-    Stage("features", features, ("features", "cepstrum")),
-    Stage("embed", embed, ("seed", "embed")),
-    Stage("cluster", cluster, ("cluster",)),
+    SURVEY,
+    BEAM,
+    Stage("images", images, (VirtualImages,), _PREPARED, ("detectors",)),
+    Stage(
+        "features",
+        features,
+        (Features,),
+        _PREPARED,
+        ("prepare.normalize", "prepare.bin", "features", "cepstrum"),
+    ),
+    Stage("scores", scores, (Scores,), (*_PREPARED, "features"), ("embed.n_components",)),
+    Stage(
+        "embedding", embedding, (Embedding,), (*_PREPARED, "features", "scores"), ("seed", "embed")
+    ),
+    Stage("domains", domains, (Domains,), ("scores", "embedding"), ("seed", "cluster")),
+    Stage(
+        "clusters",
+        clusters,
+        (DomainTables,),
+        (*_PREPARED, "images", "features", "domains"),
+        ("cluster.reference",),
+    ),
 )
 STAGES = (
     *DOMAIN_STAGES,
-    Stage("strain", strain_if_crystalline, ("strain",)),
-    Stage("latent", latent, ("latent",)),
+    Stage(
+        "strain",
+        strain_in_analysis,
+        (StrainAnswers, NoStrain, Skipped),
+        _PREPARED,
+        ("seed", "strain"),
+        _needs_domains,
+    ),
+    Stage(
+        "latent",
+        latent,
+        (RegionCodes, Skipped),
+        (*_PREPARED, "features", "domains"),
+        ("seed", "latent"),
+    ),
 )
-
-# `jax4dstem strain`: the first two are those of `analyze` and are shared with it.
-STRAIN_STAGES = (*STAGES[:2], Stage("strain", strain, ("seed", "strain")))
+STRAIN_STAGES = (SURVEY, BEAM, STRAIN)

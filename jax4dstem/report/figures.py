@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from jax4dstem.cepstrum import unfold_cepstrum
+from jax4dstem.fields import Tree
 from jax4dstem.report.style import (
     FONT,
     calibration,
@@ -19,7 +20,6 @@ from jax4dstem.report.style import (
     scale_bar,
     show_image,
 )
-from jax4dstem.typing import Tree
 
 COLUMNS = 6  # clusters per row
 MAX_POINTS = 20_000  # points of an embedding that are drawn
@@ -58,10 +58,8 @@ def virtual_images(done: Tree, about: dict[str, Any]) -> Figure:
     com = images["center_of_mass"]
     figure = new_figure(15, 7.6, "Virtual images")
     axes = figure.subplots(2, 3).ravel()
-    radii = (
-        f"disk of {about['bright_field_radius']:.1f} px",
-        f"ring {about['dark_field_inner']:.0f}-{about['dark_field_outer']:.0f} px",
-    )
+    bright, inner, outer = images["radii"].data
+    radii = f"disk of {bright:.1f} px", f"ring {inner:.0f}-{outer:.0f} px"
     scan_image(axes[0], images["bright_field"], f"Bright field ({radii[0]})", about)
     scan_image(axes[1], images["annular_dark_field"], f"Annular dark field ({radii[1]})", about)
     scan_image(axes[2], images["dose"], "Dose", about)
@@ -192,7 +190,8 @@ def embedding_on(axes: Axes, done: Tree, level: int, i: int, j: int) -> None:
 
 def _points(done: Tree) -> tuple[np.ndarray, str]:
     kind = "umap" if "umap" in done["embedding"] else "pca"
-    return done["embedding"][kind].data, kind.upper()
+    points = done["embedding"][kind].data
+    return points.reshape(-1, points.shape[-1]), kind.upper()
 
 
 def label_maps(done: Tree, about: dict[str, Any]) -> Figure:
@@ -232,7 +231,7 @@ def label_map_on(axes: Axes, done: Tree, level: int, about: dict[str, Any]) -> N
 
 def comparison(done: Tree, about: dict[str, Any]) -> Figure | None:
     """Level 1, what another method makes of it, and where the two disagree."""
-    found = done["clusters"].get("comparison")
+    found = done.get("comparison")
     if found is None:
         return None
     figure = new_figure(15, 4.9)
@@ -304,7 +303,7 @@ def cepstrum_on(
 
 def split_curves(done: Tree, about: dict[str, Any]) -> Figure | None:
     """Elbow (inertia or BIC) and silhouette of every split that was tried."""
-    splits = {n: s for n, s in done["clusters"]["splits"].items() if len(s["k"].data) > 1}
+    splits = {n: s for n, s in done["splits"].items() if len(s["k"].data) > 1}
     if not splits:
         return None
     order = sorted(splits, key=lambda n: -1 if n == "whole" else int(n.removeprefix("cluster_")))

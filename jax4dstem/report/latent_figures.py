@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jax4dstem.fields import Tree
 from jax4dstem.report.style import (
     FONT,
     calibration,
@@ -15,7 +16,6 @@ from jax4dstem.report.style import (
     scale_bar,
     show_image,
 )
-from jax4dstem.typing import Tree
 
 MODELS = {"ae": "Autoencoder", "vae": "Variational autoencoder"}
 
@@ -25,7 +25,7 @@ def latent_maps(done: Tree, about: dict[str, Any], model: str) -> Figure | None:
     group = done["latent"].get(model)
     if group is None:
         return None
-    regions = sorted(name for name in group if name.startswith("region_"))
+    regions = sorted(group["regions"])
     figure = new_figure(17, 9.2, MODELS[model])
     grid = figure.subplots(2, 4)
     labels = group["labels"].data
@@ -47,7 +47,7 @@ def latent_maps(done: Tree, about: dict[str, Any], model: str) -> Figure | None:
         region = int(name.split("_")[1])
         chosen = done["labels"][_level_of(done, region)].data == region
         _projection(axes, group["codes"].data[chosen], labels[chosen])
-        sharpness = float(group[name]["boundary_sharpness"].data)
+        sharpness = float(group["regions"][name]["boundary_sharpness"].data)
         axes.set_title(f"Region {region}: codes, boundary sharpness {sharpness:.2f}", fontsize=FONT)
     for axes in grid[1, len(regions) :]:
         axes.axis("off")
@@ -60,7 +60,7 @@ def _level_of(done: Tree, region: int) -> str:
 
 def _losses(axes: Axes, group: Tree, regions: list[str]) -> None:
     for i, name in enumerate(regions):
-        history = group[name]["history"]
+        history = group["regions"][name]["trained"]["history"]
         axes.plot(history["loss"].data, color=f"C{i}", label=name.replace("_", " "))
         if "validation" in history:
             axes.plot(history["validation"].data, color=f"C{i}", ls="--")

@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 
 from jax4dstem.cepstrum import find_cepstrum_peaks
 from jax4dstem.errors import InputError, OutputError
-from jax4dstem.io.results import read_group, write_bytes
+from jax4dstem.fields import Tree
+from jax4dstem.io.results import write_bytes
+from jax4dstem.pipeline.results import RESULTS, read_results
 from jax4dstem.report import figures, latent_figures, strain_figures
 from jax4dstem.report.style import cluster_color
-from jax4dstem.typing import Tree
 
 Section = tuple[str, str, str, str, Callable[[Tree, dict[str, Any]], Figure | None]]
 
@@ -28,7 +29,7 @@ DOMAIN_SECTIONS: list[Section] = [
 STRAIN_SECTIONS: list[Section] = [
     ("Strain, pooled", "strain_pooled", "strain", "Averaged over neighbors that agree within their errors; top row, values; middle, one standard deviation; gray, no lattice.", partial(strain_figures.strain_maps, method="pooled")),
     ("Strain, position by position", "strain_lattice", "strain", "Each pattern on its own, by maximum likelihood.", partial(strain_figures.strain_maps, method="lattice")),
-    ("Strain, by base lattices", "strain_ccstae", "strain", "Each pattern in the light of all patterns of its kind, near or far.", partial(strain_figures.strain_maps, method="ccstae")),
+    ("Strain, by base lattices", "strain_by_bases", "strain", "Each pattern in the light of all patterns of its kind, near or far.", partial(strain_figures.strain_maps, method="bases")),
     ("Base lattices", "strain_bases", "strain", "Lattices that many patterns share, learned from all fits of the scan.", strain_figures.base_maps),
     ("The ways compared", "strain_consensus", "strain", "The lattice fit, its pooled map, the base lattices and the cepstrum; differences in units of the larger error bar.", strain_figures.consensus),
     ("Derived from strain", "strain_derived", "strain", "", strain_figures.derived_maps),
@@ -42,10 +43,10 @@ DETAIL_SECTIONS: list[Section] = [
     ("Virtual images", "virtual_images", "images", "Sums over detector regions that follow the direct beam.", figures.virtual_images),
     ("Direct beam", "descan", "descan", "Where the direct beam is, and what a smooth surface leaves.", figures.descan),
     ("Features", "std_map", "features", "Feature pixels are those that vary most between the dashed circles.", figures.std_map),
-    ("Two clusterings compared", "comparison", "clusters", "Level 1 found by another method as well, in matching colors; black, outliers. Where they disagree the answer depends on the method.", figures.comparison),
+    ("Two clusterings compared", "comparison", "comparison", "Level 1 found by another method as well, in matching colors; black, outliers. Where they disagree the answer depends on the method.", figures.comparison),
     ("Principal components", "scree", "pca", "", figures.scree),
     ("Embedding", "embedding", "embedding", "A picture of the feature space; one point per position.", figures.embedding),
-    ("Number of clusters", "split_curves", "clusters", "The coarser of elbow and best silhouette is taken, if its silhouette is above that of noise (dashed).", figures.split_curves),
+    ("Number of clusters", "split_curves", "splits", "The coarser of elbow and best silhouette is taken, if its silhouette is above that of noise (dashed).", figures.split_curves),
 ]  # fmt: skip
 
 
@@ -63,18 +64,20 @@ def write_report(out: str | Path) -> Path:
         OutputError: The report cannot be written.
     """
     out = Path(out)
-    if not (out / "results.h5").is_file():
-        raise InputError(f"there is no results.h5 in {out}; run jax4dstem analyze first")
-    done, about = read_group(out / "results.h5")
+    if not (out / RESULTS).is_file():
+        raise InputError(f"there is no {RESULTS} in {out}; run jax4dstem analyze first")
+    done, about = read_results(out / RESULTS)
     try:
-        (out / "figures").mkdir(exist_ok=True)
+        folder = out / "figures"
+        folder.mkdir(exist_ok=True)
+        for stale in folder.glob("*.png"):  # of results that are there no more
+            stale.unlink()
         if "labels" in done:
-            _save(figures.overview(done, about), out / "figures" / "overview.png")
+            _save(figures.overview(done, about), folder / "overview.png")
         sections = [
             {"title": title, "caption": caption, "image": image}
             for title, name, needs, caption, draw in _all_sections(done)
-            if needs in done
-            and (image := _save(draw(done, about), out / "figures" / f"{name}.png"))
+            if needs in done and (image := _save(draw(done, about), folder / f"{name}.png"))
         ]
     except OSError as error:
         raise OutputError(f"cannot write the report to {out}: {error.strerror}") from error
@@ -137,7 +140,7 @@ def _summary(done: Tree, about: dict[str, Any]) -> list[str]:
     center = done["center"].data
     drift = np.ptp(center.reshape(-1, 2), axis=0)
     lines.append(
-        f"The direct beam has a radius of {float(about['beam_radius']):.1f} px and moves by "
+        f"The direct beam has a radius of {float(done['beam']['radius'].data):.1f} px and moves by "
         f"{drift[0]:.1f} px (y) and {drift[1]:.1f} px (x) over the scan."
     )
     return lines
@@ -161,7 +164,7 @@ def _strain_summary(done: Tree) -> list[str]:
         f"{100 * ok.mean():.1f} % of the positions show the lattice. One pattern gives e_xx to "
         f"± {error:.2g} % (one standard deviation), pooling {number:.0f} patterns (median) to ± {pool:.2g} %.",
         f"Strain is relative to g1 = ({y1:.2f}, {x1:.2f}), g2 = ({y2:.2f}, {x2:.2f}) px (y, x): "
-        f"{lattice['reference'].description.split(':')[0]}.",
+        f"{lattice['reference_source'].data}.",
     ]
 
 
@@ -179,7 +182,7 @@ def _cluster_table(done: Tree, about: dict[str, Any], level: int) -> dict[str, A
     total = done["labels"][f"level_{level}"].data.size
     shape = figures.cepstrum_shape(group)
     rows = []
-    states, relations = (str(group[key].data).split("\n") for key in ("state", "relation"))
+    states, relations = (group[key].data.tolist() for key in ("state", "relation"))
     for n, cluster in enumerate(group["ids"].data):
         lengths = np.linalg.norm(group["basis"].data[n], axis=1)
         half = group["mean_cepstrum"].data[n]

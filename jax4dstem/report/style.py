@@ -91,5 +91,8 @@ def outline() -> list[Any]:
 
 def calibration(about: dict[str, Any]) -> Calibration:
     """Calibration of the prepared patterns and the scan."""
-    pixel, step = float(about["pattern_pixel_inv_angstrom"]), float(about["scan_step_nm"])
+    nan = float("nan")
+    pixel, step = (
+        float(about.get(name, nan)) for name in ("pattern_pixel_inv_angstrom", "scan_step_nm")
+    )
     return Calibration(None if np.isnan(pixel) else pixel, None if np.isnan(step) else step)

@@ -12,10 +12,8 @@ from jax4dstem.cepstrum import (
     lattice_quefrencies,
 )
 from jax4dstem.coordinates import Calibration
-from jax4dstem.io.results import Field
 from jax4dstem.lattice.basis import find_basis
 from jax4dstem.lattice.relation import OTHER, LatticeRelation, relate_lattices
-from jax4dstem.typing import Tree
 
 TOLERANCE = 1.0  # px of the unpadded transform, between a cepstral peak and its lattice node
 STRONG = (
@@ -101,23 +99,30 @@ def _basis(
     return found.vectors if (found.explained - chance) / (1 - chance) > EXPLAINED else None
 
 
-def physics_fields(
-    ids: np.ndarray,
-    members: list[ClusterPhysics],
-    sizes: np.ndarray,
-    dark_field: np.ndarray,
-    chosen: int | None,
-    unit: str,
-) -> Tree:
-    """Physics of all clusters of a level, relative to a reference cluster.
+class Relations(NamedTuple):
+    """How the lattices of clusters lie to a reference's.
+
+    Attributes:
+        strain: e_xx, e_yy, e_xy, theta (radians) of every cluster, ``(n, 4)``; NaN where there is no lattice.
+        names: In words.
+        reference: Id of the reference cluster, -1 where no cluster is crystalline.
+    """
+
+    strain: np.ndarray
+    names: list[str]
+    reference: int
+
+
+def relate_clusters(
+    ids: np.ndarray, members: list[ClusterPhysics], sizes: np.ndarray, chosen: int | None
+) -> Relations:
+    """Strain, rotation and name of every cluster's lattice relative to a reference cluster's.
 
     Args:
         ids: Cluster ids.
         members: Physics of each.
         sizes: Positions in each.
-        dark_field: Mean annular dark field of each.
         chosen: Id of the reference; None takes the largest crystalline cluster.
-        unit: Of the lattice vectors.
     """
     usable = np.array([member.state == "crystalline" for member in members])
     order = [int(n) for n in np.argsort(np.where(usable, -sizes, 1), kind="stable") if usable[n]]
@@ -134,25 +139,7 @@ def physics_fields(
             families.append(n)
         names[n] = "reference" if n == order[0] else name
         strains[n] = strain if n != order[0] else np.zeros(4)
-    against = f"relative to cluster {ids[order[0]]}" if order else "no reference"
-    return {
-        "basis": Field(
-            np.array([member.basis for member in members]), unit, "lattice vectors as rows (y, x)"
-        ),
-        "strain": Field(
-            strains, "", f"e_xx, e_yy, e_xy, theta (radians) of the lattice, {against}"
-        ),
-        "relation": Field("\n".join(names), "", f"how each lattice lies, {against}; a line each"),
-        "state": Field(
-            "\n".join(member.state for member in members), "", "crystallinity class; a line each"
-        ),
-        "crystallinity": Field(
-            np.array([member.crystallinity for member in members]),
-            "",
-            "peak power over mean power of the mean cepstrum",
-        ),
-        "annular_dark_field": Field(dark_field, "counts", "mean over the members"),
-    }
+    return Relations(strains, names, int(ids[order[0]]) if order else -1)
 
 
 def _among_families(

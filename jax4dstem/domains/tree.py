@@ -1,13 +1,13 @@
 """Divisive clustering: every cluster is split again, until a split is no better than noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.neighbors import LocalOutlierFactor
 from threadpoolctl import threadpool_limits
 
-from jax4dstem.cluster.splitters import Split, Splitter
+from jax4dstem.domains.splitters import Split, Splitter
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,11 @@ class ClusterTree:
         levels: Labels ``(n,)`` int32 per level, coarsest first; -1 = outlier.
         nodes: All clusters, in the order of their ids.
         splits: What was tried for each cluster that was looked at, by id; -1 for the whole.
-        mean_pattern: Mean pattern by cluster id, where it was computed.
-        mean_cepstrum: Mean half-plane cepstrum by cluster id, where it was computed.
     """
 
     levels: tuple[np.ndarray, ...]
     nodes: tuple[Node, ...]
     splits: dict[int, Split]
-    mean_pattern: dict[int, np.ndarray] = field(default_factory=dict)
-    mean_cepstrum: dict[int, np.ndarray] = field(default_factory=dict)
 
     def ids(self, level: int) -> np.ndarray:
         """Cluster ids at a level (1 = coarsest), without the outliers."""
@@ -83,10 +79,10 @@ def divide(
 
     Example:
         >>> import numpy as np
-        >>> from jax4dstem.cluster import KMeans, divide
+        >>> from jax4dstem.domains import KMeansSplitter, divide
         >>> points = np.repeat([[0.0, 0.0], [9.0, 0.0], [9.0, 5.0]], 50, axis=0)
         >>> points += np.random.default_rng(0).normal(0, 0.2, points.shape)
-        >>> [len(np.unique(labels)) for labels in divide(points, [KMeans(k=2), KMeans()]).levels]
+        >>> [len(np.unique(labels)) for labels in divide(points, [KMeansSplitter(k=2), KMeansSplitter()]).levels]
         [2, 3]
     """
     labels = np.full(len(scores), -1, np.int32)

@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from jax4dstem.cluster import (
-    HDBSCAN,
-    GaussianMixture,
-    KMeans,
+from jax4dstem.domains import (
+    GaussianMixtureSplitter,
+    HDBSCANSplitter,
+    KMeansSplitter,
     agreement,
     divide,
     drop_outliers,
 )
-from jax4dstem.cluster.selection import elbow, silhouette
+from jax4dstem.domains.selection import elbow, silhouette
 
-METHODS = [KMeans(), GaussianMixture(), HDBSCAN()]
+METHODS = [KMeansSplitter(), GaussianMixtureSplitter(), HDBSCANSplitter()]
 METHOD_IDS = [type(method).__name__ for method in METHODS]
 
 
@@ -50,7 +50,7 @@ def test_noise_is_not_split(splitter, seed):
 
 def test_a_fixed_number_of_clusters_is_respected():
     noise = np.random.default_rng(0).normal(0, 1, (200, 3))
-    assert KMeans(k=4).split(noise, 0).n_clusters == 4
+    assert KMeansSplitter(k=4).split(noise, 0).n_clusters == 4
 
 
 def nested():
@@ -58,10 +58,14 @@ def nested():
     return blobs([[-10, 0], [-10, 4], [30, 0]])
 
 
-@pytest.mark.parametrize("splitter", [KMeans(k_max=4), HDBSCAN()], ids=["KMeans", "HDBSCAN"])
+@pytest.mark.parametrize(
+    "splitter",
+    [KMeansSplitter(k_max=4), HDBSCANSplitter()],
+    ids=["KMeansSplitter", "HDBSCANSplitter"],
+)
 def test_levels_refine_and_leaves_keep_their_label(splitter):
     points, truth = nested()
-    tree = divide(points, [KMeans(k=2), splitter, splitter])
+    tree = divide(points, [KMeansSplitter(k=2), splitter, splitter])
     assert [len(tree.ids(level)) for level in (1, 2)] == [2, 3]
     coarse, fine = tree.levels[0], tree.levels[1]
     leaf = coarse[truth == 2][0]
@@ -75,7 +79,9 @@ def test_levels_refine_and_leaves_keep_their_label(splitter):
 
 def test_the_same_seed_gives_the_same_tree():
     points, _ = nested()
-    first, second = (divide(points, [KMeans(), GaussianMixture()], seed=3) for _ in range(2))
+    first, second = (
+        divide(points, [KMeansSplitter(), GaussianMixtureSplitter()], seed=3) for _ in range(2)
+    )
     for a, b in zip(first.levels, second.levels, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -84,7 +90,7 @@ def test_outliers_stay_outliers():
     points, _ = nested()
     outliers = np.zeros(len(points), bool)
     outliers[::17] = True
-    tree = divide(points, [KMeans(), KMeans()], outliers=outliers)
+    tree = divide(points, [KMeansSplitter(), KMeansSplitter()], outliers=outliers)
     for labels in tree.levels:
         np.testing.assert_array_equal(labels == -1, outliers)
 
@@ -92,7 +98,7 @@ def test_outliers_stay_outliers():
 def test_hdbscan_outliers_stay_outliers_at_deeper_levels():
     points, _ = nested()
     points = np.concatenate([points, np.random.default_rng(1).uniform(-60, 60, (30, 5))])
-    tree = divide(points, [HDBSCAN(), KMeans()])
+    tree = divide(points, [HDBSCANSplitter(), KMeansSplitter()])
     assert (tree.levels[0] == -1).sum() > 10
     assert (tree.levels[-1][tree.levels[0] == -1] == -1).all()
 
@@ -137,25 +143,29 @@ def chains(seed=0):
 
 def test_hdbscan_finds_a_wanted_number_of_chains_and_k_means_does_not():
     points, truth = chains()
-    split = HDBSCAN(k=3, min_cluster_size=10, min_samples=2, join_outliers="all").split(points, 0)
+    split = HDBSCANSplitter(k=3, min_cluster_size=10, min_samples=2, join_outliers="all").split(
+        points, 0
+    )
     assert split.n_clusters == 3
     assert agreement(truth, split.labels).share == 1.0
-    assert agreement(truth, KMeans(k=3).split(points, 0).labels).share < 0.8
+    assert agreement(truth, KMeansSplitter(k=3).split(points, 0).labels).share < 0.8
 
 
 def test_joined_outliers_go_to_the_nearest_cluster():
     points, truth = blobs([[0, 0], [20, 0]], size=100)
     points[0] = [-40, 0, 0, 0, 0]
-    kept = HDBSCAN(min_cluster_size=30).split(points, 0).labels
+    kept = HDBSCANSplitter(min_cluster_size=30).split(points, 0).labels
     assert kept[0] == -1
-    joined = HDBSCAN(min_cluster_size=30, join_outliers="all").split(points, 0).labels
+    joined = HDBSCANSplitter(min_cluster_size=30, join_outliers="all").split(points, 0).labels
     assert adjusted_rand_score(truth, joined) == 1.0
 
 
 def test_what_lies_between_clusters_stays_an_outlier():
     points, _ = blobs([[0, 0], [20, 0], [0, 60]], size=100)
     points[:2] = [[10, 0, 30, 0, 0], [0, 0, 8, 0, 0]]
-    methods = [HDBSCAN(min_cluster_size=30, join_outliers=rule) for rule in ("clear", "all")]
+    methods = [
+        HDBSCANSplitter(min_cluster_size=30, join_outliers=rule) for rule in ("clear", "all")
+    ]
     clear, all_joined = (method.split(points, 0).labels for method in methods)
     assert clear[0] == -1
     assert all_joined[0] >= 0

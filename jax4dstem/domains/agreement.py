@@ -55,3 +55,41 @@ def agreement(labels: np.ndarray, others: np.ndarray) -> Agreement:
         matched,
         float(np.mean(equal)),
     )
+
+
+def merge_by_majority(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Give every cluster the truth label that most of its positions have.
+
+    Args:
+        labels: Integers of any shape.
+        truth: The same shape.
+
+    Returns:
+        Truth labels, one per cluster.
+
+    Example:
+        >>> merge_by_majority(np.array([0, 0, 1, 2]), np.array([5, 5, 7, 7])).tolist()
+        [5, 5, 7, 7]
+    """
+    merged = np.full_like(truth, -1, dtype=np.int64)
+    for cluster in np.unique(labels):
+        members = labels == cluster
+        values, counts = np.unique(truth[members], return_counts=True)
+        merged[members] = values[counts.argmax()]
+    return merged
+
+
+def domain_agreement(labels: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Adjusted Rand index of the clusters, and of the clusters merged by majority truth label.
+
+    Args:
+        labels: Integers of any shape.
+        truth: The same shape.
+
+    Example:
+        >>> domain_agreement(np.array([0, 0, 1, 1]), np.array([3, 3, 4, 4]))
+        (1.0, 1.0)
+    """
+    labels, truth = labels.ravel(), truth.ravel()
+    merged = merge_by_majority(labels, truth)
+    return adjusted_rand_score(truth, labels), adjusted_rand_score(truth, merged)

@@ -10,7 +10,7 @@ import sklearn.mixture
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from jax4dstem.cluster.selection import elbow, gaussian_reference, silhouette
+from jax4dstem.domains.selection import elbow, gaussian_reference, silhouette
 from jax4dstem.embed import subsample
 
 MAX_FIT = 20_000  # points a model is fitted to; the others are assigned to its clusters
@@ -72,7 +72,7 @@ class Splitter(Protocol):
 
 
 @dataclass(frozen=True)
-class KMeans:
+class KMeansSplitter:
     """K-means++ with restarts; K is the smaller of the elbow and the best silhouette.
 
     Where the two disagree the coarser answer is taken: a later level can still split further.
@@ -111,18 +111,18 @@ class KMeans:
 
 
 @dataclass(frozen=True)
-class GaussianMixture:
+class GaussianMixtureSplitter:
     """Gaussian mixture with full covariances; K is the smaller of the best BIC and silhouette.
 
     Attributes:
         k: A fixed number of components, or None to choose it.
         k_max: Largest candidate.
-        restarts: Starts; the one with the highest likelihood counts.
+        starts: Initializations; the one with the highest likelihood counts.
     """
 
     k: int | None = None
     k_max: int = 6
-    restarts: int = 3
+    starts: int = 3
 
     def split(self, scores: np.ndarray, seed: int) -> Split:
         """Split ``(n, d)`` points; see `Split`."""
@@ -136,7 +136,7 @@ class GaussianMixture:
         """A fitted scikit-learn model."""
         spread = 1e-6 * float(scores.var(axis=0).mean()) + 1e-12
         return sklearn.mixture.GaussianMixture(
-            k, n_init=self.restarts, random_state=seed, reg_covar=spread, max_iter=500, tol=1e-2
+            k, n_init=self.starts, random_state=seed, reg_covar=spread, max_iter=500, tol=1e-2
         ).fit(scores)
 
     def criterion(self, model: Any, scores: np.ndarray) -> float:
@@ -151,7 +151,7 @@ class GaussianMixture:
 
 
 @dataclass(frozen=True)
-class HDBSCAN:
+class HDBSCANSplitter:
     """Density clustering: clusters of any shape, chains included; points between clusters are outliers.
 
     Attributes:
@@ -229,6 +229,13 @@ class HDBSCAN:
     def _fit(self, points: np.ndarray, smallest: int) -> np.ndarray:
         model = sklearn.cluster.HDBSCAN(smallest, min_samples=self.min_samples, copy=True)
         return model.fit_predict(points)
+
+
+CLUSTERERS: dict[str, type[Splitter]] = {
+    "kmeans": KMeansSplitter,
+    "gmm": GaussianMixtureSplitter,
+    "hdbscan": HDBSCANSplitter,
+}
 
 
 def _distance_to(members: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -1,0 +1,162 @@
+"""What each cluster is: its mean pattern and cepstrum, its lattice, and how that lies to a reference cluster's."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jax4dstem.beam import Prepared
+from jax4dstem.cepstrum import cepstral_contrast
+from jax4dstem.domains.cepstra import CepstralTransform
+from jax4dstem.domains.clustering import LEVEL, Domains
+from jax4dstem.domains.physics import ClusterPhysics, cluster_physics, relate_clusters, ring_of
+from jax4dstem.fields import Result, entry, group
+from jax4dstem.reducers import Mean
+from jax4dstem.stream import reduce_patterns
+
+
+@dataclass(frozen=True)
+class ClusterTable(Result):
+    """The clusters of one level; every array has one entry per cluster.
+
+    Attributes:
+        ids: Cluster ids.
+        parent: Of each; -1 is the whole scan.
+        size: Positions in each.
+        mean_pattern: Mean prepared pattern of its positions.
+        mean_cepstrum: Mean cepstrum, right half plane.
+        basis: Real-space lattice vectors as rows (y, x); NaN where there is no lattice.
+        strain: e_xx, e_yy, e_xy and theta (radians) of the lattice relative to the reference's.
+        relation: How each lattice lies to the reference's, in words.
+        state: "crystalline", "polycrystalline" or "amorphous".
+        crystallinity: Peak power over mean power of the mean cepstrum.
+        annular_dark_field: Mean over its positions.
+        stability: Adjusted Rand index over seeds of the level.
+        reference: Id of the reference cluster; -1 where there is none.
+        unit: Of the lattice vectors.
+    """
+
+    ids: np.ndarray = entry("domain", "", "cluster ids at this level")
+    parent: np.ndarray = entry("domain", "", "id of the parent; -1 = the whole scan")
+    size: np.ndarray = entry("domain", "positions", "positions")
+    mean_pattern: np.ndarray = entry("domain det_y det_x", "counts", "mean prepared pattern")
+    mean_cepstrum: np.ndarray = entry(
+        "domain quefrency_y quefrency_x", "", "mean EWPC, right half plane"
+    )
+    basis: np.ndarray = entry("domain vector yx", "{unit}", "lattice vectors as rows (y, x)")
+    strain: np.ndarray = entry(
+        "domain component",
+        "",
+        "e_xx, e_yy, e_xy, theta (radians) of the lattice relative to cluster {reference}",
+    )
+    relation: np.ndarray = entry(
+        "domain", "", "how each lattice lies, relative to cluster {reference}"
+    )
+    state: np.ndarray = entry("domain", "", "crystallinity class")
+    crystallinity: np.ndarray = entry(
+        "domain", "1", "peak power over mean power of the mean cepstrum"
+    )
+    annular_dark_field: np.ndarray = entry("domain", "counts", "mean over the members")
+    stability: float = entry("", "", "adjusted Rand index over seeds")
+    reference: int = entry("", "", "id of the reference cluster; -1 = none")
+    unit: str = "px"
+
+
+@dataclass(frozen=True)
+class DomainTables(Result):
+    """What the clusters of every level are, by name of the level."""
+
+    levels: dict[str, ClusterTable] = group("clusters")
+
+
+class ClusterMeans(NamedTuple):
+    """Means over the members of every cluster, by id."""
+
+    pattern: np.ndarray
+    cepstrum: np.ndarray
+    contrast: np.ndarray
+
+
+def describe_domains(
+    domains: Domains,
+    prepared: Prepared,
+    dark_field: np.ndarray,
+    cepstrum: CepstralTransform | None = None,
+    *,
+    reference: int | None = None,
+) -> DomainTables:
+    """Mean patterns, lattices, states and relations of all clusters.
+
+    Args:
+        domains: From `find_domains`.
+        prepared: Patterns of the same scan.
+        dark_field: Annular dark field, ``(scan_y, scan_x)``.
+        cepstrum: Which cepstrum the lattices are read from; None takes the default.
+        reference: Cluster that strain and rotation of the others are relative to; None takes the largest crystalline one
+            of each level.
+
+    Returns:
+        A table per level.
+    """
+    cepstrum = cepstrum or CepstralTransform()
+    means = cluster_means(domains, prepared, cepstrum)
+    size, padding = cepstrum.size(prepared), cepstrum.padding
+    physics = [
+        cluster_physics(half, float(contrast), size, padding, prepared.calibration)
+        for half, contrast in zip(means.cepstrum, means.contrast, strict=True)
+    ]
+    unit = prepared.calibration.quefrency_step(1)[1]
+    tables = {
+        LEVEL.format(level): _table(domains, level, means, physics, dark_field, reference, unit)
+        for level in range(1, len(domains.levels) + 1)
+    }
+    return DomainTables(tables)
+
+
+def cluster_means(
+    domains: Domains, prepared: Prepared, cepstrum: CepstralTransform
+) -> ClusterMeans:
+    """Mean pattern, mean cepstrum and mean cepstral contrast of every cluster, in one pass over the scan."""
+    ring = ring_of(cepstrum.size(prepared), cepstrum.padding)
+    weights = np.zeros((*prepared.valid.shape, len(domains.size)), np.float32)
+    for labels in domains.levels:
+        for cluster in np.unique(labels[labels >= 0]):
+            weights[labels == cluster, cluster] = 1
+    values = cepstrum.beside(prepared).map(_with_contrast, ring)
+    return ClusterMeans(*reduce_patterns(Mean(), values, weights=weights, progress="cluster means"))
+
+
+def _with_contrast(both: Any, ring: Any) -> Any:
+    pattern, half = both
+    return pattern, half, cepstral_contrast(half, ring)
+
+
+def _table(
+    domains: Domains,
+    level: int,
+    means: ClusterMeans,
+    physics: list[ClusterPhysics],
+    dark_field: np.ndarray,
+    reference: int | None,
+    unit: str,
+) -> ClusterTable:
+    ids, labels = domains.ids(level), domains.levels[level - 1]
+    members = [physics[i] for i in ids]
+    sizes = domains.size[ids]
+    related = relate_clusters(ids, members, sizes, reference)
+    return ClusterTable(
+        ids,
+        domains.parent[ids],
+        sizes,
+        means.pattern[ids],
+        means.cepstrum[ids],
+        np.array([member.basis for member in members]),
+        related.strain,
+        np.array(related.names),
+        np.array([member.state for member in members]),
+        np.array([member.crystallinity for member in members]),
+        np.array([np.nanmean(dark_field[labels == i]) for i in ids]),
+        float(domains.stability[level - 1]),
+        related.reference,
+        unit,
+    )

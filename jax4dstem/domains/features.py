@@ -1,0 +1,78 @@
+"""Which feature vectors tell the positions of a scan apart: the answer, over all kinds of `feature_kinds`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jax4dstem.beam import Prepared
+from jax4dstem.dataset import Dataset
+from jax4dstem.domains.feature_kinds import FeatureKind
+from jax4dstem.fields import DETECTOR, Result, entry
+from jax4dstem.reducers import Moments
+from jax4dstem.stream import reduce_patterns
+
+
+@dataclass(frozen=True)
+class Features(Result):
+    """Feature vectors of a scan: where they come from.
+
+    Attributes:
+        mean_pattern: Mean of the prepared patterns.
+        std_map: Their standard deviation over the scan.
+        mask: Pixels of the pattern, or of the cepstrum's right half plane, that the features are made of.
+        ring: Inner and outer radius of the mask in its px.
+        scale: Of every feature.
+        bin: Detector pixels per prepared pixel.
+        blur: Of patterns before rings are taken, px; 0 for kinds that do not blur.
+    """
+
+    mean_pattern: np.ndarray = entry(
+        DETECTOR, "counts", "mean of the prepared patterns", "features/mean_pattern"
+    )
+    std_map: np.ndarray = entry(
+        DETECTOR, "counts", "standard deviation of the prepared patterns", "features/std_map"
+    )
+    mask: np.ndarray = entry("mask_y mask_x", "", "feature pixels", "features/mask")
+    ring: np.ndarray = entry("radius", "px", "inner and outer radius of the mask", "features/ring")
+    scale: np.ndarray = entry("feature", "1", "factor of every feature", "features/scale")
+    bin: int = entry("", "px", "detector pixels per prepared pixel", "features/bin")
+    blur: float = entry("", "px", "blur of the patterns before rings are taken", "features/blur")
+
+
+def choose_features(prepared: Prepared, kind: FeatureKind) -> Features:
+    """Look at the mean and the spread of the patterns, and choose what to make features of.
+
+    Args:
+        prepared: From `prepare_patterns`.
+        kind: One of `FEATURE_KINDS`.
+
+    Returns:
+        The choice; `feature_vectors` computes the vectors.
+
+    Raises:
+        InputError: The kind's radii do not fit the pattern.
+    """
+    moments = reduce_patterns(
+        Moments(), prepared.patterns, weights=prepared.valid, progress="STD map"
+    )
+    chosen = kind.choose(prepared, moments)
+    return Features(
+        moments.mean,
+        moments.std,
+        chosen.mask,
+        np.array(chosen.ring),
+        chosen.scale,
+        prepared.bin,
+        chosen.blur,
+    )
+
+
+def feature_vectors(prepared: Prepared, kind: FeatureKind, features: Features) -> Dataset:
+    """The feature vectors of a scan, ``(features,)`` at every position; nothing is computed yet.
+
+    Args:
+        prepared: As for `choose_features`.
+        kind: As for `choose_features`.
+        features: What it chose.
+    """
+    return kind.vectors(prepared, features)

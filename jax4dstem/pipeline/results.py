@@ -1,0 +1,147 @@
+"""The answers of a run, typed, in memory or opened from a results directory."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jax4dstem.beam import BeamPositions, Survey, VirtualImages
+from jax4dstem.coordinates import Calibration
+from jax4dstem.domains import Domains, DomainTables, Embedding, Features, Scores
+from jax4dstem.errors import InputError
+from jax4dstem.fields import Result, Tree, merge, tree_to_xarray
+from jax4dstem.io.results import read_group
+from jax4dstem.io.schema import SCHEMA, upgrade
+from jax4dstem.regions import RegionCodes
+from jax4dstem.strain import NoStrain, StrainAnswers
+
+if TYPE_CHECKING:
+    import xarray
+
+RESULTS = "results.h5"
+KINDS = {
+    "survey": (Survey,),
+    "beam": (BeamPositions,),
+    "images": (VirtualImages,),
+    "features": (Features,),
+    "scores": (Scores,),
+    "embedding": (Embedding,),
+    "domains": (Domains,),
+    "clusters": (DomainTables,),
+    "strain": (StrainAnswers, NoStrain),
+    "latent": (RegionCodes,),
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """The answers of a run; None for those that it has not.
+
+    Attributes:
+        survey: Validity, dose, detector.
+        beam: Centers of the direct beam.
+        images: Virtual images.
+        features: What feature vectors are made of.
+        scores: Principal components and scores.
+        embedding: UMAP, codes.
+        domains: Clusters at every level.
+        clusters: What each cluster is.
+        strain: Strain, in all ways, or why there is none.
+        latent: Learned representations of every region.
+        about: Provenance: recipe, input, versions, calibration.
+        stored: Fields of the file the answers were read from; of an older version's file there may be more than answers.
+    """
+
+    survey: Survey | None = None
+    beam: BeamPositions | None = None
+    images: VirtualImages | None = None
+    features: Features | None = None
+    scores: Scores | None = None
+    embedding: Embedding | None = None
+    domains: Domains | None = None
+    clusters: DomainTables | None = None
+    strain: StrainAnswers | NoStrain | None = None
+    latent: RegionCodes | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+    stored: Tree | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, answers: Mapping[str, Result], about: dict[str, Any]) -> "Results":
+        """From answers by the name of their stage."""
+        known = {name: item for name, item in answers.items() if isinstance(item, KINDS[name])}
+        return cls(**known, about=about)
+
+    @property
+    def calibration(self) -> Calibration:
+        """Of the scan."""
+        pixel, step = (
+            None if value is None or np.isnan(value) else float(value)
+            for value in map(self.about.get, ("pixel_inv_angstrom", "scan_step_nm"))
+        )
+        return Calibration(pixel, step)
+
+    def fields(self) -> Tree:
+        """All fields, as in the results file."""
+        if self.stored is not None:
+            return self.stored
+        tree: Tree = {}
+        for name in KINDS:
+            answer = getattr(self, name)
+            if answer is not None:
+                merge(tree, answer.fields())
+        return tree
+
+    def to_xarray(self) -> "xarray.DataTree":
+        """All fields as an xarray tree, a node per group; its attributes are the provenance."""
+        return tree_to_xarray(self.fields(), self.calibration, self.about)
+
+
+def open_results(out: str | Path) -> Results:
+    """Open a results directory (or file): the same typed answers that the run had.
+
+    Args:
+        out: The directory given to `analyze`, or the path of its results.h5.
+
+    Returns:
+        The answers; ``.to_xarray()`` gives all fields with named dimensions and coordinates.
+
+    Raises:
+        InputError: There are no results, or they are of a later version than this one knows.
+    """
+    path = Path(out)
+    path = path / RESULTS if path.is_dir() else path
+    if not path.exists():
+        raise InputError(f"there are no results at {out}: expected {path.name} written by analyze")
+    tree, about = read_results(path)
+    stored = json.loads(about.get("stages", "{}"))
+    answers = {}
+    for name, kinds in KINDS.items():
+        wanted = [
+            k for k in kinds if not stored or stored.get(name, {}).get("result") == k.__name__
+        ]
+        for kind in wanted:
+            try:
+                answers[name] = kind.from_fields(tree)
+                break
+            except InputError:
+                if stored:
+                    raise
+    return Results(**answers, about=about, stored=tree)
+
+
+def read_results(path: Path) -> tuple[Tree, dict[str, Any]]:
+    """Fields and attributes of a results file of this or an earlier schema.
+
+    Raises:
+        InputError: The file cannot be read, or is of a later schema.
+    """
+    tree, about = read_group(path)
+    schema = int(about.get("schema", 1))
+    if schema > SCHEMA:
+        raise InputError(
+            f"{path} has schema {schema}, this version of jax4dstem knows {SCHEMA}: update jax4dstem"
+        )
+    return (upgrade(tree) if schema < SCHEMA else tree), about
