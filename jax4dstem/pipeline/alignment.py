@@ -16,7 +16,7 @@ from jax4dstem.detectors import annular_dark_field, bright_field, center_of_mass
 from jax4dstem.features import ring_radii
 from jax4dstem.io.results import Field
 from jax4dstem.pipeline.prepared import repaired
-from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.reducers import Mean
 from jax4dstem.stream import map_patterns, reduce_patterns
 from jax4dstem.typing import Tree

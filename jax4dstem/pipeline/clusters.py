@@ -26,7 +26,7 @@ from jax4dstem.pipeline.physics import (
     ring_of,
 )
 from jax4dstem.pipeline.prepared import bin_factor, cepstrum_shape, prepare, with_cepstra
-from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.reducers import Mean
 from jax4dstem.stream import reduce_patterns
 from jax4dstem.typing import Tree

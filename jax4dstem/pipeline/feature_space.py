@@ -37,7 +37,7 @@ from jax4dstem.pipeline.prepared import (
     prepare,
     relative_count,
 )
-from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.polar import AngularCorrelations
 from jax4dstem.reducers import Covariance, Moments
 from jax4dstem.stream import map_patterns, reduce_patterns

@@ -12,7 +12,7 @@ from jax4dstem.errors import InputError
 from jax4dstem.io.results import Field
 from jax4dstem.models import AutoEncoderSpec, Dense, EvidenceBound, Reconstruction, VariationalSpec
 from jax4dstem.pipeline.feature_space import found_vectors
-from jax4dstem.pipeline.recipe import Latent, Recipe
+from jax4dstem.pipeline.sections import Latent, Recipe
 from jax4dstem.reducers import Moments
 from jax4dstem.stream import map_patterns, reduce_patterns
 from jax4dstem.train import (

@@ -13,7 +13,7 @@ from jax4dstem.align import center_pattern, middle
 from jax4dstem.cepstrum import Cepstrum, count_offset, flatten_rings
 from jax4dstem.dataset import BinDetector, Dataset
 from jax4dstem.detectors import normalize_dose, normalize_peak, repair_pixels
-from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.typing import Tree
 
 AUTO_BIN = 128  # px; a wider detector is summed down to about this before features are taken
@@ -118,5 +118,5 @@ def _cepstrum_options(
     height, width = prepare(dataset, done, recipe).pattern_shape
     covered = min(*center, height - 1 - center[0], width - 1 - center[1])
     share = 0.4 if recipe.cepstrum.shape == "gaussian" else 1.0
-    window = recipe.cepstrum.window or share * covered
-    return center, np.float32(window), np.float32(relative_count(dataset, done, recipe))
+    window_width = recipe.cepstrum.width or share * covered
+    return center, np.float32(window_width), np.float32(relative_count(dataset, done, recipe))

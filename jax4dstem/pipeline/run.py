@@ -19,13 +19,14 @@ import jax
 import numpy as np
 import sklearn
 
-import jax4dstem
+from jax4dstem._version import __version__
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError, OutputError
 from jax4dstem.io import open_dataset
 from jax4dstem.io.results import read_group, write_group
 from jax4dstem.pipeline.prepared import bin_factor
-from jax4dstem.pipeline.recipe import Recipe, check_recipe_fits, dump_recipe
+from jax4dstem.pipeline.recipe import check_recipe_fits, dump_recipe
+from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.pipeline.stages import STAGES, Stage
 from jax4dstem.typing import Tree
 
@@ -39,6 +40,8 @@ def analyze(
     recipe: Recipe | None = None,
     say: Callable = print,
     stages: tuple[Stage, ...] = STAGES,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Run every stage on a file and write ``OUT/results.h5``.
 
@@ -48,6 +51,7 @@ def analyze(
         recipe: Every parameter; the default finds what it can from the data.
         say: Receives one line per stage.
         stages: What to run; the default is everything.
+        overwrite: Replace results of other data in OUT.
 
     Returns:
         The path of the results file.
@@ -60,7 +64,7 @@ def analyze(
     options = dataclasses.asdict(recipe.input)
     options.pop("invalid_patterns")
     dataset = open_dataset(path, **options)
-    return analyze_dataset(dataset, out, recipe, say, stages)
+    return analyze_dataset(dataset, out, recipe, say, stages, overwrite=overwrite)
 
 
 def analyze_dataset(
@@ -69,10 +73,12 @@ def analyze_dataset(
     recipe: Recipe | None = None,
     say: Callable = print,
     stages: tuple[Stage, ...] = STAGES,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Run every stage on a dataset; see `analyze`. Stages are reused for datasets that are files."""
     recipe, out = recipe or Recipe(), Path(out)
-    check_recipe_fits(recipe, dataset.pattern_shape)
+    check_recipe_fits(recipe, dataset)
     fingerprint = _fingerprint(dataset)
     with _workspace(out):
         done: Tree = {}
@@ -102,7 +108,7 @@ def analyze_in_memory(
         The groups of the results file, with a `Field` per dataset.
     """
     recipe = recipe or Recipe()
-    check_recipe_fits(recipe, dataset.pattern_shape)
+    check_recipe_fits(recipe, dataset)
     done: Tree = {}
     for stage in stages:
         merge(done, stage.run(dataset, done, recipe))
@@ -171,7 +177,7 @@ def _stage_key(stage: Stage, recipe: Recipe, before: str) -> str:
         name: dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part  # type: ignore[arg-type]
         for name, part in parts.items()
     }
-    text = json.dumps([stage.name, jax4dstem.__version__, before, plain], sort_keys=True)
+    text = json.dumps([stage.name, __version__, before, plain], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -218,7 +224,7 @@ def _provenance(
         }
     return {
         "recipe": dump_recipe(recipe),
-        "version": jax4dstem.__version__,
+        "version": __version__,
         "jax_version": jax.__version__,
         "numpy_version": np.__version__,
         "sklearn_version": sklearn.__version__,

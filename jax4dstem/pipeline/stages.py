@@ -8,7 +8,7 @@ from jax4dstem.pipeline.alignment import align
 from jax4dstem.pipeline.clusters import cluster
 from jax4dstem.pipeline.feature_space import embed, features
 from jax4dstem.pipeline.latent import latent
-from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.pipeline.strain import strain, strain_if_crystalline
 from jax4dstem.pipeline.survey import survey
 from jax4dstem.typing import Tree

@@ -10,7 +10,7 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.detectors import count_invalid, find_bad_pixels, repair_pixels, total_counts
 from jax4dstem.errors import InputError
 from jax4dstem.io.results import Field
-from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.reducers import Moments
 from jax4dstem.stream import map_patterns, reduce_patterns
 from jax4dstem.typing import Tree

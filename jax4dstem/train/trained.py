@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-import jax4dstem
 from jax4dstem import models
+from jax4dstem._version import __version__
 from jax4dstem.errors import InputError
 from jax4dstem.io.results import Field, read_group, write_group
 from jax4dstem.models.layers import description
@@ -100,7 +100,7 @@ def about_training(
 ) -> dict[str, Any]:
     """What a training is, as plain data."""
     return {
-        "version": jax4dstem.__version__,
+        "version": __version__,
         "model": description(spec),
         "objective": description(objective)
         if hasattr(objective, "__dataclass_fields__")
