@@ -6,7 +6,6 @@ several processes (`jax.distributed`) each takes its share of the tiles and all 
 """
 
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from tqdm import tqdm
 
+from jax4dstem.cores import cpu_devices
 from jax4dstem.dataset import Dataset, Step, chain, check_per_position, value_spec
 from jax4dstem.errors import InputError
 
@@ -72,8 +72,7 @@ def use_all_cores() -> None:
     Call it before anything else uses JAX, as the command line does; afterwards JAX refuses. It changes
     nothing on GPUs and TPUs. Without it XLA uses several cores inside large operations only.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jax.config.update("jax_num_cpu_devices", min(cores or 1, 8))
+    jax.config.update("jax_num_cpu_devices", cpu_devices())
 
 
 def map_patterns(

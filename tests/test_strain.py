@@ -59,7 +59,7 @@ def noisy_map(values, rng, sigma=1e-3):
     return StrainMap(**parts, covariance=covariance, status=status, vectors=HEXAGONAL, reference="")
 
 
-def test_strain_of_known_deformations(rng):
+def test_strain_of_known_deformations(rng, precision):
     known = rng.uniform(-0.02, 0.02, (4, 3, 5))
     theta = rng.uniform(-0.4, 0.4, (3, 5))
     strain = strain_map(fits_of(deformations(*known[:3], theta)), HEXAGONAL, reference=HEXAGONAL)

@@ -337,9 +337,9 @@ def test_several_devices_and_processes_give_the_single_device_loss(tmp_path):
 
 REAL_SIZE = textwrap.dedent("""
     import numpy as np
-    from jax4dstem.cli import _set_up_jax
+    from jax4dstem.cli.devices import set_up_devices
 
-    _set_up_jax()
+    set_up_devices()
     import jax
     from jax4dstem.strain.bases import strain_by_bases
     from jax4dstem.strain.maps import StrainMap

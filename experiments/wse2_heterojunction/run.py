@@ -17,6 +17,9 @@ from pathlib import Path
 import h5py
 import jax.numpy as jnp
 import numpy as np
+from jax4dstem.pipeline.feature_space import found_vectors
+from jax4dstem.pipeline.latent import standardized
+from jax4dstem.pipeline.prepared import beam_position, prepare
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.cluster import KMeans
@@ -27,9 +30,6 @@ from jax4dstem import map_patterns, open_dataset, use_all_cores
 from jax4dstem.embed import RotationInvariantEstimator, embed_tsne, embed_umap
 from jax4dstem.io.results import read_group
 from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
-from jax4dstem.pipeline.feature_space import found_vectors
-from jax4dstem.pipeline.latent import standardized
-from jax4dstem.pipeline.prepared import beam_position, prepare
 from jax4dstem.polar import to_polar
 from jax4dstem.report import write_report
 from jax4dstem.report.style import scale_bar

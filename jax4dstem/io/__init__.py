@@ -1,5 +1,8 @@
-"""Files: raw data in, results out."""
+"""Files: raw data in, results out.
 
-from jax4dstem.io.opening import open_dataset
+Names are loaded when they are first used: the command line looks for the file before it loads JAX.
+"""
 
-__all__ = ["open_dataset"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

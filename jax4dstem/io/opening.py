@@ -1,6 +1,5 @@
 """`open_dataset`: which reader, and what the file leaves open."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
 from jax4dstem.io import empad, hdf5, npy, rosetta, zarr_store
 from jax4dstem.io.layout import Layout, Stored, as_source
+from jax4dstem.io.readable import check_readable
 from jax4dstem.io.scales import calibrate
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".emd", ".hspy", ".nxs", ".nx5", ".py4dstem")
@@ -98,16 +98,6 @@ def open_dataset(
     if rectangle := _integers("crop_detector", crop_detector, 4):
         dataset = dataset.crop_detector(*rectangle)
     return dataset.bin_detector(bin_detector)
-
-
-def check_readable(path: Path) -> None:
-    """Raise InputError unless the file is there and may be read."""
-    if not os.path.exists(path):  # unlike Path.exists, False where a folder may not be entered
-        raise InputError(f"there is no file {path}")
-    if not os.access(path, os.R_OK):
-        raise InputError(f"no permission to read {path}")
-    if path.is_file() and path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes)")
 
 
 def reader_of(path: Path) -> Callable[[Path, Layout], Stored]:

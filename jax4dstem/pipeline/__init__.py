@@ -1,22 +1,8 @@
-"""Recipe (TOML) -> stages -> results file, with provenance and resume."""
+"""Recipe (TOML) -> stages -> results file, with provenance and resume.
 
-from jax4dstem.pipeline.recipe import Recipe, dump_recipe, load_recipe
-from jax4dstem.pipeline.results import RESULTS, Results, open_results
-from jax4dstem.pipeline.run import analyze, analyze_dataset, analyze_in_memory
-from jax4dstem.pipeline.stages import DOMAIN_STAGES, STAGES, STRAIN_STAGES, Stage
+Names are loaded when they are first used: the command line reads recipes before it loads JAX.
+"""
 
-__all__ = [
-    "DOMAIN_STAGES",
-    "RESULTS",
-    "STAGES",
-    "STRAIN_STAGES",
-    "Recipe",
-    "Results",
-    "Stage",
-    "analyze",
-    "analyze_dataset",
-    "analyze_in_memory",
-    "dump_recipe",
-    "load_recipe",
-    "open_results",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,8 +17,9 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.errors import OutputError
 from jax4dstem.fields import Result
 from jax4dstem.io import open_dataset
-from jax4dstem.pipeline.recipe import Recipe, check_recipe_fits, dump_recipe
+from jax4dstem.pipeline.recipe import check_recipe_fits, dump_recipe
 from jax4dstem.pipeline.results import RESULTS, Results
+from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.pipeline.stages import STAGES, Stage
 from jax4dstem.pipeline.store import STAGES_FOLDER, Store, stage_key
 
@@ -70,7 +71,7 @@ def analyze_dataset(
 ) -> Path:
     """Run every stage on a dataset; see `analyze`."""
     recipe, out = recipe or Recipe(), Path(out)
-    check_recipe_fits(recipe, scan.pattern_shape)
+    check_recipe_fits(recipe, scan)
     fingerprint = _fingerprint(scan)
     store = Store.open(out, fingerprint, overwrite)
     keys = _keys(stages, recipe, fingerprint["hash"], store.kept)
@@ -106,7 +107,7 @@ def analyze_in_memory(
         The answers, as `open_results` gives them.
     """
     recipe = recipe or Recipe()
-    check_recipe_fits(recipe, scan.pattern_shape)
+    check_recipe_fits(recipe, scan)
     done: dict[str, Result] = {}
     for stage in stages:
         done[stage.name] = stage.answer(scan, done, recipe)

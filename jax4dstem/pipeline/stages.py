@@ -37,7 +37,7 @@ from jax4dstem.domains import (
 )
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Result
-from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.pipeline.strain import strain
 from jax4dstem.regions import RegionCodes, RegionTraining, encode_regions
 from jax4dstem.registry import create

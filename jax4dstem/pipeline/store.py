@@ -22,8 +22,8 @@ from jax4dstem.errors import InputError, OutputError
 from jax4dstem.fields import Result
 from jax4dstem.io.results import read_group, write_bytes, write_group
 from jax4dstem.io.schema import SCHEMA
-from jax4dstem.pipeline.recipe import Recipe
 from jax4dstem.pipeline.results import KINDS, RESULTS
+from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.pipeline.stages import Stage
 
 STAGES_FOLDER = "stages"

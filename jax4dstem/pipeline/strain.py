@@ -11,7 +11,7 @@ from jax4dstem.errors import InputError
 from jax4dstem.io.results import Field
 from jax4dstem.lattice.cell import zone_lattice
 from jax4dstem.lattice.model import LatticeModel
-from jax4dstem.pipeline.recipe import Recipe
+from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.strain.bases import strain_by_bases
 from jax4dstem.strain.cepstral import strain_from_cepstrum
 from jax4dstem.strain.derived import derive, friedel_asymmetry

@@ -212,9 +212,10 @@ def _decompose(
     flat = np.swapaxes(np.asarray(distortion), -1, -2).reshape(-1, 4)
     flat = jnp.asarray(np.where(np.isfinite(flat).all(axis=1, keepdims=True), flat, [1, 0, 0, 1]))
     values, jacobian = _components_of_all(flat, change)
+    # Copies: what JAX has made in float64 can be read only.
     return (
-        np.asarray(values, np.float64).reshape(*shape, 4),
-        np.asarray(jacobian, np.float64).reshape(*shape, 4, 4),
+        np.array(values, np.float64).reshape(*shape, 4),
+        np.array(jacobian, np.float64).reshape(*shape, 4, 4),
     )
 
 

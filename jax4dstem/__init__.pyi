@@ -1,0 +1,89 @@
+# The public names of the package: `__init__.py` reads them here and loads each when it is used.
+from . import (
+    anomaly,
+    beam,
+    domains,
+    embed,
+    io,
+    lattice,
+    models,
+    pipeline,
+    regions,
+    report,
+    simulate,
+    strain,
+    train,
+)
+from .align import (
+    align_direct_beam,
+    center_pattern,
+    find_direct_beam,
+    fit_descan,
+    shift_pattern,
+)
+from .beam import align_scan, measure_images, prepare_patterns, survey_scan
+from .cepstrum import ewpc
+from .coordinates import Calibration
+from .dataset import Dataset
+from .detectors import annular_dark_field, bright_field, center_of_mass, virtual_image
+from .domains import find_domains
+from .errors import InputError, OutputError
+from .fields import Field, Result
+from .io import open_dataset
+from .pipeline import Results, analyze, open_results
+from .reducers import Covariance, Maximum, Mean, Moments
+from .strain import StrainMap, measure_strain, pool_strain
+from .stream import map_patterns, reduce_patterns, use_all_cores
+
+__version__: str
+__all__ = [
+    "Calibration",
+    "Covariance",
+    "Dataset",
+    "Field",
+    "InputError",
+    "Maximum",
+    "Mean",
+    "Moments",
+    "OutputError",
+    "Result",
+    "Results",
+    "StrainMap",
+    "__version__",
+    "align_direct_beam",
+    "align_scan",
+    "analyze",
+    "annular_dark_field",
+    "anomaly",
+    "beam",
+    "bright_field",
+    "center_of_mass",
+    "center_pattern",
+    "domains",
+    "embed",
+    "ewpc",
+    "find_direct_beam",
+    "find_domains",
+    "fit_descan",
+    "io",
+    "lattice",
+    "map_patterns",
+    "measure_images",
+    "measure_strain",
+    "models",
+    "open_dataset",
+    "open_results",
+    "pipeline",
+    "pool_strain",
+    "prepare_patterns",
+    "reduce_patterns",
+    "regions",
+    "report",
+    "shift_pattern",
+    "simulate",
+    "strain",
+    "survey_scan",
+    "train",
+    "use_all_cores",
+    "virtual_image",
+]

@@ -1,0 +1,8 @@
+"""The command line: ``jax4dstem info | analyze | strain | train | demo | report | recipe``.
+
+Nothing here loads JAX before a command has looked at its options.
+"""
+
+from jax4dstem.cli.commands import app, main
+
+__all__ = ["app", "main"]

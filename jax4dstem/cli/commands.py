@@ -1,0 +1,196 @@
+"""The commands. Each looks at its options first, then loads what it needs."""
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jax4dstem._version import __version__
+from jax4dstem.cli.command import command
+from jax4dstem.cli.devices import check_devices, set_up_devices
+from jax4dstem.cli.options import File, Out, Overwrite, Parameters, Reading, Reference, recipe_of
+from jax4dstem.errors import InputError, OutputError
+from jax4dstem.io.readable import check_readable
+from jax4dstem.pipeline.recipe import dump_recipe
+from jax4dstem.pipeline.sections import Recipe
+
+app = typer.Typer(
+    help="From raw 4D-STEM data to domains and strain, in one command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+train = typer.Typer(help="Train a model on a scan.", no_args_is_help=True)
+app.add_typer(train, name="train")
+
+
+def main() -> None:
+    """Entry point of the command ``jax4dstem``."""
+    set_up_devices()
+    app(prog_name="jax4dstem")
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Print the version when asked."""
+    if show:
+        typer.echo(f"jax4dstem {__version__}")
+        raise typer.Exit
+
+
+@command(app, "info scan.h5", "info stack.npy --scan-shape 128,256 --set input.flyback=1")
+def info(file: File, reading: Reading, parameters: Parameters) -> None:
+    """Tell what a file holds, and how that was decided."""
+    recipe = recipe_of(parameters, reading)
+    check_readable(file)
+    from jax4dstem.io import open_dataset
+
+    arguments = dataclasses.asdict(recipe.input)
+    arguments.pop("invalid_patterns")
+    dataset = open_dataset(file, **arguments)
+    scan, detector = dataset.scan_shape, dataset.pattern_shape
+    size = dataset.n_patterns * dataset.dtype.itemsize
+    size *= dataset.detector_shape[0] * dataset.detector_shape[1]
+    pixel_size, pixel_unit = dataset.calibration.reciprocal_units
+    step_size, step_unit = dataset.calibration.scan_units
+    typer.echo(f"file      {file}")
+    typer.echo(f"scan      {scan[0]} x {scan[1]} positions (y, x), step {step_size:g} {step_unit}")
+    typer.echo(
+        f"detector  {detector[0]} x {detector[1]} px (y, x), pixel {pixel_size:g} {pixel_unit}"
+    )
+    typer.echo(f"type      {dataset.dtype}, {size / 2**20:,.1f} MiB as read")
+    for note in dataset.notes:
+        typer.echo(f"          {note}")
+
+
+@command(app, "analyze scan.h5 -o out", "analyze scan.h5 -o out --pixel 0.016 --set cluster.k=3")
+def analyze(
+    file: File, out: Out, reading: Reading, parameters: Parameters, overwrite: Overwrite = False
+) -> None:
+    """Find the domains in a scan: results.h5, figures and report.html in OUT."""
+    recipe = recipe_of(parameters, reading)
+    begin = _ready(file, out)
+    from jax4dstem.pipeline import analyze
+
+    analyze(file, out, recipe, typer.echo, overwrite=overwrite)
+    _report(out, begin)
+
+
+@command(
+    app,
+    "strain scan.h5 -o out --g1 0,28 --g2 28,0",
+    "strain scan.h5 -o out --cif Si.cif --zone 0,1,1 --pixel 0.016",
+)
+def strain(
+    file: File,
+    out: Out,
+    reference: Reference,
+    reading: Reading,
+    parameters: Parameters,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure strain and rotation with error bars: results.h5, figures and report.html in OUT.
+
+    The reference is the lattice G1, G2, that of the crystal CIF along ZONE (0,0,1), the median of REGION, or the
+    median of the scan.
+    """
+    _measure_strain(file, out, recipe_of(parameters, reading, reference), overwrite)
+
+
+@command(
+    train,
+    "train bases scan.h5 -o out",
+    "train bases scan.h5 -o out --region 0,16,0,16 --set strain.bases=16",
+)
+def bases(
+    file: File,
+    out: Out,
+    reference: Reference,
+    reading: Reading,
+    parameters: Parameters,
+    overwrite: Overwrite = False,
+) -> None:
+    """Learn the base lattices of a scan and read every pattern's strain through them.
+
+    Writes /strain/bases beside the other ways into results.h5, figures and report.html in OUT. The reference is that
+    of `strain`.
+    """
+    recipe = recipe_of(parameters, reading, reference)
+    if not recipe.strain.bases:
+        raise InputError("strain.bases is 0: there is nothing to train")
+    _measure_strain(file, out, recipe, overwrite)
+
+
+@command(app, "demo", "demo --out try --seed 1 --set embed.umap=false")
+def demo(
+    parameters: Parameters,
+    out: Out = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the simulated scan.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Simulate a WS2/WSe2 heterojunction, analyze it, and compare with the truth."""
+    recipe = recipe_of(parameters)
+    begin = _ready(None, out)
+    from jax4dstem.pipeline import analyze_dataset, open_results
+    from jax4dstem.pipeline.demonstration import compare_with_truth
+    from jax4dstem.simulate import heterojunction
+
+    typer.echo("simulating a WS2/WSe2 heterojunction")
+    dataset, truth = heterojunction(seed=seed)
+    results = analyze_dataset(dataset, out, recipe, typer.echo, overwrite=overwrite)
+    typer.echo(compare_with_truth(open_results(results), truth))
+    _report(out, begin)
+
+
+@command(app, "report out", "report demo")
+def report(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A results directory.")],
+) -> None:
+    """Draw figures and report.html again from OUT/results.h5."""
+    _report(out, time.perf_counter())
+
+
+@command(app, "recipe > recipe.toml", "recipe -r old.toml --set cluster.k=3")
+def recipe(parameters: Parameters) -> None:
+    """Print a recipe: every key with its meaning, unit, range and value, to start one's own from."""
+    typer.echo(dump_recipe(recipe_of(parameters)), nl=False)
+
+
+def _measure_strain(file: Path, out: Path, recipe: Recipe, overwrite: bool) -> None:
+    begin = _ready(file, out)
+    from jax4dstem.pipeline import STRAIN_STAGES
+    from jax4dstem.pipeline import analyze as run
+
+    run(file, out, recipe, typer.echo, STRAIN_STAGES, overwrite=overwrite)
+    _report(out, begin)
+
+
+def _ready(file: Path | None, out: Path) -> float:
+    """The time, after what can be wrong before any compute: the file, OUT, the devices."""
+    if file is not None:
+        check_readable(file)
+    _check_writable(out)
+    begin = time.perf_counter()
+    check_devices()
+    return begin
+
+
+def _check_writable(out: Path) -> None:
+    """Raise OutputError if a directory cannot be made there; nothing is made."""
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise OutputError(f"cannot write to {out}: {there} is no directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write to {out}: no permission in {there}")
+
+
+def _report(out: Path, begin: float) -> None:
+    from jax4dstem.report import write_report
+
+    page = write_report(out)
+    typer.echo(f"report    {page} ({time.perf_counter() - begin:.0f} s in all)")

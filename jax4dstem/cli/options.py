@@ -1,0 +1,174 @@
+"""Options that several commands share, each declared once: its flag, its help, and the recipe key it sets.
+
+A command takes a group of options as one parameter (see `command`); a new option is one field here.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from jax4dstem.errors import InputError
+from jax4dstem.pipeline.recipe import load_recipe
+from jax4dstem.pipeline.sections import Recipe
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Raw 4D-STEM data.", show_default=False)]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", metavar="OUT", help="Directory for results and report.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace results of other data or recipes in OUT.")
+]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The recipe key that an option sets.
+
+    Attributes:
+        key: Dotted, such as "input.key".
+        read: From the flag and what was given to the key's value.
+    """
+
+    key: str
+    read: Callable[[str, Any], Any] = lambda flag, given: given
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers separated by commas, or by x.
+
+    Example:
+        >>> Numbers(2, int, "8,8")("--scan-shape", "128,256")
+        [128, 256]
+    """
+
+    count: int
+    kind: type
+    example: str
+
+    def __call__(self, flag: str, text: str) -> list[float]:
+        """The numbers; InputError names the flag."""
+        try:
+            numbers = [self.kind(part) for part in text.replace("x", ",").split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) != self.count:
+            raise InputError(
+                f"{flag} expects {self.count} numbers such as {self.example}; got {text!r}"
+            )
+        return numbers
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the file is read."""
+
+    key: Annotated[str | None, typer.Option(help="Dataset inside the file."), Sets("input.key")] = (
+        None
+    )
+    scan_shape: Annotated[
+        str | None,
+        typer.Option(metavar="Y,X", help="Scan positions, rows,columns."),
+        Sets("input.scan_shape", Numbers(2, int, "128,256")),
+    ] = None
+    pixel: Annotated[
+        float | None,
+        typer.Option(help="Detector pixel in 1/Å."),
+        Sets("input.pixel_inv_angstrom"),
+    ] = None
+    step: Annotated[
+        float | None, typer.Option(help="Scan step in nm."), Sets("input.scan_step_nm")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What strain is relative to."""
+
+    g1: Annotated[
+        str | None,
+        typer.Option(metavar="Y,X", help="Reference vector in px."),
+        Sets("strain.g1", Numbers(2, float, "0,28")),
+    ] = None
+    g2: Annotated[
+        str | None,
+        typer.Option(metavar="Y,X", help="Reference vector in px."),
+        Sets("strain.g2", Numbers(2, float, "28,0")),
+    ] = None
+    cif: Annotated[
+        str | None,
+        typer.Option(metavar="CIF", help="Crystal whose lattice is the reference."),
+        Sets("strain.cif"),
+    ] = None
+    zone: Annotated[
+        str | None,
+        typer.Option(metavar="U,V,W", help="Its direction along the beam."),
+        Sets("strain.zone", Numbers(3, int, "0,0,1")),
+    ] = None
+    region: Annotated[
+        str | None,
+        typer.Option(metavar="Y0,Y1,X0,X1", help="Scan positions whose median is the reference."),
+        Sets("strain.region", Numbers(4, int, "0,16,0,16")),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The recipe, and single values of it."""
+
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", "-r", help="TOML recipe; see `jax4dstem recipe`."),
+    ] = None
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            "-s",
+            metavar="KEY=VALUE",
+            help="One recipe value, such as cluster.k=3; repeatable.",
+        ),
+    ] = None
+
+
+def recipe_of(parameters: Parameters, *groups: Any) -> Recipe:
+    """The recipe from the file, `--set` and the groups' options, of which later ones win.
+
+    Args:
+        parameters: The recipe file and its single values.
+        groups: `Reading`, `Reference`.
+
+    Raises:
+        InputError: A value cannot be read, or the recipe is none.
+    """
+    overrides = dict(_parse_setting(text) for text in parameters.settings or [])
+    for group in groups:
+        overrides.update(_overrides(group))
+    return load_recipe(parameters.recipe, overrides)
+
+
+def _overrides(group: Any) -> dict[str, Any]:
+    """Recipe values by dotted key, of those options that were given."""
+    hints = get_type_hints(type(group), include_extras=True)
+    values = {}
+    for field in dataclasses.fields(group):
+        given = getattr(group, field.name)
+        if given is not None:
+            sets = next(note for note in hints[field.name].__metadata__ if isinstance(note, Sets))
+            values[sets.key] = sets.read(f"--{field.name.replace('_', '-')}", given)
+    return values
+
+
+def _parse_setting(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise InputError(f"--set expects KEY=VALUE, got {text!r}")
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value.strip()  # a bare word is a string

@@ -1,0 +1,24 @@
+# The public names of the room: `__init__.py` reads them here and loads each when it is used.
+from .recipe import RecipeKey, dump_recipe, load_recipe, recipe_keys
+from .results import RESULTS, Results, open_results
+from .run import analyze, analyze_dataset, analyze_in_memory
+from .sections import Recipe
+from .stages import DOMAIN_STAGES, STAGES, STRAIN_STAGES, Stage
+
+__all__ = [
+    "DOMAIN_STAGES",
+    "RESULTS",
+    "STAGES",
+    "STRAIN_STAGES",
+    "Recipe",
+    "RecipeKey",
+    "Results",
+    "Stage",
+    "analyze",
+    "analyze_dataset",
+    "analyze_in_memory",
+    "dump_recipe",
+    "load_recipe",
+    "open_results",
+    "recipe_keys",
+]

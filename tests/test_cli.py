@@ -1,0 +1,197 @@
+"""The command line: what it says of itself, and what happens when something is wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from jax4dstem.cli import app
+from jax4dstem.cli.devices import set_up_devices
+from jax4dstem.cli.failures import LOG
+from jax4dstem.pipeline import load_recipe
+
+HEAVY = {"jax", "flax", "sklearn", "xarray", "scipy", "matplotlib", "h5py", "umap"}
+COMMANDS = ["info", "analyze", "strain", "train bases", "demo", "report", "recipe"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.fixture
+def scan(tmp_path) -> Path:
+    np.save(tmp_path / "scan.npy", np.ones((2, 2, 16, 16), np.uint8))
+    return tmp_path / "scan.npy"
+
+
+@pytest.fixture
+def run_that_gets(monkeypatch):
+    """Stand-ins for the pipeline and the report, that keep what the command line gives them."""
+    given = {}
+
+    def analyze(file, out, recipe, say, *stages, overwrite):
+        given.update(file=file, out=out, recipe=recipe, stages=stages, overwrite=overwrite)
+        if "error" in given:
+            raise given["error"]
+
+    monkeypatch.setattr("jax4dstem.pipeline.analyze", analyze, raising=False)
+    monkeypatch.setattr("jax4dstem.report.write_report", lambda out: out / "report.html")
+    return given
+
+
+def test_help_and_wrong_options_load_nothing_heavy():
+    """In one fresh process; 1.2 s of CPU time is what a newcomer may wait for the help."""
+    code = (
+        "import sys, time\n"
+        "from typer.testing import CliRunner\n"
+        "from jax4dstem.cli import app\n"
+        "results = [CliRunner().invoke(app, words.split()) for words in sys.argv[1:]]\n"
+        "print('CODES', [result.exit_code for result in results])\n"
+        f"print('LOADED', sorted({HEAVY!r} & set(sys.modules)), time.process_time() < 1.2)"
+    )
+    lines = ["--help", "strain --help", "train bases --help", "--version", "recipe"]
+    wrong = [
+        "analyze x.npy -o o --set cluster.kk=3",
+        "strain none.npy -o o",
+        "strain x --g1 8,8 -o o",
+    ]
+    process = subprocess.run(
+        [sys.executable, "-c", code, *lines, *wrong], capture_output=True, text=True, timeout=60
+    )
+    assert f"CODES {[0] * len(lines) + [1] * len(wrong)}" in process.stdout, process.stderr
+    assert "LOADED [] True" in process.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_shows_two_examples_that_the_command_line_accepts(command, monkeypatch):
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+    text = run(*command.split(), "--help").output
+    examples = [line.strip() for line in text.splitlines() if line.strip().startswith("jax4dstem ")]
+    assert len(examples) == 2, text
+    for example in examples:
+        words = example.split(" > ")[0].split()[1:]
+        assert " ".join(words).startswith(command)
+        result = run(
+            *words, "--help"
+        )  # the parser goes through all options before the help is shown
+        assert result.exit_code == 0, result.output
+
+
+def test_the_list_of_commands_is_complete():
+    text = run("--help").output + run("train", "--help").output
+    for command in COMMANDS:
+        assert command.split()[-1] in text
+
+
+def test_options_become_recipe_values(scan, tmp_path, run_that_gets):
+    out = tmp_path / "out"
+    given = ["--scan-shape", "2,3", "--pixel", 0.5, "--step", 2, "--key", "a/b", "--overwrite"]
+    reference = ["--g1=-1,28", "--g2", "28,0"]
+    result = run(
+        "strain", scan, "-o", out, *given, *reference, "--set", "input.key=c", "-s", "seed=4"
+    )
+    assert result.exit_code == 0, result.output
+    recipe = run_that_gets["recipe"]
+    assert recipe == load_recipe(
+        None,
+        {
+            "seed": 4,
+            "input.key": "a/b",  # the option wins over --set
+            "input.scan_shape": [2, 3],
+            "input.pixel_inv_angstrom": 0.5,
+            "input.scan_step_nm": 2.0,
+            "strain.g1": [-1, 28],
+            "strain.g2": [28, 0],
+        },
+    )
+    assert run_that_gets["overwrite"] is True
+    assert run("analyze", scan, "-o", out).exit_code == 0
+    assert run_that_gets["overwrite"] is False
+    assert not run_that_gets["stages"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scan-shape", "2"], "--scan-shape expects 2 numbers such as 128,256; got '2'"),
+        (["--scan-shape", "2,-3"], "input.scan_shape must be at least 1; got -3"),
+        (["--zone", "1,1"], "--zone expects 3 numbers such as 0,0,1"),
+        (["--set", "seed"], "--set expects KEY=VALUE"),
+        (["--pixel", "-1"], "input.pixel_inv_angstrom must be positive; got -1"),
+        (["--recipe", "none.toml"], "cannot read the recipe none.toml"),
+    ],
+)
+def test_wrong_options_are_one_line(words, message, scan, tmp_path):
+    result = run("strain", scan, "-o", tmp_path / "out", *words)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_simulation(tmp_path):
+    (tmp_path / "file").touch()
+    result = run("demo", "-o", tmp_path / "file" / "deep" / "out")
+    assert result.exit_code == 1
+    assert result.output.startswith("error: cannot write to")
+    assert "simulating" not in result.output
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_an_unexpected_error_is_one_line_and_a_log(
+    made, scan, tmp_path, run_that_gets, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    out = tmp_path / "out"
+    if made:
+        out.mkdir()
+    run_that_gets["error"] = ZeroDivisionError("division by zero\nand more")
+    result = run("analyze", scan, "-o", out)
+    assert result.exit_code == 1
+    line = result.stderr.strip()
+    assert "\n" not in line
+    assert line.startswith("error: ZeroDivisionError: division by zero; the traceback is in ")
+    assert "please report it" in line
+    log = out / LOG if made else next(tmp_path.glob("jax4dstem-*.log"))
+    assert str(log) in line
+    assert "Traceback (most recent call last)" in log.read_text()
+
+
+def test_no_device_is_one_line(scan, tmp_path, monkeypatch):
+    def devices():
+        raise RuntimeError("Unable to initialize backend 'cuda'\nand more")
+
+    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    result = run("analyze", scan, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert (
+        "no device for JAX_PLATFORMS='cuda' (Unable to initialize backend 'cuda')" in result.stderr
+    )
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_keeps_what_is_finished(scan, tmp_path, run_that_gets):
+    run_that_gets["error"] = KeyboardInterrupt()
+    result = run("analyze", scan, "-o", tmp_path / "out")
+    assert result.exit_code == 130
+    assert "finished stages are kept" in result.output
+
+
+def test_the_environment_of_the_user_wins(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("JAX_", "XDG_CACHE"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    set_up_devices()
+    assert 1 <= int(os.environ["JAX_NUM_CPU_DEVICES"]) <= 8
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"].endswith("jax4dstem")
+    own = {"JAX_NUM_CPU_DEVICES": "3", "JAX_COMPILATION_CACHE_DIR": "/mine"}
+    monkeypatch.setattr(os, "environ", dict(own))
+    set_up_devices()
+    assert os.environ == own
