@@ -29,7 +29,7 @@ def create(kinds: Mapping[str, type[T]], name: str, options: Mapping[str, Any]) 
         Disk(radius=2.0)
     """
     if name not in kinds:
-        raise InputError(f"there is no {name!r}; known: {', '.join(kinds)}")
+        raise InputError(f"there is no kind {name!r}; known: {', '.join(kinds)}")
     kind = kinds[name]
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     return kind(**{key: value for key, value in options.items() if key in known})

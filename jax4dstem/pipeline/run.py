@@ -20,7 +20,7 @@ from jax4dstem.io import open_dataset
 from jax4dstem.pipeline.recipe import check_recipe_fits, dump_recipe
 from jax4dstem.pipeline.results import RESULTS, Results
 from jax4dstem.pipeline.sections import Recipe
-from jax4dstem.pipeline.stages import STAGES, Stage
+from jax4dstem.pipeline.stages import STAGES, Stage, check_kinds
 from jax4dstem.pipeline.store import STAGES_FOLDER, Store, stage_key
 
 HASHED_BLOCKS, BLOCK = 64, 2**16
@@ -72,6 +72,7 @@ def analyze_dataset(
     """Run every stage on a dataset; see `analyze`."""
     recipe, out = recipe or Recipe(), Path(out)
     check_recipe_fits(recipe, scan)
+    check_kinds(recipe)
     fingerprint = _fingerprint(scan)
     store = Store.open(out, fingerprint, overwrite)
     keys = _keys(stages, recipe, fingerprint["hash"], store.kept)
@@ -108,6 +109,7 @@ def analyze_in_memory(
     """
     recipe = recipe or Recipe()
     check_recipe_fits(recipe, scan)
+    check_kinds(recipe)
     done: dict[str, Result] = {}
     for stage in stages:
         done[stage.name] = stage.answer(scan, done, recipe)

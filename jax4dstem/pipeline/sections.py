@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal
 from jax4dstem.errors import InputError
 from jax4dstem.pipeline.keys import AtLeast, AtMost, Doc, Positive
 
-Method = Literal["kmeans", "gmm", "hdbscan"]
-FeatureKind = Literal["std", "raw", "sqrt", "log", "cepstrum", "angular", "angular_cepstrum"]
 Rectangle = tuple[int, int, int, int]
 Lengths = tuple[Annotated[int, AtLeast(1)], Annotated[int, AtLeast(1)]]
 PARALLEL = 0.1  # sine of the angle between two vectors, below which they are no basis: reduced ones enclose 60 to 120 degrees
@@ -131,7 +129,7 @@ class Features:
     """
 
     kind: Annotated[
-        FeatureKind,
+        str,
         Doc(
             "std: counts of the pixels that vary most; raw, sqrt, log: all counts, their roots, their logarithms; "
             "cepstrum: where it varies most; angular, angular_cepstrum: rotation-invariant correlations of either"
@@ -226,7 +224,7 @@ class Cluster:
     space: Annotated[
         Literal["pca", "umap", "codes", "features"], Doc("what is clustered; see the section embed")
     ] = "pca"
-    methods: Annotated[tuple[Method, ...], Doc("method of every level")] = (
+    methods: Annotated[tuple[str, ...], Doc("clusterer of every level: kmeans, gmm or hdbscan")] = (
         "kmeans",
         "kmeans",
         "kmeans",
@@ -257,8 +255,8 @@ class Cluster:
         float, AtLeast(0), AtMost(0.5), Doc("share of positions that are set aside first")
     ] = 0.0
     compare: Annotated[
-        Literal["none", "kmeans", "gmm", "hdbscan"],
-        Doc("split level 1 by this method too, and say where the two disagree"),
+        str,
+        Doc("split level 1 by this clusterer too, and say where the two disagree; or none"),
     ] = "none"
     reference: Annotated[
         int | None,

@@ -217,6 +217,14 @@ def splitter(name: str, recipe: Recipe, level: int, k: int | None = None) -> Spl
     return create(CLUSTERERS, name, options)
 
 
+def check_kinds(recipe: Recipe) -> None:
+    """Raise InputError for a kind of features or a clusterer that there is not."""
+    feature_kind(recipe)
+    others = () if recipe.cluster.compare == "none" else (recipe.cluster.compare,)
+    for name in (*recipe.cluster.methods, *others):
+        splitter(name, recipe, 1)
+
+
 def strain_in_analysis(scan: Dataset, done: Done, recipe: Recipe) -> Result:
     """Strain in `analyze`: can be left out, and data without a lattice are no error unless a reference is given."""
     if not recipe.strain.enabled:
