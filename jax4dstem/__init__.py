@@ -6,7 +6,6 @@ Names are loaded when they are first used, so that importing the package costs n
 
 import lazy_loader
 
-from jax4dstem._version import __version__
+from jax4dstem._version import __version__ as __version__
 
-__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
-__all__ = [*_names, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -49,7 +49,6 @@ __all__ = [
     "Result",
     "Results",
     "StrainMap",
-    "__version__",
     "align_direct_beam",
     "align_scan",
     "analyze",

@@ -34,7 +34,9 @@ def command(group: typer.Typer, *examples: str) -> Callable[[Callable], Callable
 def _expanded(run: Callable) -> Callable:
     """The function with every field of its dataclass parameters as a keyword of its own."""
     parameters = inspect.signature(run).parameters.values()
-    groups = {p.name: p.annotation for p in parameters if dataclasses.is_dataclass(p.annotation)}
+    groups: dict[str, Any] = {
+        p.name: p.annotation for p in parameters if dataclasses.is_dataclass(p.annotation)
+    }
     expanded = []
     for parameter in parameters:
         fields = _fields(groups[parameter.name]) if parameter.name in groups else [parameter]
