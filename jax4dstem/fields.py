@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import numpy as np
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     import xarray
 
 Tree = dict[str, Any]  # nested groups, with a `Field` per dataset
-_ENTRY = "entry"
+_ENTRY, _PATH = "entry", "path"
 SCAN = "scan_y scan_x"
 DETECTOR = "det_y det_x"
+_R = TypeVar("_R", bound="Result")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,15 @@ class _Entry:
     description: str
     path: str
 
+    def field(self, value: Any, result: Any) -> Field:
+        """The field of a value of a result."""
+        names = vars(result)
+        units, text = (
+            words.format_map(names) if "{" in words else words
+            for words in (self.units, self.description)
+        )
+        return Field(value, units, text, self.dims)
+
 
 def entry(dims: str, units: str, description: str, path: str = "", **options: Any) -> Any:
     """Declare an attribute of a `Result` that is part of its fields.
@@ -76,7 +86,17 @@ def entry(dims: str, units: str, description: str, path: str = "", **options: An
         What `dataclasses.field` returns.
     """
     about = _Entry(tuple(dims.split()), units, description, path)
-    return dataclasses.field(metadata={_ENTRY: about}, **options)
+    return dataclasses.field(metadata={_ENTRY: about, _PATH: path}, **options)
+
+
+def group(path: str, **options: Any) -> Any:
+    """Declare where an attribute that is a result, or a dictionary of results, lies in the tree of fields.
+
+    Args:
+        path: Such as ``"clusters/splits"``.
+        options: Of `dataclasses.field`.
+    """
+    return dataclasses.field(metadata={_PATH: path}, **options)
 
 
 class Result:
@@ -104,17 +124,17 @@ class Result:
             if isinstance(value, Result):
                 place(tree, path, value.fields())
             elif isinstance(value, dict):
-                place(tree, path, {str(key): item.fields() for key, item in value.items()})
+                items = {
+                    str(key): item.fields() if about is None else about.field(item, self)
+                    for key, item in value.items()
+                }
+                place(tree, path, items)
             elif about is not None and value is not None:
-                names = vars(self)
-                units = about.units.format_map(names) if "{" in about.units else about.units
-                text = about.description
-                text = text.format_map(names) if "{" in text else text
-                place(tree, path, Field(value, units, text, about.dims))
+                place(tree, path, about.field(value, self))
         return tree
 
     @classmethod
-    def from_fields(cls, tree: Tree) -> Self:
+    def from_fields(cls: type[_R], tree: Tree) -> _R:
         """The result whose fields these are; attributes that the tree lacks take their defaults.
 
         Raises:
@@ -125,14 +145,13 @@ class Result:
             found = find(tree, path)
             if found is None:
                 continue
-            kind = _result_type(cls, name)
-            if isinstance(found, Field):
-                values[name] = (
-                    _plain(found.data) if about is not None and not about.dims else found.data
-                )
-                if about is not None and about.units.startswith("{"):
+            if about is not None:
+                values[name] = _data(found)
+                if about.units.startswith("{") and isinstance(found, Field):
                     values.setdefault(about.units.strip("{}"), found.units)
-            elif kind is not None and _is_mapping(cls, name):
+                continue
+            kind = _result_type(cls, name)
+            if kind is not None and _is_mapping(cls, name):
                 values[name] = {key: kind.from_fields(item) for key, item in found.items()}
             elif kind is not None:
                 values[name] = kind.from_fields(found)
@@ -151,6 +170,11 @@ class Result:
             calibration: Of the scan.
         """
         return tree_to_xarray(self.fields(), calibration or Calibration())
+
+
+def dims_of(kind: type[Result]) -> dict[str, tuple[str, ...]]:
+    """Names of the axes of every attribute of a result that is declared by `entry`."""
+    return {name: about.dims for name, _, about in _declared(kind) if about is not None}
 
 
 def place(tree: Tree, path: str, item: Any) -> None:
@@ -224,15 +248,12 @@ def _groups(tree: Tree, name: str = "/") -> list[tuple[str, dict[str, Field]]]:
     return found
 
 
-_R = TypeVar("_R", bound=Result)
-
-
 def _declared(cls: type) -> list[tuple[str, str, _Entry | None]]:
     """Name, path and entry of every attribute of a result."""
     found = []
     for item in dataclasses.fields(cls):
-        about = item.metadata.get(_ENTRY)
-        found.append((item.name, (about and about.path) or item.name, about))
+        path = item.metadata.get(_PATH) or item.name
+        found.append((item.name, path, item.metadata.get(_ENTRY)))
     return found
 
 
@@ -251,8 +272,12 @@ def _is_mapping(cls: type, name: str) -> bool:
     return any(getattr(part, "__origin__", part) is dict for part in parts)
 
 
-def _plain(value: Any) -> Any:
-    """A number or a text instead of an array without axes."""
+def _data(item: Field | Tree) -> Any:
+    """Array, number or text of a field, or of every field of a group."""
+    if isinstance(item, dict):
+        return {key: _data(value) for key, value in item.items() if isinstance(value, Field)}
     return (
-        value.item() if isinstance(value, np.ndarray | np.generic) and not np.ndim(value) else value
+        item.data.item()
+        if isinstance(item.data, np.ndarray | np.generic) and not np.ndim(item.data)
+        else item.data
     )

@@ -30,6 +30,7 @@ LAYERS = [
     {"stream"},
     {"io"},
     {"dataset"},
+    {"fields"},
     {"coordinates"},
     {"typing", "errors"},
 ]

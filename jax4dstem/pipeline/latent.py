@@ -21,7 +21,6 @@ from jax4dstem.train import (
     Trained,
     Training,
     feed_of,
-    model_fields,
     train,
     validation_region,
 )
@@ -197,7 +196,7 @@ def _on_scan(
         labels[chosen] = found.labels + index * options.k
         own = np.where(chosen, labels, -1)
         groups[f"region_{region}"] = {
-            **model_fields(found.trained),
+            **found.trained.fields(),
             "boundary_sharpness": Field(
                 np.array(boundary_sharpness(codes, own)), "", "change across over change inside"
             ),

@@ -5,7 +5,7 @@ from jax4dstem.train.engine import TrainState, train
 from jax4dstem.train.feeds import IN_MEMORY, ArrayFeed, DatasetFeed, feed_of
 from jax4dstem.train.options import Training
 from jax4dstem.train.regions import validation_region
-from jax4dstem.train.trained import ApplyModel, Trained, load_model, model_fields, save_model
+from jax4dstem.train.trained import ApplyModel, Trained, load_model, save_model
 
 __all__ = [
     "IN_MEMORY",
@@ -19,7 +19,6 @@ __all__ = [
     "denoise",
     "feed_of",
     "load_model",
-    "model_fields",
     "save_model",
     "train",
     "validation_region",

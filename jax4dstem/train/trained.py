@@ -13,16 +13,17 @@ import numpy as np
 import jax4dstem
 from jax4dstem import models
 from jax4dstem.errors import InputError
-from jax4dstem.io.results import Field, read_group, write_group
+from jax4dstem.fields import Field, Result, Tree, find
+from jax4dstem.io.results import read_group, write_group
 from jax4dstem.models.layers import description
-from jax4dstem.typing import Array, Float, Tree
+from jax4dstem.typing import Array, Float
 
 PROVENANCE = ("input_path", "input_hash", "recipe")  # what a results file says of its models' data
 ROWS = 256  # samples a trained model works on at once; one shape, so that it is compiled once
 
 
 @dataclass(frozen=True)
-class Trained:
+class Trained(Result):
     """A trained model.
 
     Attributes:
@@ -41,6 +42,41 @@ class Trained:
     def model(self) -> Any:
         """The Flax module; it works on one sample."""
         return models.join(structure_of(self.spec), self.weights)
+
+    def fields(self) -> Tree:
+        """As groups of a results file; `from_fields` is the inverse."""
+        leaves = jax.tree_util.tree_leaves_with_path(self.weights)
+        about = Field(json.dumps(self.about), "", "data, objective, options and version")
+        return {
+            "weights": {_name(where): _weight_field(_name(where), leaf) for where, leaf in leaves},
+            "history": {
+                name: Field(np.asarray(values), "", f"{name} by epoch", ("epoch",))
+                for name, values in self.history.items()
+            },
+            "about": about,
+        }
+
+    @classmethod
+    def from_fields(cls, tree: Tree) -> "Trained":
+        """The model that `fields` describes.
+
+        Raises:
+            InputError: The fields are not those of a model of this version.
+        """
+        try:
+            about = json.loads(str(tree["about"].data))
+            spec = _from_description(about["model"])
+            leaves, form = jax.tree_util.tree_flatten_with_path(models.split(spec.build(0))[1])
+            values = [tree["weights"][_name(where)].data for where, _ in leaves]
+            for value, (where, leaf) in zip(values, leaves, strict=True):
+                if value.shape != leaf.shape:
+                    raise ValueError(
+                        f"weights {_name(where)} of shape {value.shape}, the model has {leaf.shape}"
+                    )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"there is no model of this version: {error}") from error
+        history = {name: field.data for name, field in tree["history"].items()}
+        return cls(spec, jax.tree.unflatten(form, values), history, about)
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Codes ``(n, latent)`` of samples ``(n, ...)``."""
@@ -113,19 +149,7 @@ def about_training(
 
 def save_model(path: str | Path, trained: Trained) -> None:
     """Write a trained model to one HDF5 file, atomically: weights, history, and how it was trained."""
-    write_group(path, model_fields(trained), {})
-
-
-def model_fields(trained: Trained) -> Tree:
-    """A trained model as groups of a results file; `load_model` reads it from there."""
-    leaves = jax.tree_util.tree_leaves_with_path(trained.weights)
-    return {
-        "weights": {_name(where): Field(np.asarray(leaf)) for where, leaf in leaves},
-        "history": {
-            name: Field(values, "", f"{name} by epoch") for name, values in trained.history.items()
-        },
-        "about": Field(json.dumps(trained.about), "", "data, objective, options and version"),
-    }
+    write_group(path, trained.fields(), {})
 
 
 def load_model(path: str | Path, group: str = "") -> Trained:
@@ -139,24 +163,20 @@ def load_model(path: str | Path, group: str = "") -> Trained:
         InputError: The file is missing, damaged, or holds no model.
     """
     tree, attributes = read_group(path)
+    found = find(tree, group) if group else tree
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds no model {group}")
     try:
-        for name in group.split("/") if group else ():
-            tree = tree[name]
-        about = json.loads(str(tree["about"].data))
-        about["data"] |= {name: attributes[name] for name in PROVENANCE if name in attributes}
-        spec = _from_description(about["model"])
-        structure_weights = models.split(spec.build(0))[1]
-        leaves, form = jax.tree_util.tree_flatten_with_path(structure_weights)
-        values = []
-        for where, leaf in leaves:
-            value = tree["weights"][_name(where)].data
-            if value.shape != leaf.shape:
-                raise ValueError(f"weights of shape {value.shape}, the model has {leaf.shape}")
-            values.append(value)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} holds no model of this version: {error}") from error
-    history = {name: field.data for name, field in tree["history"].items()}
-    return Trained(spec, jax.tree.unflatten(form, values), history, about)
+        trained = Trained.from_fields(found)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    trained.about["data"] |= {name: attributes[name] for name in PROVENANCE if name in attributes}
+    return trained
+
+
+def _weight_field(name: str, leaf: Any) -> Field:
+    values = np.asarray(leaf)
+    return Field(values, "", "weights", tuple(f"{name}_{axis}" for axis in range(values.ndim)))
 
 
 def _name(where: Any) -> str:
