@@ -24,7 +24,8 @@ LAYERS = [
     {"cli", "explore", "report", "plots"},
     {"pipeline"},
     {"health"},
-    {"domains", "cluster", "strain", "anomaly", "regions", "calibrate"},
+    {"domains", "regions", "strain", "calibrate"},
+    {"anomaly"},
     {"beam"},
     {"embed"},
     {"train"},
@@ -36,12 +37,12 @@ LAYERS = [
     {"stream"},
     {"io"},
     {"dataset"},
-    {"fields"},
+    {"fields", "rows", "registry"},
     {"detector", "noise"},
     {"coordinates"},
     {"typing", "errors", "cores", "_version"},
 ]
-ANSWERS = LAYERS[3]
+ANSWERS = LAYERS[3] | LAYERS[4]
 # Parts of one layer that may import another: commands draw the report, features are made of other pattern functions.
 FREE = {("cli", "report"), ("features", "align"), ("features", "detectors"), ("align", "detectors")}
 DRAWING = {"report", "plots"}

@@ -13,7 +13,7 @@ from jax4dstem import Dataset, InputError
 from jax4dstem.coordinates import deformation
 from jax4dstem.lattice.disks import bragg_disks, hexagonal_indices, lattice_positions
 from jax4dstem.lattice.mixture import FitAmounts, KnownLattices
-from jax4dstem.lattice.model import LatticeFit, starting_model
+from jax4dstem.lattice.model import starting_model
 from jax4dstem.models import (
     Convolutional,
     CycleConsistency,
@@ -22,9 +22,17 @@ from jax4dstem.models import (
     inverse_warp,
 )
 from jax4dstem.simulate import polycrystal
-from jax4dstem.strain import StrainMap, measure_strain, mix_bases, strain_by_bases
+from jax4dstem.strain import (
+    BaseTable,
+    StrainMap,
+    StrainReference,
+    base_of_positions,
+    lattice_amount,
+    measure_strain,
+    mix_bases,
+    strain_by_bases,
+)
 from jax4dstem.strain.maps import COMPONENTS
-from jax4dstem.strain.presence import base_of_positions, lattice_amount
 from jax4dstem.train import ArrayFeed, Training, train
 
 SHAPE, CENTER = (20, 26), (9.3, 12.6)  # not square, center between pixels
@@ -116,8 +124,8 @@ def observed(truth, sigma, rng):
         **dict(zip(COMPONENTS, np.moveaxis(values, -1, 0), strict=True)),
         covariance=np.broadcast_to(np.diag(sigma**2), (*truth.shape[:2], 4, 4)),
         status=np.zeros(truth.shape[:2], np.int8),
-        vectors=SQUARE,
-        reference="simulated",
+        reference=SQUARE,
+        reference_source="simulated",
     )
 
 
@@ -137,7 +145,7 @@ def test_bases_join_what_one_grain_says_and_know_how_sure_they_are():
     std = np.stack([found.strain.std(name) for name in COMPONENTS], axis=-1)
     assert (np.mean(np.abs(gap) < 1.96 * std, axis=(0, 1)) > 0.85).all()
     # Positions of one base are positions of one grain.
-    for base in range(len(found.bases)):
+    for base in range(len(found.table)):
         rotations = truth[..., 3][found.base == base]
         assert rotations.size == 0 or np.ptp(rotations) < 1e-9
     assert found.note == ""
@@ -248,11 +256,13 @@ def test_positions_get_the_base_of_their_block_or_of_the_nearest_that_has_one(rn
     model = model._replace(intensity=known.intensities[0])
     expected = np.stack([mixed_pattern((1.0, 0.0)), mixed_pattern((0.0, 0.0))])
     scan = Dataset.from_array(rng.poisson(expected[[0, 0, 0, 1, 1]][None].repeat(4, 0)))
-    fits = LatticeFit(*[None] * 8)._replace(distortion=np.tile(known.distortions[0], (2, 2, 1, 1)))
+    distortion = np.tile(known.distortions[0], (2, 2, 1, 1))
     base = np.array([[3, -2], [3, -2]])
-    found = base_of_positions(scan, np.tile(MIDDLE, (4, 5, 1)), base, fits, model, 2)
+    found = base_of_positions(scan, np.tile(MIDDLE, (4, 5, 1)), base, distortion, model, 2)
     np.testing.assert_array_equal(found, [[3, 3, 3, -2, -2]] * 4)
-    nothing = base_of_positions(scan, np.tile(MIDDLE, (4, 5, 1)), base * 0 - 2, fits, model, 2)
+    nothing = base_of_positions(
+        scan, np.tile(MIDDLE, (4, 5, 1)), base * 0 - 2, distortion, model, 2
+    )
     assert (nothing == -2).all()
 
 
@@ -260,7 +270,13 @@ def test_positions_get_the_base_of_their_block_or_of_the_nearest_that_has_one(rn
 def boundary():
     """Grains of a small polycrystal, fitted one lattice at a time."""
     scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
-    return scan, truth, measure_strain(scan, truth.parameters.center, 4.2, vectors=truth.vectors)
+    return (
+        scan,
+        truth,
+        measure_strain(
+            scan, truth.parameters.center, 4.2, reference=StrainReference.vectors(*truth.vectors)
+        ),
+    )
 
 
 def test_shares_at_a_boundary_are_those_of_the_probe(boundary):
@@ -281,8 +297,7 @@ def test_shares_at_a_boundary_are_those_of_the_probe(boundary):
     one = replace(
         bases,
         base=np.zeros_like(bases.base),
-        bases=bases.bases[:1],
-        covariance=bases.covariance[:1],
+        table=BaseTable(*(part[:1] for part in vars(bases.table).values())),
     )
     alone = mix_bases(scan, measured, one)
     assert (alone.second == -1).all()

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jax4dstem.fields import Tree
 from jax4dstem.report.style import (
     FONT,
     calibration,
@@ -14,13 +15,12 @@ from jax4dstem.report.style import (
     scale_bar,
     show_image,
 )
-from jax4dstem.typing import Tree
 
 COMPONENTS = {"e_xx": "$e_{xx}$", "e_yy": "$e_{yy}$", "e_xy": "$e_{xy}$", "theta": "rotation"}
 METHODS = {
     "lattice": "lattice fit",
     "pooled": "pooled",
-    "ccstae": "base lattices",
+    "bases": "base lattices",
     "cepstrum": "cepstrum",
 }
 MISSING = "#d0d0d0"  # positions without strain
@@ -104,7 +104,7 @@ def consensus(done: Tree, about: dict[str, Any]) -> Figure | None:
 
 def base_maps(done: Tree, about: dict[str, Any]) -> Figure | None:
     """Which base lattice each position has, and its share; the bases' strains, and how narrow they are."""
-    group = done["strain"].get("ccstae", {})
+    group = done["strain"].get("bases", {})
     if "base" not in group:
         return None
     figure = new_figure(18, 4.6, "Base lattices")
@@ -116,7 +116,7 @@ def base_maps(done: Tree, about: dict[str, Any]) -> Figure | None:
         _positive(second, group["share"].data, "Share of the base", "1")
     else:
         second.axis("off")
-    bases = group["bases"].data
+    bases = group["table"]["strain"].data
     counts = np.bincount(base[base >= 0].ravel(), minlength=len(bases))
     points = axes[0].scatter(
         100 * bases[:, 0], 100 * bases[:, 1], s=8 + 200 * counts / max(counts.max(), 1),
@@ -125,7 +125,7 @@ def base_maps(done: Tree, about: dict[str, Any]) -> Figure | None:
     figure.colorbar(points, ax=axes[0], label="rotation / °")
     axes[0].set(xlabel="$e_{xx}$ / %", ylabel="$e_{yy}$ / %")
     axes[0].set_title("The bases; area: positions", fontsize=FONT)
-    axes[1].bar(np.arange(len(bases)), group["sharpness"].data, color="#4477AA")
+    axes[1].bar(np.arange(len(bases)), group["table"]["sharpness"].data, color="#4477AA")
     axes[1].axhline(1, color="k", lw=0.8, ls="--")
     axes[1].set(xlabel="base, by size", ylabel="scatter within / noise of one pattern")
     note = group["note"].data

@@ -1,30 +1,60 @@
 """Strain: from raw counts to maps with error bars."""
 
-from jax4dstem.strain.bases import BaseStrain, strain_by_bases
+from jax4dstem.strain.answers import (
+    NoStrain,
+    StrainAnswers,
+    StrainWays,
+    find_strain,
+    strain_in_blocks,
+)
+from jax4dstem.strain.bases import BaseStrain, BaseTable, strain_by_bases
 from jax4dstem.strain.cepstral import strain_from_cepstrum
 from jax4dstem.strain.convert import to_py4dstem, to_pyxem
+from jax4dstem.strain.decomposition import MeasuredLattices, strain_map
 from jax4dstem.strain.derived import Derived, derive, friedel_asymmetry
-from jax4dstem.strain.maps import Status, StrainMap, strain_map
-from jax4dstem.strain.measure import StrainMeasurement, measure_strain
-from jax4dstem.strain.mixing import Mixing, mix_bases
+from jax4dstem.strain.maps import COMPONENTS, Status, StrainMap, wrap_angle
+from jax4dstem.strain.measure import (
+    LatticeStrain,
+    LearnedModel,
+    StrainMeasurement,
+    measure_strain,
+)
+from jax4dstem.strain.mixing import mix_bases
+from jax4dstem.strain.neighbors import sum_neighbors
 from jax4dstem.strain.pooling import PooledStrain, pool_strain
+from jax4dstem.strain.presence import base_of_positions, lattice_amount
+from jax4dstem.strain.reference import StrainReference
 
 __all__ = [
+    "COMPONENTS",
     "BaseStrain",
+    "BaseTable",
     "Derived",
-    "Mixing",
+    "LatticeStrain",
+    "LearnedModel",
+    "MeasuredLattices",
+    "NoStrain",
     "PooledStrain",
     "Status",
+    "StrainAnswers",
     "StrainMap",
     "StrainMeasurement",
+    "StrainReference",
+    "StrainWays",
+    "base_of_positions",
     "derive",
+    "find_strain",
     "friedel_asymmetry",
+    "lattice_amount",
     "measure_strain",
     "mix_bases",
     "pool_strain",
     "strain_by_bases",
     "strain_from_cepstrum",
+    "strain_in_blocks",
     "strain_map",
+    "sum_neighbors",
     "to_py4dstem",
     "to_pyxem",
+    "wrap_angle",
 ]

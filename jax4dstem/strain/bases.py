@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import KMeans
 
 from jax4dstem.errors import InputError
+from jax4dstem.fields import SCAN, Result, entry
 from jax4dstem.models import LatticeBasesSpec, MarginalLikelihood
-from jax4dstem.strain.maps import COMPONENTS, StrainMap, wrap_angle
+from jax4dstem.strain.maps import COMPONENTS, PAIR, OnStrain, StrainMap, wrap_angle
 from jax4dstem.train import ArrayFeed, Trained, Training, train
 
 MOST_BASES = 64
@@ -17,36 +19,61 @@ PER_BASE = 16  # patterns per base, at least
 STEPS = 300  # of training, however large the scan
 BATCH = 256
 MOST_STARTS = 20_000  # patterns that the starting bases are found in
-ALIKE = (
-    13.28  # squared distance of bases that are one lattice: 99 % of χ² with 4 degrees of freedom
-)
+ONE_LATTICE = float(stats.chi2.ppf(0.99, 4))  # squared distance of bases that are one lattice
 COLLAPSED = 0.95  # share of the patterns in one base
 
 
 @dataclass(frozen=True)
-class BaseStrain:
-    """Strain by base lattices.
+class BaseTable(Result):
+    """The base lattices, most frequent first; bases that differ by no more than their uncertainty count as one.
 
     Attributes:
-        strain: Per position, with error bars.
-        base: Number of each position's most probable base, most frequent first (bases that differ by no
-            more than their uncertainty count as one); -1 where no base fits (the broad one takes it), -2
-            for the background: no lattice, or less than half of the usual amount of it.
-        bases: Strain of every base, ``(n, 4)``; a strain map of them would look like `strain`.
+        strain: (e_xx, e_yy, e_xy, theta) of every base, ``(n, 4)``, relative to the map's reference.
         covariance: Of the strain around every base, of those counted as one with it and of its own error,
             ``(n, 4, 4)``.
         sharpness: Standard deviation within each base over one pattern's noise, ``(n,)``.
-        trained: The model.
+    """
+
+    strain: np.ndarray = entry("base component", "1, rad", "e_xx, e_yy, e_xy, theta of every base")
+    covariance: np.ndarray = entry(f"base {PAIR}", "1", "of the strain around every base")
+    sharpness: np.ndarray = entry("base", "1", "scatter within a base over one fit's noise")
+
+    def __len__(self) -> int:
+        """Number of bases."""
+        return len(self.strain)
+
+
+@dataclass(frozen=True)
+class BaseStrain(OnStrain):
+    """Strain by base lattices; the last three only where positions were fitted as sums of bases, by `mix_bases`.
+
+    Attributes:
+        strain: Per position, with error bars. Of a sum that of the lattice with the largest share; where that is uncertain
+            the mean of the two largest, with the error bars of not knowing.
+        base: Number in the table of each position's most probable base, of a sum the one with the largest
+            share; -1 where no base fits (the broad one takes it), -2 for the background: no lattice,
+            or less than half of the usual amount of it.
+        table: The bases.
         note: What is unusual about the bases; empty if nothing.
+        trained: The model.
+        second: The base with the second largest share; -1 where no other base is near that could not
+            be mistaken for a little strain of the first, or where the amounts cannot be told apart.
+        share: Of ``base`` in the diffraction of all bases; 1 where there is no second.
+        share_std: Standard deviation of it by counting noise; 0 where there is no second.
     """
 
     strain: StrainMap
-    base: np.ndarray
-    bases: np.ndarray
-    covariance: np.ndarray
-    sharpness: np.ndarray
-    trained: Trained
-    note: str
+    table: BaseTable
+    base: np.ndarray = entry(SCAN, "", "base lattice; -1 fits none, -2 background")
+    note: str = entry("", "", "what is unusual about the bases")
+    trained: Trained | None = None
+    second: np.ndarray | None = entry(
+        SCAN, "", "base with the second largest share; -1 none", default=None
+    )
+    share: np.ndarray | None = entry(
+        SCAN, "1", "of the base in the diffraction of all bases", default=None
+    )
+    share_std: np.ndarray | None = entry(SCAN, "1", "standard deviation of share", default=None)
 
 
 def strain_by_bases(
@@ -103,14 +130,14 @@ def strain_by_bases(
     base, leaders = _by_size(shares, group)
     labels = np.full(ok.shape, -2, np.int32)
     labels[ok] = base if amount is None else _without_background(base, amount[ok])
-    return BaseStrain(
-        _on_scan(strain, fits, posterior, np.einsum("nb,bij->nij", shares[:, :-1], bases.error)),
-        labels,
+    table = BaseTable(
         _turned(bases.means[leaders] * fits.noise, strain),
         _spread(bases, shares, group, leaders, fits.period) * np.outer(fits.noise, fits.noise),
         np.sqrt(np.trace(bases.scatter[leaders], axis1=1, axis2=2) / 4),
-        trained,
-        _note(base, fits.values),
+    )
+    error = np.einsum("nb,bij->nij", shares[:, :-1], bases.error)
+    return BaseStrain(
+        _on_scan(strain, fits, posterior, error), table, labels, _note(base, fits.values), trained
     )
 
 
@@ -188,7 +215,7 @@ def _starting_bases(fits: _Fits, count: int, seed: int) -> LatticeBasesSpec:
 
 def _same_lattice(bases: _Bases, period: float) -> np.ndarray:
     """A number for every base; those that differ by no more than their scatter and error share it."""
-    alike = squared_distances(bases.means, bases.scatter + bases.error, period) < ALIKE
+    alike = squared_distances(bases.means, bases.scatter + bases.error, period) < ONE_LATTICE
     return connected_components(alike, directed=False)[1]
 
 

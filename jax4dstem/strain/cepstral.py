@@ -1,6 +1,6 @@
 """Strain from two peaks of the exit-wave power cepstrum: no model of disks or background."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,23 +10,41 @@ from jax4dstem.cepstrum import refine_cepstral_peaks
 from jax4dstem.coordinates import reciprocal_basis
 from jax4dstem.dataset import Dataset
 from jax4dstem.lattice.basis import reduce_basis
-from jax4dstem.lattice.model import LatticeFit
-from jax4dstem.strain.maps import EVIDENCE, StrainMap, strain_map
+from jax4dstem.strain.decomposition import (
+    EVIDENCE,
+    MeasuredLattices,
+    inverse_information,
+    strain_map,
+)
+from jax4dstem.strain.maps import StrainMap
+from jax4dstem.strain.measure import StrainMeasurement
+from jax4dstem.strain.reference import StrainReference
 from jax4dstem.stream import map_patterns
-from jax4dstem.typing import Pattern
+from jax4dstem.typing import Array, Float, Pattern, Scalar
 
 WINDOW = 0.4  # standard deviation of the window, in units of the covered radius
 CONTRAST = 8.0  # of the weaker peak over noise, below which there is no lattice
 
 
+class CepstralLattice(NamedTuple):
+    """The lattice of one pattern, from its cepstrum.
+
+    Attributes:
+        distortion: A, as of `LatticeFit`.
+        information: Of (A_00, A_10, A_01, A_11).
+        score: Evidence in units of the noise, 0 where no lattice is found.
+    """
+
+    distortion: Float[Array, "2 2"]
+    information: Float[Array, "4 4"]
+    score: Scalar
+
+
 def strain_from_cepstrum(
-    dataset: Dataset,
-    center: np.ndarray,
-    start: np.ndarray,
-    vectors: np.ndarray,
+    scan: Dataset,
+    measured: StrainMeasurement,
     *,
-    reference: np.ndarray | None = None,
-    region: np.ndarray | None = None,
+    reference: StrainReference | None = None,
     progress: str | None = None,
 ) -> StrainMap:
     r"""Strain from the two shortest lattice vectors in the cepstrum (the EWPC method).
@@ -34,13 +52,9 @@ def strain_from_cepstrum(
     Peaks of the cepstrum lie at real-space lattice vectors, a'_i = F a_i, so two of them give F.
 
     Args:
-        dataset: Counts; negative pixels count as zero.
-        center: Of the direct beam, ``(scan_y, scan_x, 2)`` in px.
-        start: A = F⁻¹ relative to ``vectors`` to start from, ``(scan_y, scan_x, 2, 2)``; the peaks
-            are then refined from the data alone.
-        vectors: g1, g2 as rows (y, x) in px.
-        reference: Reference g1, g2; None takes the median of the result.
-        region: Boolean ``(scan_y, scan_x)``, where the median is taken.
+        scan: Counts; negative pixels count as zero.
+        measured: Centers, and lattices to start from; the peaks are then refined from the data alone.
+        reference: What strain is relative to; the median of the result by default.
         progress: Label of the progress bar.
 
     Returns:
@@ -48,27 +62,31 @@ def strain_from_cepstrum(
 
     Reference: Padgett et al., Ultramicroscopy 214, 112994 (2020).
     """
-    shape = dataset.pattern_shape
-    mean = np.nanmean(np.reshape(center, (-1, 2)), axis=0)
-    window = WINDOW * float(min(*mean, *(np.array(shape) - 1 - mean)))
-    base = np.asarray(reciprocal_basis(jnp.asarray(vectors, float)), np.float64)
-    shortest = reduce_basis(base)
-    fits = map_patterns(
+    fits, lattice = measured.lattice, np.asarray(measured.model.vectors)
+    mean = np.nanmean(np.reshape(fits.center, (-1, 2)), axis=0)
+    window = WINDOW * float(min(*mean, *(np.array(scan.pattern_shape) - 1 - mean)))
+    base = np.asarray(reciprocal_basis(jnp.asarray(lattice, float)), np.float64)
+    found = map_patterns(
         _fit_cepstrum,
-        dataset,
-        jnp.asarray(shortest, float),
+        scan,
+        jnp.asarray(reduce_basis(base), float),
         window,
-        per_position=(np.asarray(center, np.float32), np.nan_to_num(start).astype(np.float32)),
+        per_position=(
+            np.asarray(fits.center, np.float32),
+            np.nan_to_num(fits.distortion).astype(np.float32),
+        ),
         progress=progress,
     )
-    return strain_map(
-        fits, vectors, reference=reference, region=region, calibration=dataset.calibration
+    covariance = inverse_information(found.information)
+    lattices = MeasuredLattices(
+        np.asarray(lattice, np.float64), found.distortion, covariance, found.score
     )
+    return strain_map(lattices, reference, scan.calibration)
 
 
 def _fit_cepstrum(
     pattern: Pattern, center: Any, start: Any, shortest: Any, window: Any
-) -> LatticeFit:
+) -> CepstralLattice:
     """The lattice as `FitLattice` gives it: real-space rows are a A⁻ᵀ."""
     counts = jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0.0)
     size = jnp.asarray(pattern.shape, float)
@@ -85,20 +103,10 @@ def _fit_cepstrum(
         return (shortest @ inverse.T * size).ravel()
 
     moves = jax.jacfwd(positions)(distortion.T.ravel())
-    information = jnp.eye(6).at[2:, 2:].set(moves.T @ (moves / peaks.variance.reshape(-1, 1)))
+    information = moves.T @ (moves / peaks.variance.reshape(-1, 1))
     weakest = jnp.min(peaks.contrast)
     near = jnp.max(jnp.abs(peaks.positions - expected)) < 0.25 * jnp.min(
         jnp.linalg.norm(expected, axis=1)
     )
     found = usable & near & (weakest > CONTRAST)
-    empty = jnp.zeros(1)
-    return LatticeFit(
-        center,
-        distortion,
-        information,
-        empty,
-        empty,
-        empty,
-        jnp.where(found, EVIDENCE + weakest, 0.0),
-        jnp.asarray(0.0),
-    )
+    return CepstralLattice(distortion, information, jnp.where(found, EVIDENCE + weakest, 0.0))

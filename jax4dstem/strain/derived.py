@@ -1,14 +1,17 @@
 """What follows from a strain map: dilatation, principal strains, lattice curvature, Burgers density."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from jax4dstem.fields import SCAN, Result, entry
 from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.strain.maps import StrainMap, wrap_angle
 
 
-class Derived(NamedTuple):
+@dataclass(frozen=True)
+class Derived(Result):
     """Maps with their standard deviations, ``(scan_y, scan_x)``; NaN where the strain is.
 
     Attributes:
@@ -25,16 +28,18 @@ class Derived(NamedTuple):
         burgers_std: Standard deviation, ``(scan_y, scan_x, 2)``.
     """
 
-    dilatation: np.ndarray
-    max_shear: np.ndarray
-    principal_angle: np.ndarray
-    curvature: np.ndarray
-    burgers: np.ndarray
-    dilatation_std: np.ndarray
-    max_shear_std: np.ndarray
-    principal_angle_std: np.ndarray
-    curvature_std: np.ndarray
-    burgers_std: np.ndarray
+    dilatation: np.ndarray = entry(SCAN, "1", "relative change of area, e_xx + e_yy")
+    max_shear: np.ndarray = entry(SCAN, "1", "half the difference of the principal strains")
+    principal_angle: np.ndarray = entry(
+        SCAN, "rad", "direction of the larger principal strain, counter-clockwise from x"
+    )
+    curvature: np.ndarray = entry(SCAN, "rad/position", "length of the gradient of theta")
+    burgers: np.ndarray = entry(f"{SCAN} yx", "1/position", "density of Burgers vectors (y, x)")
+    dilatation_std: np.ndarray = entry(SCAN, "1", "standard deviation of dilatation")
+    max_shear_std: np.ndarray = entry(SCAN, "1", "standard deviation of max_shear")
+    principal_angle_std: np.ndarray = entry(SCAN, "rad", "standard deviation of principal_angle")
+    curvature_std: np.ndarray = entry(SCAN, "rad/position", "standard deviation of curvature")
+    burgers_std: np.ndarray = entry(f"{SCAN} yx", "1/position", "standard deviation of burgers")
 
 
 def derive(strain: StrainMap) -> Derived:

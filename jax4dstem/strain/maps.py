@@ -1,22 +1,16 @@
-"""From fitted lattices to strain: polar decomposition, reference, error bars, status."""
+"""Strain of every position with its error bars, as all ways to measure it give it."""
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any
+from typing import TypeVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.coordinates import Calibration, deform, deformation, strain_of
-from jax4dstem.errors import InputError
+from jax4dstem.fields import SCAN, Field, Result, Tree, entry
 from jax4dstem.lattice.basis import symmetry_order
 
 COMPONENTS = ("e_xx", "e_yy", "e_xy", "theta")
-EVIDENCE = 4.5  # smallest score of a lattice, in units of the noise
-LARGEST_STRAIN = 0.15  # beyond it the search has found something else
-UNKNOWN = 1e12  # variance where the information is singular
-LARGEST_ERROR = 0.03  # standard deviation of a strain component that still tells anything
+PAIR = "component other_component"  # axes of covariances
 
 
 class Status(IntEnum):
@@ -29,8 +23,11 @@ class Status(IntEnum):
     NOT_CONVERGED = 4  # the fit left the range of the search
 
 
+MEANINGS = ", ".join(f"{status.value} {status.name.lower()}" for status in Status)
+
+
 @dataclass(frozen=True)
-class StrainMap:
+class StrainMap(Result):
     r"""Strain of every position, with its error bars.
 
     Tension is positive; e_xx is along x (to the right), e_yy along y (down), e_xy the tensor shear;
@@ -44,8 +41,8 @@ class StrainMap:
         theta: In radians.
         covariance: Of (e_xx, e_yy, e_xy, theta), ``(scan_y, scan_x, 4, 4)``.
         status: `Status` of every position.
-        vectors: Reference g1, g2 as rows (y, x) in px.
-        reference: Where the reference comes from, in words.
+        reference: Lattice that strain is relative to: g1, g2 as rows (y, x) in px.
+        reference_source: Where it comes from, in words.
 
     Example:
         >>> import numpy as np
@@ -55,14 +52,16 @@ class StrainMap:
         0.001
     """
 
-    e_xx: np.ndarray
-    e_yy: np.ndarray
-    e_xy: np.ndarray
-    theta: np.ndarray
-    covariance: np.ndarray
-    status: np.ndarray
-    vectors: np.ndarray
-    reference: str
+    e_xx: np.ndarray = entry(SCAN, "1", "strain along x (to the right), tension positive")
+    e_yy: np.ndarray = entry(SCAN, "1", "strain along y (down)")
+    e_xy: np.ndarray = entry(SCAN, "1", "tensor shear strain")
+    theta: np.ndarray = entry(
+        SCAN, "rad", "rotation, counter-clockwise, modulo the lattice's symmetry"
+    )
+    covariance: np.ndarray = entry(f"{SCAN} {PAIR}", "1", "of (e_xx, e_yy, e_xy, theta)")
+    status: np.ndarray = entry(SCAN, "", MEANINGS)
+    reference: np.ndarray = entry("vector yx", "px", "lattice strain is relative to: g1, g2 (y, x)")
+    reference_source: str = entry("", "", "where the reference comes from")
 
     def std(self, component: str) -> np.ndarray:
         """Standard deviation of a component."""
@@ -82,7 +81,17 @@ class StrainMap:
     @property
     def symmetry(self) -> int:
         """Rotational symmetry of the lattice: theta is known modulo 2π over it."""
-        return symmetry_order(self.vectors)
+        return symmetry_order(self.reference)
+
+    def fields(self) -> Tree:
+        """All fields, and the standard deviations ``e_xx_std``, ..., which follow from the covariance."""
+        tree = super().fields()
+        for name in COMPONENTS:
+            of = tree[name]
+            tree[f"{name}_std"] = Field(
+                self.std(name), of.units, f"standard deviation of {name}", of.dims
+            )
+        return tree
 
     def with_values(
         self, values: np.ndarray, covariance: np.ndarray, ok: np.ndarray
@@ -106,158 +115,22 @@ def wrap_angle(theta: np.ndarray, symmetry: int) -> np.ndarray:
     return theta - period * np.ceil(theta / period - 0.5)
 
 
-def fit_status(fits: Any, covariance: np.ndarray) -> np.ndarray:
-    """Status of every fit, from its evidence, range and errors."""
-    finite = np.isfinite(fits.distortion).all(axis=(-1, -2)) & np.isfinite(fits.score)
-    stretch = np.linalg.svd(np.nan_to_num(fits.distortion))[1]
-    far = (np.abs(stretch - 1) > LARGEST_STRAIN).any(axis=-1)
-    diagonal = np.diagonal(covariance, axis1=-2, axis2=-1)
-    with np.errstate(invalid="ignore"):
-        vague = ~(diagonal[..., :3] < LARGEST_ERROR**2).all(axis=-1) | ~(diagonal > 0).all(axis=-1)
-        missing = ~(fits.score >= EVIDENCE)
-    conditions = [~finite, missing, vague, far]
-    choices = [Status.EMPTY, Status.NO_LATTICE, Status.UNDETERMINED, Status.NOT_CONVERGED]
-    return np.select(conditions, choices, Status.OK).astype(np.int8)
+_R = TypeVar("_R", bound="OnStrain")
 
 
-def strain_map(
-    fits: Any,
-    vectors: np.ndarray,
-    *,
-    reference: np.ndarray | None = None,
-    region: np.ndarray | None = None,
-    inflation: np.ndarray | float = 1.0,
-    calibration: Calibration | None = None,
-) -> StrainMap:
-    r"""Strain of fitted lattices relative to a reference.
+class OnStrain(Result):
+    """A result with a strain map, its attribute ``strain``, whose fields lie among its own and not in a group."""
 
-    With G = G_ref F⁻¹ and the left polar decomposition F = (I + E) R; errors are propagated to first
-    order from the Fisher information. The strain is turned into the axes of the scan.
+    def fields(self) -> Tree:
+        """All fields."""
+        tree = super().fields()
+        return tree.pop("strain") | tree
 
-    Args:
-        fits: From the lattice fit, arrays ``(scan_y, scan_x, ...)``.
-        vectors: The model's g1, g2 that the fits refer to.
-        reference: Reference g1, g2 as rows (y, x) in px; None takes the median of the fits.
-        region: Boolean ``(scan_y, scan_x)``: positions the median is taken over; None takes all.
-        inflation: Factor on the standard deviations.
-        calibration: Its scan rotation and flip are applied.
+    @classmethod
+    def from_fields(cls: type[_R], tree: Tree) -> _R:
+        """The result whose fields these are.
 
-    Returns:
-        The strain map.
-
-    Raises:
-        InputError: The region is empty, or the reference spans no lattice.
-    """
-    information = np.nan_to_num(fits.information.astype(np.float64))
-    covariance = _inverse(information)[..., 2:, 2:]
-    covariance = covariance * np.asarray(inflation)[..., None, None] ** 2
-    own = _decompose(fits.distortion, np.asarray(vectors, np.float64), np.asarray(vectors))
-    status = fit_status(fits, _propagate(own[1], covariance))
-    ok = status == Status.OK
-    if reference is None:
-        chosen = ok if region is None else ok & region
-        if region is not None and not chosen.any():
-            raise InputError("the reference region holds no position with a fitted lattice")
-        reference = median_lattice(own[0][chosen], np.asarray(vectors, np.float64))
-        told = "median of the region" if region is not None else "median of all fitted positions"
-    else:
-        reference = np.asarray(reference, np.float64)
-        told = "given lattice"
-        if abs(np.linalg.det(reference)) < 1e-6 * np.prod(np.linalg.norm(reference, axis=1)):
-            raise InputError(f"the reference vectors {reference.tolist()} span no lattice")
-    values, jacobian = _decompose(fits.distortion, np.asarray(vectors, np.float64), reference)
-    covariance = _propagate(jacobian, covariance)
-    values, covariance = _to_scan_axes(values, covariance, calibration or Calibration())
-    values[..., 3] = wrap_angle(values[..., 3], symmetry_order(reference))
-    unknown = np.full(status.shape, np.nan)
-    empty = StrainMap(unknown, unknown, unknown, unknown, covariance, status, reference, told)
-    return replace(empty.with_values(values, covariance, ok), status=status)
-
-
-def median_lattice(values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """The lattice whose strain is the median, turned by the median rotation if there is a common one.
-
-    Args:
-        values: (e_xx, e_yy, e_xy, theta) relative to ``vectors``, ``(n, 4)``.
-        vectors: g1, g2 as rows (y, x).
-    """
-    if not len(values):
-        return vectors
-    symmetry = symmetry_order(vectors)
-    phase = np.exp(1j * symmetry * values[:, 3])
-    mean = np.angle(phase.mean()) / symmetry
-    rotations = mean + wrap_angle(values[:, 3] - mean, symmetry)
-    common = float(np.median(rotations)) if abs(phase.mean()) > 0.9 else 0.0
-    # Strain acts after the rotation, so its median is that of differently turned crystals as well.
-    turned = np.array([_in_crystal_axes(value, value[3] - common) for value in values])
-    e_xx, e_yy, e_xy = np.median(turned[:, :3], axis=0).tolist()
-    gradient = deformation(e_xx, e_yy, e_xy, common)
-    # Not reduced: its vectors must stay those of the model, one by one.
-    return np.asarray(deform(jnp.asarray(vectors, float), gradient), np.float64)
-
-
-def _in_crystal_axes(value: np.ndarray, angle: float) -> np.ndarray:
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.array([[cos, -sin], [sin, cos]])
-    strain = turn.T @ np.array([[value[1], value[2]], [value[2], value[0]]]) @ turn
-    return np.array([strain[1, 1], strain[0, 0], strain[0, 1]])
-
-
-def _decompose(
-    distortion: np.ndarray, vectors: np.ndarray, reference: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Strain components of every A, and their derivatives by (A_00, A_10, A_01, A_11)."""
-    change = jnp.asarray(np.linalg.inv(reference) @ vectors, float)
-    shape = distortion.shape[:-2]
-    flat = np.swapaxes(np.asarray(distortion), -1, -2).reshape(-1, 4)
-    flat = jnp.asarray(np.where(np.isfinite(flat).all(axis=1, keepdims=True), flat, [1, 0, 0, 1]))
-    values, jacobian = _components_of_all(flat, change)
-    # Copies: what JAX has made in float64 can be read only.
-    return (
-        np.array(values, np.float64).reshape(*shape, 4),
-        np.array(jacobian, np.float64).reshape(*shape, 4, 4),
-    )
-
-
-@jax.jit
-def _components_of_all(parameters: jax.Array, change: jax.Array) -> tuple[jax.Array, jax.Array]:
-    def components(one: jax.Array) -> jax.Array:
-        return jnp.stack(strain_of(jnp.linalg.inv(change @ one.reshape(2, 2).T)))
-
-    return jax.vmap(components)(parameters), jax.vmap(jax.jacfwd(components))(parameters)
-
-
-def _propagate(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    return jacobian @ covariance @ np.swapaxes(jacobian, -1, -2)
-
-
-def _inverse(information: np.ndarray) -> np.ndarray:
-    """Inverses of symmetric matrices in scaled parameters; huge where there is none."""
-    scale = np.sqrt(np.maximum(np.diagonal(information, axis1=-2, axis2=-1), 1e-300))
-    scaled = information / scale[..., :, None] / scale[..., None, :]
-    singular = np.linalg.cond(scaled) > 1e7  # float32 sums cannot tell it from zero
-    scaled[singular] = np.eye(information.shape[-1])
-    inverse = np.linalg.inv(scaled) / scale[..., :, None] / scale[..., None, :]
-    inverse[singular] = UNKNOWN * np.eye(information.shape[-1])
-    return inverse
-
-
-def _to_scan_axes(
-    values: np.ndarray, covariance: np.ndarray, calibration: Calibration
-) -> tuple[np.ndarray, np.ndarray]:
-    """Turn strain from detector to scan axes; a flip reverses shear and rotation."""
-    if calibration.scan_rotation == 0 and not calibration.scan_flip:
-        return values, covariance
-    cos, sin = np.cos(-calibration.scan_rotation), np.sin(-calibration.scan_rotation)
-    # e' = T e for (e_xx, e_yy, e_xy, theta) under the rotation of (y, x) vectors.
-    turn = np.array(
-        [
-            [cos**2, sin**2, 2 * sin * cos, 0],
-            [sin**2, cos**2, -2 * sin * cos, 0],
-            [-sin * cos, sin * cos, cos**2 - sin**2, 0],
-            [0, 0, 0, 1],
-        ]
-    )
-    if calibration.scan_flip:
-        turn = np.diag([1.0, 1.0, -1.0, -1.0]) @ turn
-    return values @ turn.T, turn @ covariance @ turn.T
+        Raises:
+            InputError: A field without default is missing.
+        """
+        return super().from_fields({**tree, "strain": tree})

@@ -1,41 +1,146 @@
 """Strain of a whole scan, from raw counts and the centers of the direct beam."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
+from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
+from jax4dstem.fields import SCAN, Field, Result, Tree, entry, group
 from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.strain.bootstrap import error_inflation
+from jax4dstem.strain.decomposition import MeasuredLattices, remeasured, strain_map
+from jax4dstem.strain.derived import friedel_asymmetry
 from jax4dstem.strain.learn import learn_lattice
-from jax4dstem.strain.maps import StrainMap, strain_map
+from jax4dstem.strain.maps import OnStrain, StrainMap
+from jax4dstem.strain.reference import StrainReference
 from jax4dstem.strain.sample import sample_scan
 from jax4dstem.stream import map_patterns
 
+# What the model is written as: by attribute of `LatticeModel` the name in the file, axes, units and meaning.
+MODEL = {
+    "vectors": ("lattice", "vector yx", "px", "lattice the fits refer to: g1, g2 (y, x)"),
+    "indices": ("indices", "reflection hk", "", "reflections (h, k), the direct beam first"),
+    "radius": ("disk_radius", "", "px", "radius of the Bragg disks"),
+    "edge_width": ("edge_width", "", "px", "of the disks' logistic edge"),
+    "background": ("background", "radius", "1/px", "share of the dose by whole px from the center"),
+    "intensity": ("intensity", "reflection", "1", "typical share of the dose in each disk"),
+    "spread": ("spread", "reflection", "1", "standard deviation of that share over the scan"),
+    "dispersion": ("dispersion", "reflection", "1", "variance of counts over that of Poisson noise"),
+    "texture": ("texture", "", "1", "typical contrast inside a disk"),
+    "saturation": ("saturation", "", "counts", "pixels from here on are not used"),
+    "ellipse": ("ellipse", "from_yx yx", "1", "distortion by the projector lenses"),
+}  # fmt: skip
 
-class StrainMeasurement(NamedTuple):
-    """Strain, the fits it comes from, and what they assume.
+
+@dataclass(frozen=True)
+class LearnedModel(Result):
+    """What the fits assume of all patterns, learned from a sample of the scan.
 
     Attributes:
-        strain: Per position.
-        fits: Lattice of every position.
-        model: Learned from the scan.
+        shared: As the pattern functions take it.
         excess: k of the errors' inflation, σ² (1 + k / score²).
     """
 
-    strain: StrainMap
-    fits: Any
-    model: LatticeModel
+    shared: LatticeModel
     excess: float
+
+    def fields(self) -> Tree:
+        """All fields of the model, and ``error_excess``."""
+        tree: Tree = {
+            name: Field(np.asarray(getattr(self.shared, key)), units, about, tuple(dims.split()))
+            for key, (name, dims, units, about) in MODEL.items()
+        }
+        about = "k of the error bars' factor sqrt(1 + k / score^2)"
+        return tree | {"error_excess": Field(self.excess, "", about)}
+
+    @classmethod
+    def from_fields(cls, tree: Tree) -> "LearnedModel":
+        """The model whose fields these are."""
+        arrays = {key: jnp.asarray(tree[name].data) for key, (name, *_) in MODEL.items()}
+        return cls(LatticeModel(**arrays), float(tree["error_excess"].data))
+
+
+@dataclass(frozen=True)
+class LatticeStrain(OnStrain):
+    """Strain of every pattern on its own, and the fitted lattices that it comes from.
+
+    Attributes:
+        strain: Per position.
+        center: Fitted center of the direct beam, ``(scan_y, scan_x, 2)``.
+        distortion: A of the lattice G = G_0 A, G_0 the model's, ``(scan_y, scan_x, 2, 2)``.
+        score: Evidence for the lattice in units of the noise.
+        dispersion: Pearson's χ² per pixel around the diffracted disks.
+        amount: Share of the pattern's electrons in the diffracted disks.
+        asymmetry: Of opposite reflections, ``(scan_y, scan_x, 2)``; see `friedel_asymmetry`.
+        step: Largest move of a reflection in the last iteration of the fit.
+    """
+
+    strain: StrainMap
+    center: np.ndarray = entry(f"{SCAN} yx", "px", "fitted center (y, x)")
+    distortion: np.ndarray = entry(f"{SCAN} from_yx yx", "1", "A of the lattice G = G_model A")
+    score: np.ndarray = entry(
+        SCAN, "noise units", "evidence for the lattice, typically < 3.5 without one"
+    )
+    dispersion: np.ndarray = entry(
+        SCAN, "1", "Pearson chi-squared per pixel around the diffracted disks; 1 for Poisson noise"
+    )
+    amount: np.ndarray = entry(SCAN, "1", "share of the electrons in the diffracted disks")
+    asymmetry: np.ndarray = entry(
+        f"{SCAN} yx", "1", "intensity of opposite reflections (y, x): tilt of the lattice"
+    )
+    step: np.ndarray = entry(SCAN, "px", "largest move of a reflection in the last iteration")
+
+
+@dataclass(frozen=True)
+class StrainMeasurement(Result):
+    """Strain, the fits it comes from, and what they assume.
+
+    Attributes:
+        lattice: Strain and lattice of every position.
+        learned: What the fits assume.
+    """
+
+    lattice: LatticeStrain = group("strain/lattice")
+    learned: LearnedModel = group("strain/model")
+
+    @property
+    def strain(self) -> StrainMap:
+        """Strain of every position."""
+        return self.lattice.strain
+
+    @property
+    def model(self) -> LatticeModel:
+        """As the pattern functions take it."""
+        return self.learned.shared
+
+    def relative_to(
+        self, reference: StrainReference, calibration: Calibration | None = None
+    ) -> "StrainMeasurement":
+        """The same fits with strain relative to another reference.
+
+        Args:
+            reference: What strain shall be relative to.
+            calibration: Of the scan, as it was when the strain was measured.
+        """
+        measured = MeasuredLattices(
+            np.asarray(self.model.vectors, np.float64),
+            self.lattice.distortion,
+            np.empty(0),
+            self.lattice.score,
+        )
+        strain = remeasured(measured, self.strain, reference, calibration or Calibration())
+        return replace(self, lattice=replace(self.lattice, strain=strain))
 
 
 def measure_strain(
-    dataset: Dataset,
-    center: np.ndarray,
+    scan: Dataset,
+    beam_center: np.ndarray,
     radius: float,
     *,
-    vectors: np.ndarray | None = None,
-    region: np.ndarray | None = None,
+    reference: StrainReference | None = None,
     progress: str | None = None,
 ) -> StrainMeasurement:
     """Fit a lattice to the counts of every position, with nothing but the direct beam to start from.
@@ -44,12 +149,11 @@ def measure_strain(
     intensities; then every pattern is searched for the lattice's rotation and fitted by maximum likelihood.
 
     Args:
-        dataset: Raw counts; pixels not to be used are negative or NaN.
-        center: Of the direct beam, ``(scan_y, scan_x, 2)`` (y, x) in px.
+        scan: Raw counts; pixels not to be used are negative or NaN.
+        beam_center: Of the direct beam, ``(scan_y, scan_x, 2)`` (y, x) in px.
         radius: Of the direct beam in px.
-        vectors: Reference g1, g2 as rows (y, x) in px; found when None. Gives no rotation away: every
-            pattern is searched over all of them.
-        region: Boolean ``(scan_y, scan_x)``: reference is the median there. Not with ``vectors``.
+        reference: What strain is relative to; the median of the scan by default. A given lattice is also the one that
+            is looked for; it gives no rotation away: every pattern is searched over all of them.
         progress: Label of the progress bar, shown on a terminal.
 
     Returns:
@@ -61,25 +165,38 @@ def measure_strain(
     Example:
         >>> from jax4dstem.simulate import polycrystal
         >>> scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
-        >>> found = measure_strain(scan, truth.parameters.center, 4.2, vectors=truth.vectors)
+        >>> unstrained = StrainReference.vectors(*truth.vectors)
+        >>> found = measure_strain(scan, truth.parameters.center, 4.2, reference=unstrained)
         >>> bool(np.nanmedian(abs(found.strain.e_xx - truth.e_xx)) < 3e-3)
         True
     """
-    center = np.asarray(center, np.float32)
-    sample = sample_scan(dataset)
-    learned = learn_lattice(sample, sample.of(center), radius, vectors)
+    reference = reference or StrainReference.median()
+    center = np.asarray(beam_center, np.float32)
+    sample = sample_scan(scan)
+    learned = learn_lattice(sample, sample.of(center), radius, reference.lattice)
     excess = error_inflation(learned, sample, sample.of(center))
     fits = map_patterns(
-        learned.measure, dataset, learned.setup, per_position=(center,), progress=progress
+        learned.measure, scan, learned.setup, per_position=(center,), progress=progress
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         inflation = np.sqrt(1 + excess / np.maximum(fits.score, 1.0) ** 2)
-    strain = strain_map(
-        fits,
-        np.asarray(learned.setup.model.vectors),
-        reference=vectors,
-        region=region,
-        inflation=inflation,
-        calibration=dataset.calibration,
+    model = learned.setup.model
+    measured = MeasuredLattices.of_fits(fits, np.asarray(model.vectors), inflation)
+    strain = strain_map(measured, reference, scan.calibration)
+    return StrainMeasurement(_lattice_strain(strain, fits, model), LearnedModel(model, excess))
+
+
+def _lattice_strain(strain: StrainMap, fits: Any, model: LatticeModel) -> LatticeStrain:
+    around, known = fits.dispersion[..., 1:], np.isfinite(fits.dispersion[..., 1:])
+    with np.errstate(invalid="ignore"):  # NaN where no reflection is known
+        dispersion = np.where(known, around, 0).sum(axis=-1) / known.sum(axis=-1)
+    return LatticeStrain(
+        strain,
+        fits.center,
+        fits.distortion,
+        fits.score,
+        dispersion.astype(np.float32),
+        fits.intensities[..., 1:].sum(axis=-1),
+        friedel_asymmetry(fits, model),
+        fits.step,
     )
-    return StrainMeasurement(strain, fits, learned.setup.model, excess)

@@ -1,6 +1,6 @@
 """Several lattices under one probe: how much of each, and whose strain a position at a boundary has."""
 
-from typing import Any, NamedTuple
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.strain.bases import BaseStrain, squared_distances
 from jax4dstem.strain.learn import map_intensities
 from jax4dstem.strain.maps import StrainMap, wrap_angle
-from jax4dstem.strain.measure import StrainMeasurement
+from jax4dstem.strain.measure import LatticeStrain, StrainMeasurement
 from jax4dstem.stream import map_patterns
 
 NEARBY = 1.0  # positions: standard deviation of the neighborhood that a second lattice comes from
@@ -26,55 +26,35 @@ FAR = 20.0  # standard deviations within two bases: a misfit then looks like 5 %
 TOLD_APART = 0.15  # standard deviation of a share that still tells anything
 
 
-class Mixing(NamedTuple):
-    """What is under the probe at every position, maps ``(scan_y, scan_x)``.
-
-    Attributes:
-        strain: Of the lattice with the largest share; where that is uncertain the mean of the two largest, with
-            the error bars of not knowing.
-        base: The base with the largest share; -2 background, -1 no base.
-        second: The base with the second largest share; -1 where no other base is near that could not
-            be mistaken for a little strain of the first, or where the amounts cannot be told apart.
-        share: Of ``base`` in the diffraction of all bases; 1 where there is no second.
-        share_std: Standard deviation of it by counting noise; 0 where there is no second.
-    """
-
-    strain: StrainMap
-    base: np.ndarray
-    second: np.ndarray
-    share: np.ndarray
-    share_std: np.ndarray
-
-
 def mix_bases(
-    dataset: Dataset, measured: StrainMeasurement, bases: BaseStrain, progress: str | None = None
-) -> Mixing:
+    scan: Dataset, measured: StrainMeasurement, bases: BaseStrain, progress: str | None = None
+) -> BaseStrain:
     """Fit every position as the sum of the base lattices around it: at most three, as where grains meet.
 
     One lattice fitted to a pattern of two follows one of them, or neither. Here all are known from the
     positions that show them alone, and only their amounts are fitted, to the counts.
 
     Args:
-        dataset: Raw counts, as for `measure_strain`.
+        scan: Raw counts, as for `measure_strain`.
         measured: Fits of one lattice each.
         bases: Learned from these fits.
         progress: Label of the progress bar, shown on a terminal.
 
     Returns:
-        Shares, and the strain that follows from them.
+        The same bases with the shares, and the strain that follows from them.
     """
-    fits, model = measured.fits, measured.model
+    fits, model = measured.lattice, measured.model
     center = np.nan_to_num(fits.center)
-    lattices = _base_distortions(fits, bases.base, len(bases.bases), measured.strain.symmetry)
+    lattices = _base_distortions(fits, bases.base, len(bases.table))
     candidates = _neighboring_bases(bases.base, _beside(lattices, model) | _far(bases))
     if (candidates[..., 1] < 0).all():
         none, one, zero = (np.full(bases.base.shape, value) for value in (-1, 1.0, 0.0))
-        return Mixing(bases.strain, bases.base, none, one, zero)
-    own = map_intensities(dataset, center, lattices[candidates[..., 0]], model)
-    intensities = _base_intensities(np.asarray(own.share), bases.base, len(bases.bases))
+        return replace(bases, second=none.astype(np.int32), share=one, share_std=zero)
+    own = map_intensities(scan, center, lattices[candidates[..., 0]], model)
+    intensities = _base_intensities(np.asarray(own.share), bases.base, len(bases.table))
     found = map_patterns(
         FitAmounts(window_size(float(model.radius), float(model.edge_width))),
-        dataset,
+        scan,
         KnownLattices(jnp.asarray(lattices), jnp.asarray(intensities)),
         model,
         per_position=(center, candidates),
@@ -101,25 +81,43 @@ def _beside(lattices: np.ndarray, model: LatticeModel) -> np.ndarray:
 def _far(bases: BaseStrain) -> np.ndarray:
     """Which bases are so sharp that nothing lies between them, although their disks may overlap, ``(n, n)``."""
     period = 2 * np.pi / bases.strain.symmetry
-    return squared_distances(bases.bases, bases.covariance, period) > FAR**2
+    return squared_distances(bases.table.strain, bases.table.covariance, period) > FAR**2
 
 
 def _neighboring_bases(base: np.ndarray, apart: np.ndarray) -> np.ndarray:
     """The base that a position shows and the two most frequent others nearby; -1 where there is none.
 
     Only bases that some position shows all but alone are candidates: others were made of boundaries.
+
+    Args:
+        base: Base of every position, negative for none.
+        apart: Whether two bases can be told apart under one probe, ``(n, n)``.
+
+    Returns:
+        ``(scan_y, scan_x, 3)``.
     """
-    near = np.stack([_nearby(base == b) for b in range(len(apart))], axis=-1)
-    near = np.where((near > SMALL).any(axis=(0, 1)), near, 0.0)
-    own = np.maximum(base, 0)
-    known = (base >= 0) & (np.take_along_axis(near, own[..., None], axis=-1)[..., 0] > 0)
-    chosen = np.where(known, own, near.argmax(axis=-1))
-    candidates = [np.where(near.any(axis=-1), chosen, -1)]
+    clear = np.array([(_nearby(base == b) > SMALL).any() for b in range(len(apart))])
+    known = (base >= 0) & clear[np.maximum(base, 0)]
+    candidates = [np.where(known, base, _most_frequent(base, clear, apart, []))]
     for _ in range(CANDIDATES - 1):
-        near = np.where(apart[chosen], near, 0.0)
-        chosen = near.argmax(axis=-1)
-        candidates.append(np.where(near.any(axis=-1), chosen, -1))
+        candidates.append(_most_frequent(base, clear, apart, candidates))
     return np.stack(candidates, axis=-1).astype(np.int32)
+
+
+def _most_frequent(
+    base: np.ndarray, clear: np.ndarray, apart: np.ndarray, before: list[np.ndarray]
+) -> np.ndarray:
+    """The clear base most frequent around every position of those apart from all before; -1 for none.
+
+    One base is looked at after the other: a map for each would not fit into memory on large scans.
+    """
+    most, which = np.zeros(base.shape, np.float32), np.full(base.shape, -1)
+    for b in np.flatnonzero(clear):
+        offered = np.all([(other >= 0) & apart[other, b] for other in before], axis=0)
+        near = np.where(offered, _nearby(base == b), 0)
+        which = np.where(near > most, b, which)
+        most = np.maximum(near, most)
+    return which
 
 
 def _nearby(members: np.ndarray) -> np.ndarray:
@@ -127,8 +125,9 @@ def _nearby(members: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(members.astype(np.float32), NEARBY, radius=REACH)
 
 
-def _base_distortions(fits: Any, base: np.ndarray, count: int, symmetry: int) -> np.ndarray:
+def _base_distortions(fits: LatticeStrain, base: np.ndarray, count: int) -> np.ndarray:
     """A of every base: the median of its members, of those whose g1 is not another of the symmetry."""
+    symmetry = fits.strain.symmetry
     found = np.tile(np.eye(2, dtype=np.float32), (count, 1, 1))
     for b in range(count):
         members = fits.distortion[base == b]
@@ -154,7 +153,7 @@ def _base_intensities(own: np.ndarray, base: np.ndarray, count: int) -> np.ndarr
     return found
 
 
-def _mixing(bases: BaseStrain, candidates: np.ndarray, found: LatticeAmounts) -> Mixing:
+def _mixing(bases: BaseStrain, candidates: np.ndarray, found: LatticeAmounts) -> BaseStrain:
     """The two largest amounts of every position, and what follows from them."""
     amounts, covariance = (np.asarray(leaf, np.float64) for leaf in found)
     order = np.argsort(-amounts, axis=-1, kind="stable")[..., :2]
@@ -167,12 +166,13 @@ def _mixing(bases: BaseStrain, candidates: np.ndarray, found: LatticeAmounts) ->
     is_second = np.arange(amounts.shape[-1]) == order[..., 1:]
     ahead = (two[..., 0] - two[..., 1]) / _std(covariance, is_first * 1.0 - is_second)
     mixed = (bases.base > -2) & (bases_of_two >= 0).all(axis=-1) & (std < TOLD_APART)
-    return Mixing(
-        _strain_of_pairs(bases, bases_of_two[mixed], stats.norm.cdf(ahead[mixed]), mixed),
-        np.where(mixed, bases_of_two[..., 0], bases.base),
-        np.where(mixed, bases_of_two[..., 1], -1),
-        np.where(mixed, share, 1.0),
-        np.where(mixed, std, 0.0),
+    return replace(
+        bases,
+        strain=_strain_of_pairs(bases, bases_of_two[mixed], stats.norm.cdf(ahead[mixed]), mixed),
+        base=np.where(mixed, bases_of_two[..., 0], bases.base),
+        second=np.where(mixed, bases_of_two[..., 1], -1),
+        share=np.where(mixed, share, 1.0),
+        share_std=np.where(mixed, std, 0.0),
     )
 
 
@@ -186,15 +186,15 @@ def _strain_of_pairs(
     bases: BaseStrain, pair: np.ndarray, chance: np.ndarray, mixed: np.ndarray
 ) -> StrainMap:
     """Mean and covariance of "the first's strain, or the second's", at the mixed positions."""
-    strain = bases.strain
+    strain, table = bases.strain, bases.table
     chance = chance[:, None]
     first, second = pair.T
-    gap = bases.bases[second] - bases.bases[first]
+    gap = table.strain[second] - table.strain[first]
     gap[:, 3] = wrap_angle(gap[:, 3], strain.symmetry)
-    moved = bases.bases[first] + (1 - chance) * gap
+    moved = table.strain[first] + (1 - chance) * gap
     moved[:, 3] = wrap_angle(moved[:, 3], strain.symmetry)
-    inside = chance[..., None] * bases.covariance[first]
-    inside = inside + (1 - chance[..., None]) * bases.covariance[second]
+    inside = chance[..., None] * table.covariance[first]
+    inside = inside + (1 - chance[..., None]) * table.covariance[second]
     between = (chance * (1 - chance))[..., None] * gap[:, :, None] * gap[:, None, :]
     values, covariance = strain.values.copy(), strain.covariance.copy()
     values[mixed], covariance[mixed] = moved, inside + between

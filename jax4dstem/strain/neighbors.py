@@ -1,6 +1,7 @@
 """Sums of neighboring patterns, for scans of so few electrons that one pattern shows no lattice."""
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +9,12 @@ import numpy as np
 
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
-from jax4dstem.io.results import Field
+from jax4dstem.fields import SCAN, Result, dims_of
 from jax4dstem.stream import map_patterns
-from jax4dstem.typing import Float, Int, Pattern, Tree
+from jax4dstem.typing import Float, Int, Pattern
+
+_R = TypeVar("_R", bound=Result)
+_SCAN = tuple(SCAN.split())
 
 
 @dataclass(frozen=True)
@@ -81,15 +85,20 @@ def block_of(
     return rows[:, None], cols[None, :]
 
 
-def spread_over(groups: Tree, few: tuple[int, int], scan: tuple[int, int], size: int) -> Tree:
-    """Every map of the blocks as a map of the scan, each position with the value of its block."""
+def spread_over(result: _R, few: tuple[int, int], scan: tuple[int, int], size: int) -> _R:
+    """A result of blocks as one of the scan: in its maps each position has the value of its block.
+
+    Args:
+        result: Of the blocks; what has no scan axes stays as it is.
+        few: Rows and columns of blocks.
+        scan: Rows and columns of positions.
+        size: Positions along each side of a block.
+    """
     block = block_of(few, scan, size)
-
-    def spread(item: Tree | Field) -> Tree | Field:
-        if isinstance(item, dict):
-            return {name: spread(value) for name, value in item.items()}
-        if np.shape(item.data)[:2] != few:
-            return item
-        return replace(item, data=np.asarray(item.data)[block])
-
-    return {name: spread(value) for name, value in groups.items()}
+    dims, changed = dims_of(type(result)), {}
+    for name, value in vars(result).items():
+        if isinstance(value, Result):
+            changed[name] = spread_over(value, few, scan, size)
+        elif value is not None and dims.get(name, ())[:2] == _SCAN:
+            changed[name] = value[block]
+    return replace(result, **changed)

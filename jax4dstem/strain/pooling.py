@@ -8,24 +8,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from jax4dstem.errors import InputError
-from jax4dstem.strain.maps import COMPONENTS, StrainMap, wrap_angle
+from jax4dstem.fields import SCAN, entry
+from jax4dstem.strain.maps import COMPONENTS, OnStrain, StrainMap, wrap_angle
 from jax4dstem.typing import Array
 
 REACHES = (1, 2, 4, 8)  # positions, radius of the neighborhoods
-ALIKE = 13.28  # squared distance of two strains of one grain: 99 % of χ² with 4 degrees of freedom
+ONE_GRAIN = float(stats.chi2.ppf(0.99, 4))  # squared distance of two strains of one grain
 SLACK = 0.1  # excess of the gaps between two reaches that is taken for chance
 SAFETY = 4.0  # squared bias over the excess of squared gaps: 16/9 for curvature, and room for more
 AVERSION = 1.5  # weight of squared bias against variance when a reach is chosen
 LARGEST_RATIO = 16.0  # of a squared gap, so that single jumps decide nothing
 MIXED = 6  # power of the share of agreeing neighbors that weights a position
-CURVED = 20.09  # squared significance of a gradient: 99 % of χ² with 8 degrees of freedom
+CURVED = float(stats.chi2.ppf(0.99, 8))  # squared significance of a gradient
 
 
 @dataclass(frozen=True)
-class PooledStrain:
+class PooledStrain(OnStrain):
     """A pooled strain map.
 
     Attributes:
@@ -35,8 +36,8 @@ class PooledStrain:
     """
 
     strain: StrainMap
-    n_pooled: np.ndarray
-    reach: np.ndarray
+    n_pooled: np.ndarray = entry(SCAN, "patterns", "effective number pooled")
+    reach: np.ndarray = entry(SCAN, "positions", "radius of the neighborhood")
 
 
 class _Field(NamedTuple):
@@ -86,7 +87,7 @@ def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> Pooled
         raise InputError(f"reaches must be radii that grow, in whole positions; got {reaches}")
     ok = strain.ok
     if not ok.any():
-        return PooledStrain(strain, np.full(ok.shape, np.nan), np.zeros(ok.shape, int))
+        return PooledStrain(strain, np.full(ok.shape, np.nan), np.zeros(ok.shape, np.int16))
     scale = np.median([strain.std(name)[ok] for name in COMPONENTS], axis=1)
     values = np.where(ok[..., None], strain.values, 0) / scale
     covariance = strain.covariance / scale[:, None] / scale
@@ -102,7 +103,7 @@ def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> Pooled
     # What disagrees with its neighbors is probably mixed: it may not pull those it still agrees with.
     purity = (1 - alone) ** MIXED
     field = field._replace(precision=field.precision * purity[..., None, None])
-    reach = np.zeros(ok.shape, int)
+    reach = np.zeros(ok.shape, np.int16)
     growing = ok.copy()
     bias = np.zeros((*ok.shape, 4))
     # The last is a witness, never taken: where bias is as small as the error, only a wider plane shows it.
@@ -185,13 +186,13 @@ def _medoid(field: _Field, covariance: Array) -> tuple[_Local, Array]:
             gap = _difference(_shifted(field.values, step), value, field.period)
             distance = _distance(gap, _shifted(field.precision, step), own)
             there = _shifted(field.ok, step) & _inside(shape, step)
-            return jnp.where(there, jnp.minimum(distance, ALIKE), jnp.nan)
+            return jnp.where(there, jnp.minimum(distance, ONE_GRAIN), jnp.nan)
 
         distances = jax.lax.map(one, steps)
-        total = jnp.sum(jnp.where(jnp.isnan(distances), ALIKE, distances), axis=0)
+        total = jnp.sum(jnp.where(jnp.isnan(distances), ONE_GRAIN, distances), axis=0)
         # Inside a region without strain there is no neighbor at all; 0 / 0 would spread from there.
         known = jnp.maximum(jnp.sum(~jnp.isnan(distances), axis=0), 1)
-        apart = jnp.sum(distances >= ALIKE, axis=0) / known
+        apart = jnp.sum(distances >= ONE_GRAIN, axis=0) / known
         there = _shifted(field.ok, candidate) & _inside(shape, candidate)
         return jnp.where(there, total, jnp.inf), value, own, apart
 
@@ -219,7 +220,7 @@ def _normal_equations(
         gap = _difference(_shifted(field.values, step), start.value + tilt, field.period)
         precision = _shifted(field.precision, step)
         distance = _distance(gap, precision, start.covariance)
-        used = _shifted(field.ok, step) & _inside(shape, step) & (distance < ALIKE)
+        used = _shifted(field.ok, step) & _inside(shape, step) & (distance < ONE_GRAIN)
         precision = precision * used[..., None, None]
         basis = jnp.stack([jnp.ones(()), *(move / radius)])
         # The gap to the start's value, not to its plane: slopes are fitted anew.

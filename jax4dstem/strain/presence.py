@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from jax4dstem.dataset import Dataset
-from jax4dstem.lattice.model import LatticeFit, LatticeModel
+from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.strain.learn import background_under, map_intensities
 from jax4dstem.strain.neighbors import block_of
 
@@ -12,10 +12,10 @@ CERTAIN = 4.0  # standard deviations between the usual amount and half of it
 
 
 def base_of_positions(
-    dataset: Dataset,
-    center: np.ndarray,
+    scan: Dataset,
+    beam_center: np.ndarray,
     base: np.ndarray,
-    fits: LatticeFit,
+    distortion: np.ndarray,
     model: LatticeModel,
     size: int,
     progress: str | None = None,
@@ -26,26 +26,26 @@ def base_of_positions(
     block, or of the nearest block that has one.
 
     Args:
-        dataset: Raw counts of the scan.
-        center: Of the direct beam, ``(scan_y, scan_x, 2)`` in px.
+        scan: Raw counts of single positions.
+        beam_center: Of the direct beam, ``(scan_y, scan_x, 2)`` in px.
         base: Base of every block; -2 background.
-        fits: Lattice of every block.
-        model: Of these fits.
+        distortion: A of the lattice of every block, ``(rows, cols, 2, 2)``.
+        model: That it refers to.
         size: Positions along each side of a block.
         progress: Label of the progress bar.
 
     Returns:
         Labels ``(scan_y, scan_x)`` as in ``base``.
     """
-    block = block_of(base.shape, dataset.scan_shape, size)
+    block = block_of(base.shape, scan.scan_shape, size)
     if not (base > -2).any():
         return base[block]
     nearest = ndimage.distance_transform_edt(
         base == -2, return_distances=False, return_indices=True
     )
     own = base[tuple(nearest)][block]
-    lattices = np.asarray(fits.distortion)[tuple(nearest)][block]
-    amount = lattice_amount(dataset, center, lattices, model, progress)
+    lattices = distortion[tuple(nearest)][block]
+    amount = lattice_amount(scan, beam_center, lattices, model, progress)
     usual = np.ones(own.shape)
     for label in np.unique(own):
         here = own == label
