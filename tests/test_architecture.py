@@ -26,11 +26,14 @@ LAYERS = [
     {"train"},
     {"models"},
     {"simulate"},
-    {"cepstrum", "polar", "features", "lattice", "detectors", "align", "reducers"},
+    {"lattice"},
+    {"cepstrum", "polar", "features", "detectors", "align", "reducers"},
     {"stream"},
     {"io"},
     {"dataset"},
-    {"coordinates"},
+    {"detector"},
+    {"noise"},
+    {"coordinates", "maxima", "smoothing"},
     {"typing", "errors"},
 ]
 FREE = {("cli", "report"), ("features", "align"), ("features", "detectors"), ("align", "detectors")}

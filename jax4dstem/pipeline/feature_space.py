@@ -21,7 +21,7 @@ from jax4dstem.features import (
     gather_features,
     log_counts,
     mask_pixels,
-    poisson_scale,
+    noise_scale,
     ring_radii,
     root_counts,
     root_shares,
@@ -117,7 +117,7 @@ def feature_space(
     whole = min(1.0, MOST_PIXELS / allowed.sum())
     mask = top_fraction(std, allowed, recipe.features.fraction if kind == "std" else whole)
     equalize = kind == "std" and recipe.features.scale == "equalize"
-    scale = poisson_scale(mean, mask) if equalize else np.ones(int(mask.sum()), np.float32)
+    scale = noise_scale(mean, mask) if equalize else np.ones(int(mask.sum()), np.float32)
     return FeatureSpace(pixels.map(gather_features, mask_pixels(mask), scale), mask, ring)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from jax4dstem.align import center_pattern, middle
 from jax4dstem.cepstrum import Cepstrum, count_offset, flatten_rings
 from jax4dstem.dataset import BinDetector, Dataset
-from jax4dstem.detectors import normalize_dose, normalize_peak, repair_pixels
+from jax4dstem.detector import repair_pixels
+from jax4dstem.detectors import normalize_dose, normalize_peak
 from jax4dstem.pipeline.recipe import Recipe
 from jax4dstem.typing import Tree
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jax4dstem.dataset import Dataset
-from jax4dstem.detectors import exclude_pixels
+from jax4dstem.detector import IDEAL, Detector, repair_pixels
 from jax4dstem.errors import InputError
 from jax4dstem.io.results import Field
 from jax4dstem.lattice.cell import zone_lattice
@@ -42,10 +42,11 @@ def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
     region = reference_region(dataset, done, recipe)
     vectors = reference_vectors(dataset, recipe)
     bad = done["detector"]["bad_pixels"].data.astype(bool)
-    counts = dataset.map(exclude_pixels, bad) if bad.any() else dataset
-    scan, center, size = counts, done["center"].data, recipe.strain.bin
+    one = Detector(mask=~bad) if bad.any() else IDEAL
+    counts, detector, center, size = dataset, one, done["center"].data, recipe.strain.bin
     if size > 1:
-        counts, center = sum_neighbors(counts, center, size, progress="summing neighbors")
+        counts, center = sum_neighbors(counts, center, size, one, progress="summing neighbors")
+        detector = Detector(one.noise.summed(size**2))  # unknown pixels of the sums are NaN
         if region is not None:
             region = region[size // 2 :: size, size // 2 :: size][
                 : center.shape[0], : center.shape[1]
@@ -56,15 +57,17 @@ def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
         float(done["beam"]["radius"].data),
         vectors=vectors,
         region=region,
+        detector=detector,
         progress="fitting lattices",
     )
     groups = _groups(found, counts, recipe)
     if recipe.strain.cepstrum:
+        repaired = counts if detector.mask is None else counts.map(repair_pixels, bad)
         cepstral = strain_from_cepstrum(
-            counts,
+            repaired,
             found.fits.center,
             found.fits.distortion,
-            np.asarray(found.model.vectors),
+            np.asarray(found.model.lattice),
             reference=vectors,
             region=region,
             progress="cepstral strain",
@@ -74,8 +77,9 @@ def strain(dataset: Dataset, done: Tree, recipe: Recipe) -> Tree:
         blocks = groups.get("ccstae", {}).get("base")
         groups = spread_over(groups, counts.scan_shape, dataset.scan_shape, size)
         if blocks is not None:
+            model = found.model._replace(detector=one.as_arrays())
             labels = base_of_positions(
-                scan, done["center"].data, blocks.data, found.fits, found.model, size
+                dataset, done["center"].data, blocks.data, found.fits, model, size
             )
             groups["ccstae"]["base"] = replace(blocks, data=labels)
     return {"strain": groups}
@@ -230,7 +234,7 @@ def _fit_fields(fits: Any, model: LatticeModel) -> Tree:
         "dispersion": Field(
             np.nanmean(fits.dispersion[..., 1:], axis=-1).astype(np.float32),
             "1",
-            "Pearson chi-squared per pixel around the diffracted disks; 1 for Poisson noise",
+            "Pearson chi-squared per pixel around the diffracted disks; 1 for the expected noise",
         ),
         "center": Field(fits.center.astype(np.float32), "px", "fitted center (y, x)"),
         "asymmetry": Field(
@@ -252,7 +256,7 @@ def _derived_fields(strain: StrainMap) -> Tree:
 def _model_fields(found: StrainMeasurement, dataset: Dataset) -> Tree:
     model = found.model
     return {
-        "vectors": Field(np.asarray(model.vectors), "px", "lattice the fits refer to (y, x)"),
+        "vectors": Field(np.asarray(model.lattice), "px", "lattice the fits refer to (y, x)"),
         "indices": Field(np.asarray(model.indices), "", "reflections (h, k) of the model"),
         "intensity": Field(np.asarray(model.intensity), "1", "typical share of the dose"),
         "background": Field(
@@ -261,7 +265,7 @@ def _model_fields(found: StrainMeasurement, dataset: Dataset) -> Tree:
         "disk_radius": Field(np.asarray(model.radius), "px", "radius of the Bragg disks"),
         "edge_width": Field(np.asarray(model.edge_width), "px", "of the disks' logistic edge"),
         "saturation": Field(
-            np.asarray(model.saturation), "counts", "pixels from here on are not used"
+            np.asarray(model.detector.saturation), "counts", "pixels from here on are not used"
         ),
         "error_excess": Field(
             np.array(found.excess), "", "k of the error bars' factor sqrt(1 + k / score^2)"

@@ -101,4 +101,5 @@ def _fit_cepstrum(
         empty,
         jnp.where(found, EVIDENCE + weakest, 0.0),
         jnp.asarray(0.0),
+        near,
     )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.coordinates import Calibration, deform, deformation, strain_of
+from jax4dstem.coordinates import Calibration, deform, deformation, strain_of, wrap_angle
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import symmetry_order
 
@@ -26,7 +26,7 @@ class Status(IntEnum):
     EMPTY = 1  # no counts, or pixels that are no numbers
     NO_LATTICE = 2  # no evidence for the lattice: vacuum, amorphous, or another crystal
     UNDETERMINED = 3  # the reflections on the detector do not fix the lattice
-    NOT_CONVERGED = 4  # the fit left the range of the search
+    NOT_CONVERGED = 4  # the fit left the range of the search, or was still moving
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,11 @@ class StrainMap:
         """Rotational symmetry of the lattice: theta is known modulo 2π over it."""
         return symmetry_order(self.vectors)
 
+    @property
+    def period(self) -> float:
+        """What theta is known modulo, in radians."""
+        return 2 * np.pi / self.symmetry
+
     def with_values(
         self, values: np.ndarray, covariance: np.ndarray, ok: np.ndarray
     ) -> "StrainMap":
@@ -95,17 +100,6 @@ class StrainMap:
         return replace(self, **parts, covariance=covariance, status=status.astype(np.int8))
 
 
-def wrap_angle(theta: np.ndarray, symmetry: int) -> np.ndarray:
-    """Angle in (−π/n, π/n].
-
-    Example:
-        >>> wrap_angle(np.array([3.2, -np.pi]), 2).round(2).tolist()
-        [0.06, 0.0]
-    """
-    period = 2 * np.pi / symmetry
-    return theta - period * np.ceil(theta / period - 0.5)
-
-
 def fit_status(fits: Any, covariance: np.ndarray) -> np.ndarray:
     """Status of every fit, from its evidence, range and errors."""
     finite = np.isfinite(fits.distortion).all(axis=(-1, -2)) & np.isfinite(fits.score)
@@ -115,7 +109,7 @@ def fit_status(fits: Any, covariance: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         vague = ~(diagonal[..., :3] < LARGEST_ERROR**2).all(axis=-1) | ~(diagonal > 0).all(axis=-1)
         missing = ~(fits.score >= EVIDENCE)
-    conditions = [~finite, missing, vague, far]
+    conditions = [~finite, missing, vague, far | ~fits.converged]
     choices = [Status.EMPTY, Status.NO_LATTICE, Status.UNDETERMINED, Status.NOT_CONVERGED]
     return np.select(conditions, choices, Status.OK).astype(np.int8)
 
@@ -168,7 +162,7 @@ def strain_map(
     values, jacobian = _decompose(fits.distortion, np.asarray(vectors, np.float64), reference)
     covariance = _propagate(jacobian, covariance)
     values, covariance = _to_scan_axes(values, covariance, calibration or Calibration())
-    values[..., 3] = wrap_angle(values[..., 3], symmetry_order(reference))
+    values[..., 3] = wrap_angle(values[..., 3], 2 * np.pi / symmetry_order(reference))
     unknown = np.full(status.shape, np.nan)
     empty = StrainMap(unknown, unknown, unknown, unknown, covariance, status, reference, told)
     return replace(empty.with_values(values, covariance, ok), status=status)
@@ -186,7 +180,7 @@ def median_lattice(values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     symmetry = symmetry_order(vectors)
     phase = np.exp(1j * symmetry * values[:, 3])
     mean = np.angle(phase.mean()) / symmetry
-    rotations = mean + wrap_angle(values[:, 3] - mean, symmetry)
+    rotations = mean + wrap_angle(values[:, 3] - mean, 2 * np.pi / symmetry)
     common = float(np.median(rotations)) if abs(phase.mean()) > 0.9 else 0.0
     # Strain acts after the rotation, so its median is that of differently turned crystals as well.
     turned = np.array([_in_crystal_axes(value, value[3] - common) for value in values])

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jax4dstem.dataset import Dataset
+from jax4dstem.detector import IDEAL, Detector
+from jax4dstem.lattice.bootstrap import error_inflation
+from jax4dstem.lattice.cold_start import learn_lattice
 from jax4dstem.lattice.model import LatticeModel
-from jax4dstem.strain.bootstrap import error_inflation
-from jax4dstem.strain.learn import learn_lattice
+from jax4dstem.lattice.sample import sample_scan
 from jax4dstem.strain.maps import StrainMap, strain_map
-from jax4dstem.strain.sample import sample_scan
 from jax4dstem.stream import map_patterns
 
 
@@ -36,6 +37,7 @@ def measure_strain(
     *,
     vectors: np.ndarray | None = None,
     region: np.ndarray | None = None,
+    detector: Detector | None = None,
     progress: str | None = None,
 ) -> StrainMeasurement:
     """Fit a lattice to the counts of every position, with nothing but the direct beam to start from.
@@ -44,12 +46,13 @@ def measure_strain(
     intensities; then every pattern is searched for the lattice's rotation and fitted by maximum likelihood.
 
     Args:
-        dataset: Raw counts; pixels not to be used are negative or NaN.
+        dataset: Raw counts; pixels that are not finite are left out.
         center: Of the direct beam, ``(scan_y, scan_x, 2)`` (y, x) in px.
         radius: Of the direct beam in px.
         vectors: Reference g1, g2 as rows (y, x) in px; found when None. Gives no rotation away: every
             pattern is searched over all of them.
         region: Boolean ``(scan_y, scan_x)``: reference is the median there. Not with ``vectors``.
+        detector: Noise, saturation and usable pixels; None for counted electrons in every pixel.
         progress: Label of the progress bar, shown on a terminal.
 
     Returns:
@@ -67,7 +70,7 @@ def measure_strain(
     """
     center = np.asarray(center, np.float32)
     sample = sample_scan(dataset)
-    learned = learn_lattice(sample, sample.of(center), radius, vectors)
+    learned = learn_lattice(sample, sample.of(center), radius, vectors, detector or IDEAL)
     excess = error_inflation(learned, sample, sample.of(center))
     fits = map_patterns(
         learned.measure, dataset, learned.setup, per_position=(center,), progress=progress
@@ -76,7 +79,7 @@ def measure_strain(
         inflation = np.sqrt(1 + excess / np.maximum(fits.score, 1.0) ** 2)
     strain = strain_map(
         fits,
-        np.asarray(learned.setup.model.vectors),
+        np.asarray(learned.setup.model.lattice),
         reference=vectors,
         region=region,
         inflation=inflation,
