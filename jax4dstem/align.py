@@ -13,6 +13,7 @@ from jax4dstem.coordinates import detector_grid
 from jax4dstem.dataset import BinDetector
 from jax4dstem.detectors import center_of_mass, disk_mask
 from jax4dstem.errors import InputError
+from jax4dstem.smoothing import gaussian_weights
 from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
 
 
@@ -65,14 +66,10 @@ def beam_candidate(
     # Squares of four pixels cost an eighth; the iteration that follows needs no better start.
     binned = BinDetector(2)(pattern)
     y, x = (2.0 * grid + 0.5 for grid in detector_grid(binned.shape))
-    blurred = _gaussian_rows(y[:, 0], radius) @ binned @ _gaussian_rows(x[0], radius)
+    blurred = gaussian_weights(y[:, 0], radius) @ binned @ gaussian_weights(x[0], radius)
     inside = (y - expected[0]) ** 2 + (x - expected[1]) ** 2 <= jnp.maximum(search, 2.0) ** 2
     row, column = jnp.unravel_index(jnp.argmax(jnp.where(inside, blurred, -jnp.inf)), binned.shape)
     return jnp.stack([y[row, 0], x[0, column]])
-
-
-def _gaussian_rows(positions: Array, width: Scalar) -> Array:
-    return jnp.exp(-0.5 * ((positions[:, None] - positions[None, :]) / width) ** 2)
 
 
 @dataclass(frozen=True)

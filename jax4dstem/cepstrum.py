@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from jax4dstem.coordinates import Calibration, radius_from
+from jax4dstem.maxima import parabola_vertex
 from jax4dstem.typing import Array, Bool, Float, FloatPattern, Pattern, Point, Real, Scalar
 
 
@@ -380,14 +381,9 @@ def find_cepstrum_peaks(
     inside &= (y > 0) & (y < height - 1) & (x < width - 1)
     peaks = []
     for row, col in zip(y[inside], x[inside], strict=True):
-        dy = _parabola(*full[row - 1 : row + 2, col])
-        dx = _parabola(*full[row, col - 1 : col + 2])
+        dy = float(parabola_vertex(*full[row - 1 : row + 2, col]))
+        dx = float(parabola_vertex(*full[row, col - 1 : col + 2]))
         vector = ((row + dy - origin_y) * step_y, (col + dx - origin_x) * step_x)
         contrast = float(full[row, col] - level[row, col])
         peaks.append(CepstrumPeak(vector, float(np.hypot(*vector)), unit, contrast))
     return sorted(peaks, key=lambda peak: -peak.height)
-
-
-def _parabola(left: float, middle: float, right: float) -> float:
-    curvature = left - 2 * middle + right
-    return 0.0 if curvature >= 0 else 0.5 * (left - right) / curvature

@@ -7,7 +7,7 @@ Angles are in radians, counter-clockwise on the screen, where y points down.
 
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -90,9 +90,23 @@ def detector_grid(
 def radius_from(center: Float[Array, "2"], shape: tuple[int, ...]) -> Float[Array, "det_y det_x"]:
     """Distance of every pixel from ``center`` (y, x), in pixels; its gradient is finite everywhere."""
     y, x = detector_grid(shape)
-    squared = (y - center[0]) ** 2 + (x - center[1]) ** 2
-    at_center = squared == 0  # the derivative of sqrt is infinite there
-    return jnp.where(at_center, 0.0, jnp.sqrt(jnp.where(at_center, 1.0, squared)))
+    return length((y - center[0]) ** 2 + (x - center[1]) ** 2)
+
+
+def length(squared: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Root of a squared length; its gradient is finite everywhere, zero at length zero."""
+    at_origin = squared == 0  # the derivative of sqrt is infinite there
+    return jnp.where(at_origin, 0.0, jnp.sqrt(jnp.where(at_origin, 1.0, squared)))
+
+
+def wrap_angle(theta: Any, period: Any) -> Any:
+    """Angle, or difference of angles, modulo a period: in (−period / 2, period / 2]; NumPy or JAX.
+
+    Example:
+        >>> [round(wrap_angle(theta, 2.0), 6) for theta in (3.1, -1.0, 0.4)]
+        [-0.9, 1.0, 0.4]
+    """
+    return theta + period * ((0.5 - theta / period) // 1)
 
 
 def electron_wavelength(energy_kv: float) -> float:

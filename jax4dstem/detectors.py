@@ -1,16 +1,10 @@
-"""Virtual detectors and detector defects: pattern functions, and masks to feed them."""
+"""Virtual detectors: pattern functions, and masks to feed them."""
 
 import jax.numpy as jnp
-import numpy as np
-from scipy import ndimage
 
 from jax4dstem.coordinates import radius_from
 from jax4dstem.errors import InputError
-from jax4dstem.typing import Array, Bool, Float, Int, Mask, Num, Pattern, Point, Scalar
-
-FEWEST_COUNTS = (
-    20.0  # of every neighbor of a dead pixel, in all patterns: none by chance in 5e8 pixels
-)
+from jax4dstem.typing import Array, Float, Int, Mask, Num, Pattern, Point, Scalar
 
 
 def disk_mask(shape: tuple[int, ...], center: Point, radius: Scalar) -> Float[Array, "det_y det_x"]:
@@ -109,69 +103,6 @@ def normalize_dose(pattern: Pattern, reference: Scalar = 1.0) -> Float[Array, "d
 def normalize_peak(pattern: Pattern) -> Float[Array, "det_y det_x"]:
     """Scale the pattern to a maximum of 1; NaN for an empty pattern."""
     return pattern / jnp.max(pattern).astype(float)
-
-
-def repair_pixels(pattern: Pattern, bad: Bool[Array, "det_y det_x"]) -> Float[Array, "det_y det_x"]:
-    """Replace bad pixels by the mean of the good ones among their eight neighbors.
-
-    Args:
-        pattern: ``(det_y, det_x)``.
-        bad: True where the detector is hot or dead, as from `find_bad_pixels`.
-
-    Returns:
-        The pattern in floating point; a bad pixel without good neighbors becomes 0.
-    """
-    good = jnp.where(bad, 0.0, 1.0)
-    counts, n = _sum_3x3(pattern * good), _sum_3x3(good)
-    return jnp.where(bad, counts / jnp.maximum(n, 1), pattern)
-
-
-def _sum_3x3(image: Array) -> Array:
-    height, width = image.shape
-    padded = jnp.pad(image, 1)
-    rows = padded[:height] + padded[1:-1] + padded[2:]
-    return rows[:, :width] + rows[:, 1:-1] + rows[:, 2:]
-
-
-def exclude_pixels(
-    pattern: Pattern, bad: Bool[Array, "det_y det_x"]
-) -> Float[Array, "det_y det_x"]:
-    """Set bad pixels to -1: likelihood fits leave negative counts out."""
-    return jnp.where(bad, -1.0, pattern.astype(float))
-
-
-def find_bad_pixels(
-    mean: np.ndarray, std: np.ndarray, n_patterns: int, *, contrast: float = 5.0
-) -> np.ndarray:
-    """Find hot and dead detector pixels from the scan's mean and standard deviation.
-
-    Optics spreads even a sharp spot over neighboring pixels. A pixel is hot when its mean exceeds
-    ``contrast`` times *every* neighbor and the mean of the whole detector, unless it is the peak of
-    the direct beam, and dead when it never changes while all its neighbors do, each with so many counts in
-    all patterns together that chance does not explain it.
-
-    Args:
-        mean: ``(det_y, det_x)`` mean pattern.
-        std: ``(det_y, det_x)`` standard deviation over the scan.
-        n_patterns: Number of patterns behind them.
-        contrast: How far a hot pixel stands out.
-
-    Returns:
-        Boolean ``(det_y, det_x)``, True for bad pixels.
-    """
-    ring = np.ones((3, 3), bool)
-    ring[1, 1] = False
-    brightest_neighbor = ndimage.maximum_filter(mean, footprint=ring, mode="nearest")
-    hot = mean > contrast * np.maximum(brightest_neighbor, mean.mean())
-    # A parallel beam may fall on one pixel: the heaviest 3 x 3 region without its center is its tail.
-    tail = ndimage.convolve(mean, ring.astype(mean.dtype), mode="constant")
-    y, x = np.unravel_index(np.argmax(np.where(hot, 0, tail)), mean.shape)
-    hot[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = False
-    # For Poisson noise of any gain (mean / std)² is the mean number of counts.
-    counts = n_patterns * np.divide(mean**2, std**2, where=std > 0, out=np.zeros_like(mean))
-    quietest_neighbor = ndimage.minimum_filter(counts, footprint=ring, mode="nearest")
-    dead = (std == 0) & (quietest_neighbor > FEWEST_COUNTS)
-    return hot | dead
 
 
 def check_ring(

@@ -5,6 +5,7 @@ import numpy as np
 
 from jax4dstem.align import DirectBeam
 from jax4dstem.errors import InputError
+from jax4dstem.noise import COUNTED, Noise, quietest_gain
 from jax4dstem.typing import Array, Bool, Float, Int, Num
 
 
@@ -70,8 +71,8 @@ def scattering_radius(
     used = (radii >= inner) & (radii <= outer) & (total > 0)
     if not used.any():
         return outer
-    gain = np.quantile(variance[used] / total[used], 0.1)
-    excess = np.where(used, np.maximum(variance - gain * total, 0), 0)
+    noise = quietest_gain(total[used], variance[used])
+    excess = np.where(used, np.maximum(variance - noise.variance(total), 0), 0)
     if not excess.any():
         return outer
     return float(min(np.searchsorted(np.cumsum(excess), 0.95 * excess.sum()) + 1, outer))
@@ -103,12 +104,12 @@ def gather_features(
     return pattern.reshape(-1)[pixels] * scale
 
 
-def root_counts(pattern: Num[Array, "..."]) -> Float[Array, "..."]:
-    r"""Variance-stabilized counts, :math:`2 \sqrt{n + 3/8}`: shot noise is 1 in every pixel.
+def root_counts(pattern: Num[Array, "..."], noise: Noise = COUNTED) -> Float[Array, "..."]:
+    r"""Variance-stabilized counts, :math:`2 \sqrt{n + 3/8}` of counted electrons: noise is 1 in every pixel.
 
     Reference: Anscombe, Biometrika 35, 246 (1948), eq. 1.
     """
-    return 2 * jnp.sqrt(jnp.maximum(pattern.astype(float), 0) + 0.375)
+    return noise.stabilize(pattern)
 
 
 def root_shares(values: Num[Array, " n"]) -> Float[Array, " n"]:
@@ -132,25 +133,25 @@ def log_counts(pattern: Num[Array, "..."], offset: Float[Array, ""] | float) -> 
     return jnp.log(values / jnp.mean(values) + offset)
 
 
-def poisson_scale(mean: np.ndarray, selected: np.ndarray) -> np.ndarray:
-    r"""Scale that makes shot noise equal in all features, :math:`1 / \sqrt{\mu}`.
+def noise_scale(mean: np.ndarray, selected: np.ndarray, noise: Noise = COUNTED) -> np.ndarray:
+    r"""Scale that makes noise equal in all features, :math:`1 / \sqrt{\operatorname{var}(\mu)}`.
 
-    Counts of mean μ have variance μ. Dividing by the square root of the *scan's mean*, unlike taking
+    Counted electrons of mean μ have variance μ. Dividing by the square root of the *scan's mean*, unlike taking
     the square root of each count, keeps features linear in intensity, so a probe half on each of two
-    domains lies halfway between their clusters. A floor of 5 % of the features' average mean keeps
+    domains lies halfway between their clusters. A floor of 5 % of the features' average variance keeps
     nearly dark pixels from being blown up.
 
     Args:
         mean: ``(det_y, det_x)`` mean pattern.
         selected: Boolean ``(det_y, det_x)``.
+        noise: How counts scatter.
 
     Returns:
         ``(features,)``.
     """
-    values = np.maximum(np.asarray(mean, np.float64)[selected], 0)
-    return (1 / np.sqrt(values + 0.05 * values.mean() + np.finfo(np.float32).tiny)).astype(
-        np.float32
-    )
+    variance = noise.variance(np.maximum(np.asarray(mean, np.float64)[selected], 0))
+    floor = 0.05 * variance.mean() + np.finfo(np.float32).tiny
+    return (1 / np.sqrt(variance + floor)).astype(np.float32)
 
 
 def mask_pixels(mask: Bool[np.ndarray, "..."]) -> np.ndarray:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
+from jax4dstem.smoothing import smooth
 from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
 
 
@@ -37,23 +38,6 @@ def to_polar(
     y = center[0] - radius[:, None] * jnp.sin(angle)
     x = center[1] + radius[:, None] * jnp.cos(angle)
     return map_coordinates(pattern, [y, x], order=1)
-
-
-def smooth(pattern: Pattern, sigma: Scalar) -> Float[Array, "det_y det_x"]:
-    """Gaussian blur of standard deviation ``sigma`` px, as two matrix products.
-
-    Example:
-        >>> round(float(smooth(jnp.zeros((9, 9)).at[4, 4].set(1.0), 1.0).sum()), 2)
-        1.0
-    """
-    rows, columns = (_gaussian_band(size, sigma) for size in pattern.shape)
-    return rows @ pattern.astype(float) @ columns.T
-
-
-def _gaussian_band(size: int, sigma: Scalar) -> Array:
-    distance = jnp.arange(size)[:, None] - jnp.arange(size)
-    band = jnp.exp(-0.5 * (distance / sigma) ** 2)
-    return band / jnp.sum(band, axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,9 @@ LAYERS = [
     {"io"},
     {"dataset"},
     {"fields", "rows", "registry"},
-    {"detector", "noise"},
-    {"coordinates"},
+    {"detector"},
+    {"noise"},
+    {"coordinates", "maxima", "smoothing"},
     {"typing", "errors", "cores", "_version"},
 ]
 ANSWERS = LAYERS[3] | LAYERS[4]

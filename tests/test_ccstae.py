@@ -196,7 +196,7 @@ def mixed_pattern(amounts, dose=1e5):
     pattern = jnp.full((48, 48), 2e-5 * dose)
     for number, amount in enumerate(amounts):
         at = lattice_positions(
-            jnp.asarray(MIDDLE), model.lattice(known.distortions[number]), model.indices
+            jnp.asarray(MIDDLE), model.distorted(known.distortions[number]), model.indices
         )
         heights = amount * dose * known.intensities[number]
         pattern = pattern + bragg_disks((48, 48), at, heights, 2.5, 0.3, 13)

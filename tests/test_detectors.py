@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jax4dstem import detectors
+from jax4dstem import detector, detectors
 from jax4dstem.errors import InputError
 
 patterns = arrays(np.float32, (8, 9), elements=st.floats(0, 1000, width=32))
@@ -67,9 +67,9 @@ def test_bad_pixels_are_found_and_repaired(rng):
     scan = rng.poisson(clean, (200, 48, 48)).astype(np.float32)
     scan[:, 5, 40] = 900  # hot
     scan[:, 30, 12] = 0  # dead
-    bad = detectors.find_bad_pixels(scan.mean(0), scan.std(0), len(scan))
+    bad = detector.find_bad_pixels(scan.mean(0), scan.std(0), len(scan))
     assert sorted(zip(*np.nonzero(bad), strict=True)) == [(5, 40), (30, 12)]
-    repaired = np.asarray(detectors.repair_pixels(jnp.asarray(scan[0]), jnp.asarray(bad)))
+    repaired = np.asarray(detector.repair_pixels(jnp.asarray(scan[0]), jnp.asarray(bad)))
     assert repaired[5, 40] == pytest.approx(3, abs=3)
     assert repaired[30, 12] == pytest.approx(3, abs=3)
     keep = ~bad
@@ -80,13 +80,13 @@ def test_a_beam_on_one_pixel_is_not_a_hot_pixel():
     mean = np.full((32, 32), 0.01)
     mean[15:18, 15:18] = 1.0
     mean[16, 16] = 500.0
-    assert not detectors.find_bad_pixels(mean, np.sqrt(mean), 1000).any()
+    assert not detector.find_bad_pixels(mean, np.sqrt(mean), 1000).any()
 
 
 def test_few_counts_are_no_dead_pixels(rng):
     scan = rng.poisson(0.03, (100, 48, 48)).astype(np.float32)
     assert (scan.std(0) == 0).sum() > 20
-    assert not detectors.find_bad_pixels(scan.mean(0), scan.std(0), len(scan)).any()
+    assert not detector.find_bad_pixels(scan.mean(0), scan.std(0), len(scan)).any()
 
 
 @pytest.mark.parametrize(("inner", "outer"), [(5, 5), (-1, 4), (7, 3)])

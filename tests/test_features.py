@@ -58,10 +58,10 @@ def test_fraction_must_be_a_share():
         features.top_fraction(np.ones((4, 4)), np.ones((4, 4), bool), 0.0)
 
 
-def test_poisson_scale_makes_shot_noise_equal(rng):
+def test_noise_scale_makes_shot_noise_equal(rng):
     mean = np.geomspace(2, 500, 64).reshape(8, 8)
     mask = np.ones((8, 8), bool)
-    scale = features.poisson_scale(mean, mask)
+    scale = features.noise_scale(mean, mask)
     scan = rng.poisson(mean, (4000, 8, 8)).reshape(4000, -1) * scale
     bright = mean.ravel() > mean.mean()  # well above the floor
     np.testing.assert_allclose(scan.std(0)[bright], 1.0, atol=0.08)

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from jax4dstem.coordinates import deform, deformation, rotation_matrix
+from jax4dstem.detector import Detector
 from jax4dstem.errors import InputError
 from jax4dstem.lattice import basis, binning, detection, fit, model, search
 from jax4dstem.lattice.cell import zone_lattice
-from jax4dstem.lattice.disks import bragg_disks, hexagonal_indices, lattice_positions, window_size
+from jax4dstem.lattice.disks import bragg_disks, hexagonal_indices, lattice_positions, patch_side
 
 SHAPE = (96, 96)
 CENTER = np.array([47.3, 48.6])
@@ -24,7 +25,7 @@ def expected_pattern(vectors, counts=150.0, level=0.3, radius=3.0, edge=0.3, cen
     indices = hexagonal_indices(4)
     positions = lattice_positions(jnp.asarray(center), jnp.asarray(vectors), jnp.asarray(indices))
     intensities = jnp.full(len(indices), counts).at[0].set(2e4)
-    disks = bragg_disks(SHAPE, positions, intensities, radius, edge, window_size(radius, edge))
+    disks = bragg_disks(SHAPE, positions, intensities, radius, edge, patch_side(radius, edge))
     y, x = np.indices(SHAPE)
     slope = 30.0 / (1 + np.hypot(y - center[0], x - center[1]))
     return np.asarray(disks) + level * slope
@@ -178,13 +179,13 @@ def test_binned_positions_are_means_of_the_pixels_joined(factor):
 
 def test_binned_counts_lose_no_pixel_below_saturation():
     """Four pixels of 30 exceed a saturation of 100 together, and none of them is saturated."""
-    pattern = jnp.full((4, 6), 30.0).at[0, 2].set(100.0).at[3, 5].set(-1.0).at[1, 5].set(jnp.nan)
-    counts = np.asarray(binning.bin_counts(pattern, jnp.asarray(100.0), 2))
+    pattern = jnp.full((4, 6), 30.0).at[0, 2].set(100.0).at[3, 5].set(jnp.inf).at[1, 5].set(jnp.nan)
+    counts = np.asarray(binning.bin_counts(pattern, Detector(saturation=100.0), 2))
     np.testing.assert_array_equal(counts[:, 0], [120, 120])
     np.testing.assert_array_equal(counts[:, 1], [np.inf, 120])
     assert not (counts[:, 2] >= 0).any()
-    shared = shared_model()._replace(saturation=jnp.asarray(100.0))
-    assert binning.bin_model(shared, 2).saturation == 400
+    shared = shared_model()._replace(detector=Detector(saturation=100.0).as_arrays())
+    assert binning.bin_model(shared, 2).detector.saturation == 400
 
 
 @pytest.mark.parametrize("factor", [1, 2])
@@ -192,8 +193,12 @@ def test_a_saturated_beam_and_masked_pixels_do_not_move_the_lattice(factor, rng)
     expected = expected_pattern(HEXAGONAL)
     counts = rng.poisson(expected).astype(np.float32)
     broken = np.minimum(counts, 100.0)
-    broken[40:44, 60:75] = -1.0
-    shared = shared_model()._replace(saturation=jnp.asarray(100.0))
+    broken[40:44, 60:75] = 1e6
+    mask = np.ones(SHAPE, bool)
+    mask[40:44, 60:75] = False
+    shared = shared_model()._replace(
+        detector=Detector(saturation=100.0, mask=jnp.asarray(mask)).as_arrays()
+    )
     run = fit.FitLattice(13, binning=factor)
     whole = run(jnp.asarray(counts), jnp.asarray(CENTER), jnp.eye(2), shared_model())
     found = run(jnp.asarray(broken), jnp.asarray(CENTER), jnp.eye(2), shared)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jax4dstem import align, cepstrum, dataset, detectors, embed, features, polar
+from jax4dstem import align, cepstrum, dataset, detector, detectors, embed, features, polar
 from jax4dstem.lattice import detection, fit, measure, model, search
 
 SIZE = 24
@@ -56,7 +56,7 @@ CASES = {
     "count_invalid": Case(detectors.count_invalid, (), smooth=False),
     "normalize_dose": Case(detectors.normalize_dose, (7.0,)),
     "normalize_peak": Case(detectors.normalize_peak, ()),
-    "repair_pixels": Case(detectors.repair_pixels, (BAD,)),
+    "repair_pixels": Case(detector.repair_pixels, (BAD,)),
     "beam_candidate": Case(align.beam_candidate, (np.array([12.0, 12.0]), 2.0, 6.0), smooth=False),
     "AlignDirectBeam": Case(align.AlignDirectBeam(3), (np.array([11.0, 12.0]), 5.3)),
     "align_direct_beam": Case(align.align_direct_beam, (np.array([12.0, 12.0]), 2.0, 6.0), False),
@@ -98,7 +98,6 @@ SETUP = measure.LatticeSetup(
 )
 CASES |= {
     "disk_contrast": Case(detection.disk_contrast, (KERNELS,)),
-    "exclude_pixels": Case(detectors.exclude_pixels, (BAD,)),
     "refine_cepstral_peaks": Case(
         lambda *args: cepstrum.refine_cepstral_peaks(*args, iterations=2).positions,
         (np.array(CENTER), 6.0, 0.1, np.array([[0.2, 3.3]])),

@@ -33,11 +33,11 @@ from jax4dstem.simulate import (
     hexagonal_indices,
     lattice_positions,
     monolayer_intensities,
+    patch_side,
     probe_shares,
     simulate_pattern,
     simulate_scan,
     thin_crystal_intensities,
-    window_size,
 )
 from jax4dstem.simulate.specimen import ridge_slopes, scan_coordinates
 
@@ -45,7 +45,7 @@ SHAPE = (40, 48)
 draw = jax.jit(simulate_pattern, static_argnums=(2, 3))
 draw_disks = jax.jit(bragg_disks, static_argnums=(0, 5))
 RADIUS, EDGE = 3.2, 0.4
-WINDOW = window_size(RADIUS, EDGE)
+WINDOW = patch_side(RADIUS, EDGE)
 
 
 def optics() -> Optics:
@@ -132,7 +132,7 @@ def test_the_expected_electrons_are_the_dose(y, x, fraction, dose, angle):
 @given(st.sampled_from([2.0, 3.1, 6.0]), st.floats(0.3, 0.8), st.floats(20, 28), st.floats(20, 28))
 @settings(max_examples=25, deadline=None)
 def test_a_disk_has_its_intensity_and_its_place(radius, edge, y, x):
-    window = window_size(radius, 0.8)
+    window = patch_side(radius, 0.8)
     disk = draw_disks((48, 48), jnp.array([[y, x]]), jnp.array([50.0]), radius, edge, window)
     assert float(disk.sum()) == pytest.approx(50, rel=5e-3)
     np.testing.assert_allclose(centroid(np.asarray(disk)), [y, x], atol=0.01)

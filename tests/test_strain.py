@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jax4dstem import Dataset, InputError
-from jax4dstem.coordinates import Calibration, deformation
+from jax4dstem.coordinates import Calibration, deformation, wrap_angle
 from jax4dstem.simulate import polycrystal
 from jax4dstem.strain import (
     MeasuredLattices,
@@ -23,7 +23,7 @@ from jax4dstem.strain import (
     to_py4dstem,
     to_pyxem,
 )
-from jax4dstem.strain.maps import COMPONENTS, wrap_angle
+from jax4dstem.strain.maps import COMPONENTS
 from jax4dstem.strain.neighbors import sum_neighbors
 
 HEXAGONAL = 28.0 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
@@ -75,7 +75,7 @@ def test_rotation_is_modulo_the_symmetry():
     gradients = deformations(0.0, 0.0, 0.0, np.radians([[10.0, 70.0, 130.0, -50.0]]))
     strain = strain_map(fits_of(gradients), given(HEXAGONAL))
     np.testing.assert_allclose(np.degrees(strain.theta), 10, atol=1e-3)
-    assert wrap_angle(np.array([np.pi / 6, -np.pi / 6]), 6) == pytest.approx(np.pi / 6)
+    assert wrap_angle(np.array([np.pi / 6, -np.pi / 6]), np.pi / 3) == pytest.approx(np.pi / 6)
 
 
 def test_reference_is_the_median_of_all_or_of_a_region():
@@ -229,7 +229,7 @@ def test_cold_start_finds_rotation_and_strain(measured):
     _, truth, found = measured
     strain, inside = found.strain, truth.interior
     assert strain.ok[inside].all()
-    turn = wrap_angle(strain.theta - truth.theta, 6)
+    turn = wrap_angle(strain.theta - truth.theta, np.pi / 3)
     assert np.abs(turn[inside]).max() < np.radians(2)
     z = np.stack(
         [

@@ -17,7 +17,7 @@ from run import beam_centers
 
 from jax4dstem import Dataset, use_all_cores
 from jax4dstem.coordinates import deform, deformation, radius_from
-from jax4dstem.lattice.disks import bragg_disks, window_size
+from jax4dstem.lattice.disks import bragg_disks, patch_side
 from jax4dstem.strain import measure_strain, strain_by_bases
 from jax4dstem.strain.maps import COMPONENTS
 
@@ -49,7 +49,7 @@ def scan(shape: tuple[int, int], vectors: np.ndarray, seed: int) -> tuple[Datase
         relative = jnp.where(length > 0, height, 0.0)
         intensities = jnp.where(length > 0, relative, 1 - relative.sum())
         place = center + indices @ deform(jnp.asarray(vectors, float), deformation(*strain))
-        disks = bragg_disks(shape, place, intensities, RADIUS, EDGE, window_size(RADIUS, EDGE))
+        disks = bragg_disks(shape, place, intensities, RADIUS, EDGE, patch_side(RADIUS, EDGE))
         tail = 1 / (1 + (radius_from(jnp.asarray(center, float), shape) / min(shape) / 0.01) ** 2)
         return (1 - BACKGROUND) * disks + BACKGROUND * tail / tail.sum()
 

@@ -31,7 +31,7 @@ from jax4dstem import (
     use_all_cores,
 )
 from jax4dstem.coordinates import deform, deformation
-from jax4dstem.simulate import PolycrystalTruth, polycrystal, simulate_pattern, window_size
+from jax4dstem.simulate import PolycrystalTruth, patch_side, polycrystal, simulate_pattern
 from jax4dstem.strain import StrainMap, measure_strain, pool_strain
 
 HERE = Path(__file__).parent
@@ -48,7 +48,7 @@ def bounds(truth: PolycrystalTruth, shape: tuple[int, int]) -> np.ndarray:
     differentiation; center, all intensities, background and dose are unknown too.
     """
     result = np.full((*truth.grain.shape, 4), np.nan)
-    window = window_size(float(truth.optics.radius), float(truth.optics.edge_width))
+    window = patch_side(float(truth.optics.radius), float(truth.optics.edge_width))
 
     def pattern(parameters: jax.Array, position: object) -> jax.Array:
         strain, center, fraction, dose = (

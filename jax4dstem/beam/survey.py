@@ -8,7 +8,8 @@ import numpy as np
 
 from jax4dstem.align import find_direct_beam
 from jax4dstem.dataset import Dataset
-from jax4dstem.detectors import count_invalid, find_bad_pixels, repair_pixels, total_counts
+from jax4dstem.detector import find_bad_pixels, repair_pixels
+from jax4dstem.detectors import count_invalid, total_counts
 from jax4dstem.errors import InputError
 from jax4dstem.fields import DETECTOR, SCAN, Result, entry
 from jax4dstem.reducers import Moments

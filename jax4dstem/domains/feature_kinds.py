@@ -16,7 +16,7 @@ from jax4dstem.features import (
     gather_features,
     log_counts,
     mask_pixels,
-    poisson_scale,
+    noise_scale,
     root_counts,
     root_shares,
     scattering_radius,
@@ -146,7 +146,7 @@ class VaryingPixels(RawPixels):
         allowed, ring = self._allowed(prepared)
         mask = top_fraction(np.asarray(moments.std), allowed, self.fraction)
         if self.scale == "equalize":
-            return Chosen(mask, ring, poisson_scale(moments.mean, mask))
+            return Chosen(mask, ring, noise_scale(moments.mean, mask))
         return Chosen(mask, ring, np.ones(int(mask.sum()), np.float32))
 
 

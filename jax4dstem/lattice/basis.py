@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jax4dstem.lattice.nodes import nearest_node
+
 SHORTEST = 14  # points that basis vectors are tried from
 SAME = 0.04  # relative difference up to which two lengths, or sines, count as equal
 
@@ -62,8 +64,9 @@ def _try(
         return None
     vectors = reduce_basis(vectors)
     for _ in range(2):
-        indices = np.round(points @ np.linalg.inv(vectors))
-        near = np.linalg.norm(points - indices @ vectors, axis=1) <= tolerance
+        nearest = nearest_node(points[:, 0], points[:, 1], vectors)
+        indices = np.stack([nearest.h, nearest.k], axis=1)
+        near = nearest.distance_squared <= tolerance**2
         if np.linalg.matrix_rank(indices[near]) < 2:
             return None
         root = np.sqrt(weights[near])[:, None]

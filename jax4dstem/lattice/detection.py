@@ -1,31 +1,37 @@
 """Where are disks: contrast with the surroundings in units of the noise, and its maxima."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.coordinates import radius_from
+from jax4dstem.detector import IDEAL, Detector
+from jax4dstem.maxima import parabola_vertex
 from jax4dstem.typing import Array, Bool, Float, Pattern, Point, Scalar
 
 SPACING = 1.5  # disk radii between two detected disks
 
 
 class DiskKernels(NamedTuple):
-    """Fourier transforms of the matched filter and of its window, and their norms.
+    """Fourier transforms of the matched filter and of its window, and their sums over usable pixels.
 
     Attributes:
         difference: Of the disk minus its ring, which sums to zero.
         window: Of disk plus ring.
-        squares: Sum of squares of the difference.
-        area: Sum of the window.
+        area: Sum of the window; around every pixel where a mask makes it differ.
+        offset: Sum of the difference; 0 without a mask.
+        squares: Sum of squares of the difference less its offset.
+        detector: Its mask and noise.
     """
 
     difference: Array
     window: Array
-    squares: Scalar
-    area: Scalar
+    area: Array
+    offset: Array
+    squares: Array
+    detector: Detector
 
 
 class BraggDisks(NamedTuple):
@@ -42,12 +48,13 @@ class BraggDisks(NamedTuple):
     valid: Bool[Array, " n"]
 
 
-def disk_kernels(shape: tuple[int, int], radius: float) -> DiskKernels:
+def disk_kernels(shape: tuple[int, int], radius: float, detector: Detector = IDEAL) -> DiskKernels:
     """Filters for disks of a radius: a disk, and around it a ring of the same area.
 
     Args:
         shape: ``(det_y, det_x)``.
         radius: Of the disks in px.
+        detector: What counted.
     """
     middle = jnp.array([shape[0] // 2, shape[1] // 2], float)
     distance = np.asarray(radius_from(middle, shape), np.float64)
@@ -64,22 +71,41 @@ def disk_kernels(shape: tuple[int, int], radius: float) -> DiskKernels:
         return jnp.conj(jnp.fft.rfft2(jnp.asarray(np.roll(kernel, origin, (0, 1)), float)))
 
     window = disk + ring
+    sums = _sums_over_mask(difference, window, detector.mask)
+    area, offset, squares = (jnp.asarray(values, float) for values in sums)
     return DiskKernels(
-        spectrum(difference), spectrum(window), float((difference**2).sum()), float(window.sum())
+        spectrum(difference), spectrum(window), area, offset, squares, detector.as_arrays()
     )
 
 
-def disk_contrast(pattern: Pattern, kernels: DiskKernels) -> Float[Array, "det_y det_x"]:
-    r"""Contrast of a disk around every pixel, in units of its shot noise.
+def _sums_over_mask(difference: np.ndarray, window: np.ndarray, mask: Any) -> tuple[Any, Any, Any]:
+    """Area, offset and squares of `DiskKernels`."""
+    if mask is None:
+        return window.sum(), 0.0, (difference**2).sum()
+    usable = np.fft.rfft2(np.asarray(mask, float))
 
-    .. math:: S = \frac{K \star n}{\sqrt{1 + \bar n \sum K^2}}, \qquad
+    def around(kernel: np.ndarray) -> np.ndarray:
+        centered = np.fft.ifftshift(kernel)
+        return np.fft.irfft2(np.conj(np.fft.rfft2(centered)) * usable, mask.shape)
+
+    area, offset = np.maximum(around(window), 1.0), around(difference)
+    share = offset / area
+    squares = around(difference**2) - 2 * share * around(difference * window)
+    return area, offset, np.maximum(squares + share**2 * around(window**2), 0.0)
+
+
+def disk_contrast(pattern: Pattern, kernels: DiskKernels) -> Float[Array, "det_y det_x"]:
+    r"""Contrast of a disk around every pixel, in units of its noise.
+
+    .. math:: S = \frac{K \star n}{\sqrt{1 + \sum K^2 \operatorname{var} \bar n}}, \qquad
         \bar n = \frac{W \star n}{\sum W}
 
-    with the zero-sum matched filter K (disk minus ring), its window W and the mean count n̄ in it. Without
-    a disk, S has unit variance and zero mean wherever the background is linear, whatever its slope.
+    with the zero-sum matched filter K (disk minus ring), its window W, the mean count n̄ in it and the variance of such
+    counts. Without a disk, S has unit variance and zero mean wherever the background is linear, whatever its
+    slope. Masked pixels count as the mean n̄ of those around them.
 
     Args:
-        pattern: Counts ``(det_y, det_x)``.
+        pattern: Counts ``(det_y, det_x)``; pixels that are not finite count as 0.
         kernels: From `disk_kernels`.
 
     Returns:
@@ -93,10 +119,12 @@ def disk_contrast(pattern: Pattern, kernels: DiskKernels) -> Float[Array, "det_y
         >>> divmod(int(contrast.argmax()), 32)
         (12, 20)
     """
-    spectrum = jnp.fft.rfft2(pattern.astype(float))
+    spectrum = jnp.fft.rfft2(kernels.detector.clip(pattern))
     signal = jnp.fft.irfft2(spectrum * kernels.difference, pattern.shape)
     mean = jnp.fft.irfft2(spectrum * kernels.window, pattern.shape) / kernels.area
-    return signal / jnp.sqrt(1.0 + jnp.maximum(mean, 0.0) * kernels.squares)
+    signal = signal - kernels.offset * mean
+    variance = kernels.detector.noise.variance(jnp.maximum(mean, 0.0))
+    return signal / jnp.sqrt(1.0 + variance * kernels.squares)
 
 
 def find_bragg_disks(
@@ -144,13 +172,7 @@ def find_bragg_disks(
 
 def _vertex(image: Array, pixel: Array) -> Point:
     """Maximum of the parabolas along y and x through a pixel and its neighbors."""
-    window = jax.lax.dynamic_slice(image, pixel - 1, (3, 3))
-
-    def offset(before: Array, at: Array, after: Array) -> Array:
-        curvature = before - 2 * at + after
-        return jnp.where(
-            curvature < 0, 0.5 * (before - after) / jnp.minimum(curvature, -1e-9), 0.0
-        ).clip(-0.5, 0.5)
-
-    shift = jnp.stack([offset(*window[:, 1]), offset(*window[1])])
-    return pixel.astype(float) + shift
+    around = jax.lax.dynamic_slice(image, pixel - 1, (3, 3))
+    shift = jnp.stack([parabola_vertex(*around[:, 1]), parabola_vertex(*around[1])])
+    # Beside a stronger disk, whose neighborhood is left out, a maximum need not be one of its neighbors.
+    return pixel.astype(float) + shift.clip(-0.5, 0.5)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax4dstem.coordinates import length
 from jax4dstem.typing import Array, Float, Int, Point, Scalar
 
 
@@ -26,8 +27,8 @@ def hexagonal_indices(shells: int) -> np.ndarray:
     return np.stack([h[order], k[order]], axis=1).astype(np.int32)
 
 
-def window_size(radius: float, edge_width: float) -> int:
-    """Side in px of a window that holds a soft-edged disk down to 5e-5 of its height."""
+def patch_side(radius: float, edge_width: float) -> int:
+    """Side in px of a square that holds a soft-edged disk down to 5e-5 of its height."""
     return 2 * ceil(radius + 10 * edge_width) + 1
 
 
@@ -37,7 +38,8 @@ def bragg_disks(
     intensities: Float[Array, " n"],
     radius: Scalar,
     edge_width: Scalar,
-    window: int,
+    patch: int,
+    textures: Float[Array, "n modes"] | None = None,
 ) -> Float[Array, "det_y det_x"]:
     r"""Sum of soft-edged disks.
 
@@ -47,7 +49,7 @@ def bragg_disks(
         A = -2 \pi w^2 \operatorname{Li}_2\left(-e^{R/w}\right) ,
 
     where A is the area of one disk, so that ``intensities`` are sums over whole disks. Each disk is
-    drawn in a window of its own, which is what makes this fast; what leaves the detector is dropped.
+    drawn in a patch of its own, which is what makes this fast; what leaves the detector is dropped.
 
     Args:
         shape: ``(det_y, det_x)``.
@@ -55,7 +57,8 @@ def bragg_disks(
         intensities: Sum of each disk.
         radius: R in px.
         edge_width: w in px; 0.3 is about the blur of a sharp disk by square pixels.
-        window: Side of the windows in px, static; see `window_size`.
+        patch: Side of the patches in px, static; see `patch_side`.
+        textures: Contrast inside the disks: coefficients of `disk_textures`; None for flat disks.
 
     Returns:
         The pattern.
@@ -66,11 +69,15 @@ def bragg_disks(
         >>> round(float(one.sum()))
         100
     """
-    offsets = jnp.arange(window)
-    corners = jax.lax.stop_gradient(jnp.floor(positions + 0.5)).astype(int) - window // 2
+    offsets = jnp.arange(patch)
+    corners = jax.lax.stop_gradient(jnp.floor(positions + 0.5)).astype(int) - patch // 2
     rows, columns = corners[:, :1] + offsets, corners[:, 1:] + offsets
     dy, dx = rows - positions[:, :1], columns - positions[:, 1:]
-    disks = _soft_disk(dy[:, :, None] ** 2 + dx[:, None, :] ** 2, radius, edge_width)
+    disks = soft_disk(length(dy[:, :, None] ** 2 + dx[:, None, :] ** 2), radius, edge_width)
+    if textures is not None:
+        modes = disk_textures(dy[:, :, None] / radius, dx[:, None, :] / radius)
+        modes = jnp.stack(modes[: textures.shape[1]], axis=1)
+        disks = disks * (1 + jnp.einsum("nm,nmyx->nyx", textures, modes))
     heights = intensities / _soft_disk_area(radius, edge_width)
     return (
         jnp.zeros(shape, disks.dtype)
@@ -79,10 +86,15 @@ def bragg_disks(
     )
 
 
-def _soft_disk(squared: Array, radius: Scalar, edge_width: Scalar) -> Array:
-    at_center = squared == 0  # the derivative of sqrt is infinite there
-    distance = jnp.where(at_center, 0.0, jnp.sqrt(jnp.where(at_center, 1.0, squared)))
+def soft_disk(distance: Array, radius: Scalar, edge_width: Scalar) -> Array:
+    """Height of a disk with a logistic edge, 1 inside, at a distance from its center."""
     return jax.nn.sigmoid((radius - distance) / edge_width)
+
+
+def disk_textures(y: Array, x: Array) -> list[Array]:
+    """Slopes and curvatures over a disk of radius 1, of mean square 1 and zero mean."""
+    square = y**2 + x**2
+    return [2 * y, 2 * x, 3**0.5 * (2 * square - 1), 6**0.5 * (y**2 - x**2), 24**0.5 * y * x]
 
 
 def _soft_disk_area(radius: Scalar, edge_width: Scalar) -> Array:
@@ -93,8 +105,8 @@ def _soft_disk_area(radius: Scalar, edge_width: Scalar) -> Array:
 
 
 def lattice_positions(
-    center: Point, vectors: Float[Array, "2 2"], indices: Int[Array, "n 2"]
-) -> Float[Array, "n 2"]:
+    center: Point, vectors: Float[Array, "*lattices 2 2"], indices: Int[Array, "n 2"]
+) -> Float[Array, "*lattices n 2"]:
     """Reflections ``center + h g1 + k g2`` on the detector, (y, x) in px.
 
     Example:

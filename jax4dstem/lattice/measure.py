@@ -10,6 +10,7 @@ from jax4dstem.lattice.binning import bin_counts, bin_point
 from jax4dstem.lattice.detection import DiskKernels, disk_contrast
 from jax4dstem.lattice.fit import FitLattice
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
+from jax4dstem.lattice.nodes import nearest_node
 from jax4dstem.lattice.search import Hypotheses, score_lattice, search_lattice
 from jax4dstem.typing import Array, Float, FloatPattern, Pattern, Point, Scalar
 
@@ -51,14 +52,11 @@ class MeasureLattice:
         """
         kernels, hypotheses, model = setup
         factor = self.fit.binning
-        counts = bin_counts(pattern, model.saturation, factor)
-        brightest = model.saturation * factor**2
-        clipped = jnp.where(counts >= 0, jnp.minimum(counts, brightest), 0.0)
-        contrast = disk_contrast(clipped, kernels)
+        contrast = disk_contrast(bin_counts(pattern, model.detector, factor), kernels)
         found = search_lattice(contrast, bin_point(center, factor), hypotheses)
-        start = jnp.linalg.inv(model.vectors) @ found.vectors @ jnp.linalg.inv(model.ellipse)
+        start = jnp.linalg.inv(model.lattice) @ found.vectors @ jnp.linalg.inv(model.ellipse)
         fit = self.fit(pattern, center, factor * start, model)
-        vectors = model.lattice(fit.distortion) / factor
+        vectors = model.distorted(fit.distortion) / factor
         middle = bin_point(fit.center, factor)
         score = score_lattice(contrast, middle, vectors, hypotheses)
         share = explained_share(contrast, middle, vectors, model.radius / factor)
@@ -81,15 +79,9 @@ def explained_share(
     """
     y, x = detector_grid(contrast.shape)
     y, x = y - center[0], x - center[1]
-    # Written out per component: XLA makes one loop over the pixels of it, and a slow one of 2 x 2 products.
-    to_index = jnp.linalg.inv(vectors)
-    h = jnp.round(y * to_index[0, 0] + x * to_index[1, 0])
-    k = jnp.round(y * to_index[0, 1] + x * to_index[1, 1])
-    gap_y = y - h * vectors[0, 0] - k * vectors[1, 0]
-    gap_x = x - h * vectors[0, 1] - k * vectors[1, 1]
     peak = (contrast > CLEAR) & (y**2 + x**2 > (2.2 * radius) ** 2)
     for axis in (0, 1):
         for step in (-1, 1):
             peak &= contrast >= jnp.roll(contrast, step, axis)
-    near = gap_y**2 + gap_x**2 <= jnp.maximum(0.6 * radius, 1.5) ** 2
+    near = nearest_node(y, x, vectors).distance_squared <= jnp.maximum(0.6 * radius, 1.5) ** 2
     return jnp.sum(peak & near) / jnp.maximum(jnp.sum(peak), 1) + (jnp.sum(peak) == 0)

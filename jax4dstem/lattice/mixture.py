@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from jax4dstem.coordinates import radius_from
-from jax4dstem.lattice.disks import bragg_disks, lattice_positions
+from jax4dstem.detector import pattern_dose
 from jax4dstem.lattice.elimination import solve_small
-from jax4dstem.lattice.fit import FLOOR, interpolate_profile
-from jax4dstem.lattice.model import LatticeModel
+from jax4dstem.lattice.model import FLOOR, LatticeModel
+from jax4dstem.lattice.render import interpolate_profile, render_disks
+from jax4dstem.noise import Noise
 from jax4dstem.typing import Array, Float, Int, Pattern, Point
 
 DIRECT_BEAM = 1.5  # disk radii around the direct beam that say nothing about the lattices
@@ -51,14 +52,14 @@ class FitAmounts:
         \qquad x \ge 0 ,
 
     with the dose N, the disks d, lattices G and intensities I known. A probe covers grains side by side and scatters
-    from each incoherently, so a boundary is a sum. Fisher scoring of the Poisson likelihood from equal amounts.
+    from each incoherently, so a boundary is a sum. Fisher scoring of the likelihood from equal amounts.
 
     Attributes:
-        window: Side of the disks' windows in px, odd.
+        patch: Side of the squares that disks are drawn in, in px, odd.
         iterations: Of Fisher scoring.
     """
 
-    window: int
+    patch: int
     iterations: int = 8
 
     def __call__(
@@ -72,7 +73,7 @@ class FitAmounts:
         """Fit the amounts.
 
         Args:
-            pattern: Counts ``(det_y, det_x)``; negative or NaN pixels are left out.
+            pattern: Counts ``(det_y, det_x)``; pixels that the detector cannot use are left out.
             center: (y, x) in px.
             chosen: Numbers of the lattices to fit; -1 for none.
             known: Shared by the scan.
@@ -91,8 +92,8 @@ class FitAmounts:
             >>> known = KnownLattices(turned, jnp.full((2, 9), 0.01))
             >>> center = jnp.array([24.0, 23.5])
             >>> def disks(number, share):
-            ...     at = lattice_positions(center, model.lattice(turned[number]), model.indices)
-            ...     return bragg_disks((48, 48), at, jnp.full(9, 100.0 * share), 2.5, 0.25, 13)
+            ...     vectors, each = model.distorted(turned[number]), jnp.full(9, 100.0 * share)
+            ...     return render_disks((48, 48), center, vectors, each, model, 13)
             >>> mixed = disks(0, 0.7) + disks(1, 0.3)
             >>> mixed = mixed.at[24, 24].add(1e4 - mixed.sum())
             >>> amount = FitAmounts(13)(mixed, center, jnp.array([0, 1]), known, model).amount
@@ -101,32 +102,29 @@ class FitAmounts:
         """
         shape = (pattern.shape[0], pattern.shape[1])
         distance = radius_from(center, shape)
-        used = (pattern >= 0) & (pattern < model.saturation)
+        used = model.detector.usable(pattern)
         counts = jnp.where(used, pattern, 0).astype(float)
         used &= distance > DIRECT_BEAM * model.radius + 1
-        dose = jnp.maximum(jnp.sum(counts), 1.0)
+        dose = jnp.maximum(pattern_dose(pattern, model.detector), 1.0)
 
         def disks(number: Array) -> Array:
-            vectors = model.lattice(known.distortions[number])
-            positions = lattice_positions(center, vectors, model.indices)
+            vectors = model.distorted(known.distortions[number])
             intensity = jnp.where(number >= 0, known.intensities[number], 0.0)
-            return bragg_disks(
-                shape, positions, intensity, model.radius, model.edge_width, self.window
-            )
+            return render_disks(shape, center, vectors, intensity, model, self.patch)
 
         lattices = jax.vmap(disks)(chosen)
         under = interpolate_profile(model.background, distance)
         columns = dose * jnp.concatenate([lattices, under[None]]).reshape(len(lattices) + 1, -1)
-        flat, weight = counts.ravel(), used.ravel()
+        flat, weight, noise = counts.ravel(), used.ravel(), model.detector.noise
 
         def improve(amounts: Array, _: Any) -> tuple[Array, None]:
-            gram, score = _information(columns, flat, weight, amounts)
+            gram, score = _information(columns, flat, weight, amounts, noise)
             change, _ = solve_small(gram[None], score[None, :, None])
             return jnp.maximum(amounts + change[0, :, 0], SMALLEST), None
 
         start = jnp.full(len(columns), 1 / len(lattices)).at[-1].set(1.0)
         amounts, _ = jax.lax.scan(improve, start, None, self.iterations)
-        gram, _ = _information(columns, flat, weight, amounts)
+        gram, _ = _information(columns, flat, weight, amounts, noise)
         inverse, _ = solve_small(gram[None], jnp.eye(len(gram))[None])
         covariance = inverse[0, :-1, :-1]
         told_apart = (jnp.diagonal(covariance) > 0) | (chosen < 0)
@@ -136,8 +134,10 @@ class FitAmounts:
         )
 
 
-def _information(columns: Array, counts: Array, used: Array, amounts: Array) -> tuple[Array, Array]:
+def _information(
+    columns: Array, counts: Array, used: Array, amounts: Array, noise: Noise
+) -> tuple[Array, Array]:
     """Fisher information and score of the amounts."""
     expected = amounts @ columns + FLOOR
-    weighted = columns * (used / expected)
+    weighted = columns * (used / noise.variance(expected))
     return weighted @ columns.T, weighted @ (counts - expected)

@@ -5,14 +5,17 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.typing import Array, Float, Int, Scalar
+from jax4dstem.detector import IDEAL, Detector
+from jax4dstem.typing import Array, Bool, Float, Int, Scalar
+
+FLOOR = 1e-4  # counts per pixel expected everywhere: stray electrons, and no division by zero
 
 
 class LatticeModel(NamedTuple):
     """Shared by all positions of a scan; a pytree, so that it can be refined by gradients.
 
     Attributes:
-        vectors: Reference g1, g2 as rows (y, x) in px.
+        lattice: g1, g2 as rows (y, x) in px, that distortions refer to.
         indices: Reflections (h, k) of the model, the direct beam (0, 0) first.
         radius: Of the disks, in px.
         edge_width: Of the disks' logistic edge, in px.
@@ -20,13 +23,13 @@ class LatticeModel(NamedTuple):
             beam; its height is free at every reflection, only its slope counts.
         intensity: Typical share of the pattern's electrons in each disk.
         spread: Standard deviation of that share over the scan.
-        dispersion: Variance of the counts around each disk over that of Poisson noise, at least 1.
+        dispersion: Variance of the counts around each disk over that of the noise, at least 1.
         texture: Typical contrast inside a disk, relative to its height.
-        saturation: Counts from which on a pixel is not used.
+        detector: Noise, saturation and mask of what counted.
         ellipse: Distortion by the projector lenses, of row vectors (y, x) on the detector.
     """
 
-    vectors: Float[Array, "2 2"]
+    lattice: Float[Array, "2 2"]
     indices: Int[Array, "n 2"]
     radius: Scalar
     edge_width: Scalar
@@ -35,12 +38,12 @@ class LatticeModel(NamedTuple):
     spread: Float[Array, " n"]
     dispersion: Float[Array, " n"]
     texture: Scalar
-    saturation: Scalar
+    detector: Detector
     ellipse: Float[Array, "2 2"]
 
-    def lattice(self, distortion: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
+    def distorted(self, distortion: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
         """g1, g2 on the detector, rows (y, x) in px, of a lattice with distortion A."""
-        return self.vectors @ distortion @ self.ellipse
+        return self.lattice @ distortion @ self.ellipse
 
 
 class LatticeFit(NamedTuple):
@@ -59,6 +62,7 @@ class LatticeFit(NamedTuple):
         texture: Mean square of the fitted contrast inside each disk, relative to its height.
         score: Evidence for the lattice in units of the noise.
         step: Largest move of a reflection in the last iteration, in px.
+        converged: Whether that was too little to matter; see `SETTLED`.
     """
 
     center: Float[Array, "2"]
@@ -69,15 +73,16 @@ class LatticeFit(NamedTuple):
     texture: Float[Array, " n"]
     score: Scalar
     step: Scalar
+    converged: Bool[Array, ""]
 
 
 def starting_model(
-    vectors: np.ndarray, indices: np.ndarray, radius: float, saturation: float = np.inf
+    lattice: np.ndarray, indices: np.ndarray, radius: float, detector: Detector = IDEAL
 ) -> LatticeModel:
     """A model that knows nothing but the lattice and the size of the disks."""
     count = len(indices)
     return LatticeModel(
-        jnp.asarray(vectors, float),
+        jnp.asarray(lattice, float),
         jnp.asarray(indices),
         jnp.asarray(radius, float),
         jnp.asarray(0.1 * radius, float),
@@ -86,6 +91,6 @@ def starting_model(
         jnp.ones(count),
         jnp.ones(count),
         jnp.asarray(0.0, float),
-        jnp.asarray(saturation, float),
+        detector.as_arrays(),
         jnp.eye(2),
     )

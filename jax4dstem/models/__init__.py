@@ -16,15 +16,15 @@ from jax4dstem.models.ccstae import (
 )
 from jax4dstem.models.layers import Convolutional, Dense
 from jax4dstem.models.losses import (
+    counts_deviance,
     kl_to_standard_normal,
     l1,
     mean_squared_error,
-    poisson_deviance,
 )
 from jax4dstem.models.objectives import (
+    CountingNoise,
     EvidenceBound,
     GaussianNoise,
-    PoissonNoise,
     Reconstruction,
 )
 from jax4dstem.models.rotation import (
@@ -41,6 +41,7 @@ __all__ = [
     "AutoEncoder",
     "AutoEncoderSpec",
     "Convolutional",
+    "CountingNoise",
     "CycleConsistency",
     "CycleConsistentAutoEncoder",
     "CycleConsistentSpec",
@@ -50,7 +51,6 @@ __all__ = [
     "LatticeBases",
     "LatticeBasesSpec",
     "MarginalLikelihood",
-    "PoissonNoise",
     "Reconstruction",
     "RotationInvariantSpec",
     "RotationInvariantVAE",
@@ -58,12 +58,12 @@ __all__ = [
     "VariationalSpec",
     "affine_warp",
     "best_rotation",
+    "counts_deviance",
     "inverse_warp",
     "join",
     "kl_to_standard_normal",
     "l1",
     "mean_squared_error",
-    "poisson_deviance",
     "rotate_polar",
     "split",
 ]

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from jax4dstem.noise import COUNTED, Noise
 from jax4dstem.typing import Array, Float
 
 
@@ -10,18 +11,21 @@ def mean_squared_error(x: Float[Array, "..."], target: Float[Array, "..."]) -> F
     return jnp.mean((x - target) ** 2)
 
 
-def poisson_deviance(rate: Float[Array, "..."], counts: Float[Array, "..."]) -> Float[Array, ""]:
-    r"""Poisson negative log-likelihood less that of a perfect fit, **mean** over the elements.
+def counts_deviance(
+    rate: Float[Array, "..."], counts: Float[Array, "..."], noise: Noise = COUNTED
+) -> Float[Array, ""]:
+    r"""Negative log-likelihood of counts less that of a perfect fit, **mean** over the elements.
 
     .. math:: \frac1p \sum_i \left[\lambda_i - k_i + k_i \ln (k_i / \lambda_i)\right]
+
+    for counted electrons; half the noise model's deviance.
 
     Args:
         rate: Expected counts; raised to 1e-6.
         counts: Counts, not negative.
+        noise: How they scatter.
     """
-    rate = jnp.maximum(rate, 1e-6)
-    logarithm = jnp.log(jnp.maximum(counts, 1e-6) / rate)
-    return jnp.mean(rate - counts + jnp.where(counts > 0, counts * logarithm, 0.0))
+    return 0.5 * jnp.mean(noise.deviance(counts, jnp.maximum(rate, 1e-6)))
 
 
 def kl_to_standard_normal(

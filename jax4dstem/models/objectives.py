@@ -11,15 +11,16 @@ import jax.numpy as jnp
 
 from jax4dstem.models.autoencoder import AutoEncoder, VariationalAutoEncoder
 from jax4dstem.models.losses import (
+    counts_deviance,
     kl_to_standard_normal,
     l1,
     mean_squared_error,
-    poisson_deviance,
 )
+from jax4dstem.noise import ElectronNoise
 from jax4dstem.typing import Array, Float
 
 LossName = Literal["mse", "poisson"]
-LOSSES = {"mse": mean_squared_error, "poisson": poisson_deviance}
+LOSSES = {"mse": mean_squared_error, "poisson": counts_deviance}
 Terms = dict[str, Any]
 
 
@@ -33,11 +34,11 @@ class Corruption(Protocol):
 
 
 @dataclass(frozen=True)
-class PoissonNoise:
+class CountingNoise:
     """Shot noise of x times ``electrons``, given back in units of x; then Gaussian noise of ``sigma``.
 
     Example:
-        >>> noisy = PoissonNoise(50.0)(jnp.ones(10_000), jax.random.key(0))
+        >>> noisy = CountingNoise(50.0)(jnp.ones(10_000), jax.random.key(0))
         >>> round(float(noisy.var()) * 50, 1)
         1.0
     """
@@ -47,10 +48,7 @@ class PoissonNoise:
 
     def __call__(self, x: Float[Array, "..."], key: jax.Array) -> Float[Array, "..."]:
         """The corrupted sample."""
-        shot, read = jax.random.split(key)
-        counts = jax.random.poisson(shot, jnp.maximum(x, 0) * self.electrons, dtype=jnp.int32)
-        noise = self.sigma * jax.random.normal(read, x.shape, x.dtype)
-        return counts.astype(x.dtype) / self.electrons + noise
+        return ElectronNoise(1 / self.electrons, self.sigma).draw(key, x)
 
 
 @dataclass(frozen=True)

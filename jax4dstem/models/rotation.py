@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jax4dstem.maxima import parabola_vertex
 from jax4dstem.models.autoencoder import VariationalAutoEncoder
 from jax4dstem.models.layers import Dense
 from jax4dstem.models.losses import kl_to_standard_normal, mean_squared_error
@@ -79,9 +80,7 @@ def best_rotation(
     correlation = jnp.fft.irfft((a * jnp.conj(b)).at[:, 0].set(0).sum(axis=0), x.shape[1])
     peak = jnp.argmax(correlation)
     left, top, right = (correlation[(peak + k) % x.shape[1]] for k in (-1, 0, 1))
-    bend = left - 2 * top + right
-    offset = jnp.where(bend < 0, 0.5 * (left - right) / jnp.where(bend < 0, bend, 1.0), 0.0)
-    return 2 * jnp.pi * (peak + offset) / x.shape[1]
+    return 2 * jnp.pi * (peak + parabola_vertex(left, top, right)) / x.shape[1]
 
 
 @dataclass(frozen=True)

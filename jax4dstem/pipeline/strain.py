@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax4dstem.dataset import Dataset
-from jax4dstem.detectors import exclude_pixels
+from jax4dstem.detector import IDEAL, Detector
 from jax4dstem.errors import InputError
 from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.strain import (
@@ -27,10 +27,16 @@ def strain(scan: Dataset, done: Mapping[str, Any], recipe: Recipe) -> StrainAnsw
     options, beam, bad = recipe.strain, done["beam"], done["survey"].bad_pixels
     reference = strain_reference(scan, done, recipe)
     ways = StrainWays(options.bases, options.mixing, options.cepstrum, recipe.seed)
-    counts = scan.map(exclude_pixels, bad) if bad.any() else scan
+    detector = Detector(mask=~bad) if bad.any() else IDEAL
     try:
         return strain_in_blocks(
-            counts, beam.center, beam.radius, options.bin, reference=reference, ways=ways
+            scan,
+            beam.center,
+            beam.radius,
+            options.bin,
+            reference=reference,
+            ways=ways,
+            detector=detector,
         )
     except InputError as error:
         if options.references:

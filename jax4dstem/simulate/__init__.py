@@ -4,7 +4,7 @@ from jax4dstem.lattice.disks import (
     bragg_disks,
     hexagonal_indices,
     lattice_positions,
-    window_size,
+    patch_side,
 )
 from jax4dstem.simulate.heterojunction import HeterojunctionTruth, heterojunction
 from jax4dstem.simulate.monolayer import WS2, WSE2, Monolayer, monolayer_intensities
@@ -36,11 +36,11 @@ __all__ = [
     "hexagonal_indices",
     "lattice_positions",
     "monolayer_intensities",
+    "patch_side",
     "polycrystal",
     "probe_shares",
     "simulate_pattern",
     "simulate_scan",
     "smooth_slopes",
     "thin_crystal_intensities",
-    "window_size",
 ]

@@ -5,11 +5,10 @@ Everything is a pure function of arrays; gradients exist with respect to every f
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jax4dstem.coordinates import radius_from
-from jax4dstem.lattice.disks import bragg_disks, lattice_positions
+from jax4dstem.lattice.render import render_disks
 from jax4dstem.typing import Array, Float, Int, Point, Scalar
 
 
@@ -92,7 +91,7 @@ def background(
 
 
 def simulate_pattern(
-    parameters: PatternParameters, optics: Optics, shape: tuple[int, int], window: int
+    parameters: PatternParameters, optics: Optics, shape: tuple[int, int], patch: int
 ) -> Float[Array, "det_y det_x"]:
     r"""Expected electrons per pixel.
 
@@ -105,10 +104,10 @@ def simulate_pattern(
         parameters: Of this position.
         optics: Of the scan.
         shape: ``(det_y, det_x)``.
-        window: Side in px of the disks' windows, static; see `window_size`.
+        patch: Side in px of the squares that disks are drawn in, static; see `patch_side`.
 
     Returns:
-        The mean of the counts; Poisson noise is added by `simulate_scan`.
+        The mean of the counts; noise is added by `simulate_scan`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -125,16 +124,8 @@ def simulate_pattern(
         >>> round(float(simulate_pattern(position, optics, (32, 32), 11).sum()))
         1000
     """
-    positions = jax.vmap(lattice_positions, (None, 0, None))(
-        parameters.center, parameters.vectors, optics.indices
-    )
-    disks = bragg_disks(
-        shape,
-        positions.reshape(-1, 2),
-        parameters.intensities.reshape(-1),
-        optics.radius,
-        optics.edge_width,
-        window,
+    disks = render_disks(
+        shape, parameters.center, parameters.vectors, parameters.intensities, optics, patch
     )
     film = background(shape, parameters.center, optics.background)
     fraction = parameters.background_fraction

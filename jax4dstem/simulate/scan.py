@@ -9,7 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from jax4dstem.errors import InputError
-from jax4dstem.lattice.disks import window_size
+from jax4dstem.lattice.disks import patch_side
+from jax4dstem.noise import COUNTED, Noise
 from jax4dstem.simulate.pattern import Optics, PatternParameters, simulate_pattern
 
 CACHE_BATCH = 16  # patterns drawn at once, so that they stay in a CPU's cache
@@ -21,11 +22,12 @@ def simulate_scan(
     optics: Optics,
     detector_shape: tuple[int, int],
     *,
+    noise: Noise = COUNTED,
     seed: int = 0,
     tile: int = 256,
     progress: str | None = None,
 ) -> np.ndarray:
-    """Poisson counts of a scan whose parameters are given position by position.
+    """Counts of a scan whose parameters are given position by position.
 
     The expected patterns are drawn on the device; electrons are counted on the host with a generator
     per position, keyed by the seed and the position: the counts do not depend on the tiles.
@@ -34,12 +36,14 @@ def simulate_scan(
         parameters: Arrays with leading axes ``(scan_y, scan_x)``.
         optics: Shared by all positions.
         detector_shape: ``(det_y, det_x)``.
+        noise: How counts scatter around the expected electrons.
         seed: Of the noise; not negative.
         tile: Positions in memory as floating-point patterns at once.
         progress: Label of the progress bar, shown on a terminal.
 
     Returns:
-        Counts ``(scan_y, scan_x, det_y, det_x)``: uint16, or uint32 where a dose exceeds 60,000.
+        Counts ``(scan_y, scan_x, det_y, det_x)``: uint16, or uint32 where a dose exceeds 60,000; float32
+        where the noise is not that of counted electrons.
 
     Raises:
         InputError: A parameter is negative, not finite or not of the scan's shape, the disks have
@@ -65,9 +69,8 @@ def simulate_scan(
     flat = jax.tree.map(lambda leaf: _flatten_scan(np.asarray(leaf, np.float32)), parameters)
     n_positions = len(flat.dose)
     tile = min(tile, n_positions)
-    dtype = np.uint16 if flat.dose.max() <= UINT16_DOSE else np.uint32
-    counts = np.empty((n_positions, *detector_shape), dtype)
-    window = window_size(float(optics.radius), float(optics.edge_width))
+    counts = np.empty((n_positions, *detector_shape), _dtype(noise, flat.dose.max()))
+    patch = patch_side(float(optics.radius), float(optics.edge_width))
     bar = tqdm(
         total=n_positions,
         desc=progress,
@@ -80,10 +83,10 @@ def simulate_scan(
         for start in range(0, n_positions, tile):
             begin = min(start, n_positions - tile)  # the last tile overlaps: one compiled shape
             part = jax.tree.map(lambda leaf, b=begin: leaf[b : b + tile], flat)
-            expected = np.asarray(_expected(part, optics, detector_shape, window))
+            expected = np.asarray(_expected(part, optics, detector_shape, patch))
             positions = range(start, begin + tile)
             drawn = counters.map(
-                functools.partial(_count, seed), positions, expected[start - begin :]
+                functools.partial(_count, noise, seed), positions, expected[start - begin :]
             )
             for position, pattern in zip(positions, drawn, strict=True):
                 counts[position] = pattern
@@ -91,17 +94,25 @@ def simulate_scan(
     return counts.reshape(*scan_shape, *detector_shape)
 
 
-def _count(seed: int, position: int, expected: np.ndarray) -> np.ndarray:
+def _count(noise: Noise, seed: int, position: int, expected: np.ndarray) -> np.ndarray:
     generator = np.random.Philox(key=np.array([seed, position], np.uint64))
-    return np.random.Generator(generator).poisson(expected)
+    return noise.count(np.random.Generator(generator), expected)
+
+
+def _dtype(noise: Noise, largest: float) -> type[np.generic]:
+    """Of counts: whole numbers where the noise gives them."""
+    drawn = noise.count(np.random.default_rng(0), np.ones(1))
+    if drawn.dtype.kind == "f":
+        return np.float32
+    return np.uint16 if largest <= UINT16_DOSE else np.uint32
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _expected(
-    parameters: PatternParameters, optics: Optics, shape: tuple[int, int], window: int
+    parameters: PatternParameters, optics: Optics, shape: tuple[int, int], patch: int
 ) -> jax.Array:
     return jax.lax.map(
-        lambda position: simulate_pattern(position, optics, shape, window),
+        lambda position: simulate_pattern(position, optics, shape, patch),
         parameters,
         batch_size=CACHE_BATCH,
     )

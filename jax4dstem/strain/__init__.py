@@ -12,7 +12,7 @@ from jax4dstem.strain.cepstral import strain_from_cepstrum
 from jax4dstem.strain.convert import to_py4dstem, to_pyxem
 from jax4dstem.strain.decomposition import MeasuredLattices, strain_map
 from jax4dstem.strain.derived import Derived, derive, friedel_asymmetry
-from jax4dstem.strain.maps import COMPONENTS, Status, StrainMap, wrap_angle
+from jax4dstem.strain.maps import COMPONENTS, Status, StrainMap
 from jax4dstem.strain.measure import (
     LatticeStrain,
     LearnedModel,
@@ -56,5 +56,4 @@ __all__ = [
     "sum_neighbors",
     "to_py4dstem",
     "to_pyxem",
-    "wrap_angle",
 ]

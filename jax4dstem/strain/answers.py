@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jax4dstem.dataset import Dataset
+from jax4dstem.detector import IDEAL, Detector, repair_pixels
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Result, entry, group
 from jax4dstem.strain.bases import MOST_BASES, BaseStrain, strain_by_bases
@@ -75,15 +76,17 @@ def find_strain(
     *,
     reference: StrainReference | None = None,
     ways: StrainWays | None = None,
+    detector: Detector | None = None,
 ) -> StrainAnswers:
     """Strain of every position in all ways: `measure_strain`, and what follows from its fits.
 
     Args:
-        scan: Raw counts; pixels not to be used are negative or NaN.
+        scan: Raw counts; pixels that are not finite are left out.
         beam_center: Of the direct beam, ``(scan_y, scan_x, 2)`` (y, x) in px.
         radius: Of the direct beam in px.
         reference: What strain is relative to; the median of the scan by default.
         ways: What to do besides fitting and pooling; everything by default.
+        detector: Noise, saturation and usable pixels; None for counted electrons in every pixel.
 
     Returns:
         The answers. A scan with too few patterns for base lattices is no error.
@@ -100,14 +103,22 @@ def find_strain(
     """
     ways = ways or StrainWays()
     measured = measure_strain(
-        scan, beam_center, radius, reference=reference, progress="fitting lattices"
+        scan,
+        beam_center,
+        radius,
+        reference=reference,
+        detector=detector,
+        progress="fitting lattices",
     )
     pooled = pool_strain(measured.strain)
     bases, no_bases = _bases(scan, measured, ways)
     cepstrum = None
     if ways.cepstrum:
         cepstrum = strain_from_cepstrum(
-            scan, measured, reference=reference, progress="cepstral strain"
+            _repaired(scan, detector or IDEAL),
+            measured,
+            reference=reference,
+            progress="cepstral strain",
         )
     return StrainAnswers(
         lattice=measured.lattice,
@@ -118,6 +129,13 @@ def find_strain(
         cepstrum=cepstrum,
         no_bases=no_bases,
     )
+
+
+def _repaired(scan: Dataset, detector: Detector) -> Dataset:
+    """The scan with masked pixels filled in from their neighbors, for transforms that need every pixel."""
+    if detector.mask is None:
+        return scan
+    return scan.map(repair_pixels, np.logical_not(detector.mask))
 
 
 def _bases(
@@ -149,6 +167,7 @@ def strain_in_blocks(
     *,
     reference: StrainReference | None = None,
     ways: StrainWays | None = None,
+    detector: Detector | None = None,
 ) -> StrainAnswers:
     """`find_strain` of sums of neighboring patterns, for scans of so few electrons that one shows no lattice.
 
@@ -162,6 +181,7 @@ def strain_in_blocks(
         size: Positions along each side of a block; 1 is `find_strain`.
         reference: A region is that of the blocks whose middle position is in it.
         ways: As for `find_strain`.
+        detector: As for `find_strain`.
 
     Returns:
         The answers. ``derived`` and ``pooled.reach`` count in blocks.
@@ -170,14 +190,19 @@ def strain_in_blocks(
         InputError: As of `find_strain`, or the scan is smaller than a block.
     """
     if size == 1:
-        return find_strain(scan, beam_center, radius, reference=reference, ways=ways)
-    sums, centers = sum_neighbors(scan, beam_center, size, progress="summing neighbors")
+        return find_strain(
+            scan, beam_center, radius, reference=reference, ways=ways, detector=detector
+        )
+    one = detector or IDEAL
+    sums, centers = sum_neighbors(scan, beam_center, size, one, progress="summing neighbors")
+    summed = Detector(one.noise.summed(size**2))  # unknown pixels of the sums are NaN
     if reference is not None:
         reference = reference.in_blocks(size, sums.scan_shape)
-    found = find_strain(sums, centers, radius, reference=reference, ways=ways)
+    found = find_strain(sums, centers, radius, reference=reference, ways=ways, detector=summed)
     wide = spread_over(found, sums.scan_shape, scan.scan_shape, size)
     if found.bases is None or wide.bases is None:
         return wide
     lattices = found.lattice.distortion
-    base = base_of_positions(scan, beam_center, found.bases.base, lattices, found.model, size)
+    model = found.model._replace(detector=one.as_arrays())
+    base = base_of_positions(scan, beam_center, found.bases.base, lattices, model, size)
     return replace(wide, bases=replace(wide.bases, base=base))

@@ -8,10 +8,11 @@ from scipy import stats
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import KMeans
 
+from jax4dstem.coordinates import wrap_angle
 from jax4dstem.errors import InputError
 from jax4dstem.fields import SCAN, Result, entry
 from jax4dstem.models import LatticeBasesSpec, MarginalLikelihood
-from jax4dstem.strain.maps import COMPONENTS, PAIR, OnStrain, StrainMap, wrap_angle
+from jax4dstem.strain.maps import COMPONENTS, PAIR, OnStrain, StrainMap
 from jax4dstem.train import ArrayFeed, Trained, Training, train
 
 MOST_BASES = 64
@@ -153,7 +154,7 @@ class _Fits(NamedTuple):
     def of(cls, strain: StrainMap) -> "_Fits":
         noise = np.median([strain.std(name)[strain.ok] for name in COMPONENTS], axis=1)
         covariance = strain.covariance[strain.ok] / noise[:, None] / noise
-        period = float(2 * np.pi / strain.symmetry / noise[3])
+        period = float(strain.period / noise[3])
         return cls(strain.values[strain.ok] / noise, covariance, noise, period)
 
     @property
@@ -181,7 +182,7 @@ class _Bases(NamedTuple):
 
 def _turned(values: np.ndarray, strain: StrainMap) -> np.ndarray:
     """Strains whose rotation is in the lattice's own range."""
-    theta = wrap_angle(values[..., 3:], strain.symmetry)
+    theta = wrap_angle(values[..., 3:], strain.period)
     return np.concatenate([values[..., :3], theta], axis=-1)
 
 
@@ -222,7 +223,7 @@ def _same_lattice(bases: _Bases, period: float) -> np.ndarray:
 def squared_distances(means: np.ndarray, covariance: np.ndarray, period: float) -> np.ndarray:
     """Squared Mahalanobis distances of strains ``(n, 4)``, theta modulo a period, ``(n, n)``."""
     gap = means[:, None] - means
-    gap[..., 3] -= period * np.round(gap[..., 3] / period)
+    gap[..., 3] = wrap_angle(gap[..., 3], period)
     solved = np.linalg.solve(covariance[:, None] + covariance, gap[..., None])[..., 0]
     return np.sum(gap * solved, axis=-1)
 
@@ -247,7 +248,7 @@ def _spread(
 ) -> np.ndarray:
     """Covariance around every main base: scatter and error within the bases of its lattice, and between them."""
     gap = bases.means - bases.means[leaders][:, None]
-    gap[..., 3] -= period * np.round(gap[..., 3] / period)
+    gap[..., 3] = wrap_angle(gap[..., 3], period)
     weight = shares.sum(axis=0)[:-1] * (group == group[leaders][:, None])
     weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
     within = np.einsum("lb,bij->lij", weight, bases.scatter + bases.error)

@@ -20,7 +20,7 @@ from jax4dstem.strain.maps import StrainMap
 from jax4dstem.strain.measure import StrainMeasurement
 from jax4dstem.strain.reference import StrainReference
 from jax4dstem.stream import map_patterns
-from jax4dstem.typing import Array, Float, Pattern, Scalar
+from jax4dstem.typing import Array, Bool, Float, Pattern, Scalar
 
 WINDOW = 0.4  # standard deviation of the window, in units of the covered radius
 CONTRAST = 8.0  # of the weaker peak over noise, below which there is no lattice
@@ -33,11 +33,13 @@ class CepstralLattice(NamedTuple):
         distortion: A, as of `LatticeFit`.
         information: Of (A_00, A_10, A_01, A_11).
         score: Evidence in units of the noise, 0 where no lattice is found.
+        converged: Whether the peaks have stayed near where they started.
     """
 
     distortion: Float[Array, "2 2"]
     information: Float[Array, "4 4"]
     score: Scalar
+    converged: Bool[Array, ""]
 
 
 def strain_from_cepstrum(
@@ -62,7 +64,7 @@ def strain_from_cepstrum(
 
     Reference: Padgett et al., Ultramicroscopy 214, 112994 (2020).
     """
-    fits, lattice = measured.lattice, np.asarray(measured.model.vectors)
+    fits, lattice = measured.lattice, np.asarray(measured.model.lattice)
     mean = np.nanmean(np.reshape(fits.center, (-1, 2)), axis=0)
     window = WINDOW * float(min(*mean, *(np.array(scan.pattern_shape) - 1 - mean)))
     base = np.asarray(reciprocal_basis(jnp.asarray(lattice, float)), np.float64)
@@ -79,7 +81,7 @@ def strain_from_cepstrum(
     )
     covariance = inverse_information(found.information)
     lattices = MeasuredLattices(
-        np.asarray(lattice, np.float64), found.distortion, covariance, found.score
+        np.asarray(lattice, np.float64), found.distortion, covariance, found.score, found.converged
     )
     return strain_map(lattices, reference, scan.calibration)
 
@@ -109,4 +111,4 @@ def _fit_cepstrum(
         jnp.linalg.norm(expected, axis=1)
     )
     found = usable & near & (weakest > CONTRAST)
-    return CepstralLattice(distortion, information, jnp.where(found, EVIDENCE + weakest, 0.0))
+    return CepstralLattice(distortion, information, jnp.where(found, EVIDENCE + weakest, 0.0), near)

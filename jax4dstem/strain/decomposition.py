@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.coordinates import Calibration, deform, deformation, strain_of
+from jax4dstem.coordinates import Calibration, deform, deformation, strain_of, wrap_angle
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import symmetry_order
-from jax4dstem.strain.maps import Status, StrainMap, wrap_angle
+from jax4dstem.strain.maps import Status, StrainMap
 from jax4dstem.strain.reference import StrainReference
 
 EVIDENCE = 4.5  # smallest score of a lattice, in units of the noise
@@ -27,12 +27,14 @@ class MeasuredLattices(NamedTuple):
         distortion: A, ``(scan_y, scan_x, 2, 2)``; NaN where nothing was measured.
         covariance: Of (A_00, A_10, A_01, A_11), ``(scan_y, scan_x, 4, 4)``.
         score: Evidence for the lattice in units of the noise, ``(scan_y, scan_x)``.
+        converged: Whether the measurement had settled, ``(scan_y, scan_x)``; True where there is nothing to settle.
     """
 
     lattice: np.ndarray
     distortion: np.ndarray
     covariance: np.ndarray
     score: np.ndarray
+    converged: np.ndarray | bool = True
 
     @classmethod
     def of_fits(
@@ -47,7 +49,9 @@ class MeasuredLattices(NamedTuple):
         """
         covariance = inverse_information(fits.information)[..., 2:, 2:]
         covariance = covariance * np.asarray(inflation)[..., None, None] ** 2
-        return cls(np.asarray(lattice, np.float64), fits.distortion, covariance, fits.score)
+        return cls(
+            np.asarray(lattice, np.float64), fits.distortion, covariance, fits.score, fits.converged
+        )
 
 
 def strain_map(
@@ -121,7 +125,7 @@ def _relative_to(
     values, jacobian = _decompose(measured, lattice)
     covariance = _propagate(jacobian, measured.covariance)
     values, covariance = _to_scan_axes(values, covariance, calibration)
-    values[..., 3] = wrap_angle(values[..., 3], symmetry_order(lattice))
+    values[..., 3] = wrap_angle(values[..., 3], 2 * np.pi / symmetry_order(lattice))
     unknown = np.full(status.shape, np.nan)
     empty = StrainMap(unknown, unknown, unknown, unknown, covariance, status, lattice, source)
     return replace(empty.with_values(values, covariance, status == Status.OK), status=status)
@@ -155,7 +159,7 @@ def _status(measured: MeasuredLattices, covariance: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         vague = ~(diagonal[..., :3] < LARGEST_ERROR**2).all(axis=-1) | ~(diagonal > 0).all(axis=-1)
         missing = ~(score >= EVIDENCE)
-    conditions = [~finite, missing, vague, far]
+    conditions = [~finite, missing, vague, far | ~np.asarray(measured.converged)]
     choices = [Status.EMPTY, Status.NO_LATTICE, Status.UNDETERMINED, Status.NOT_CONVERGED]
     return np.select(conditions, choices, Status.OK).astype(np.int8)
 
@@ -172,7 +176,7 @@ def median_lattice(values: np.ndarray, lattice: np.ndarray) -> np.ndarray:
     symmetry = symmetry_order(lattice)
     phase = np.exp(1j * symmetry * values[:, 3])
     mean = np.angle(phase.mean()) / symmetry
-    rotations = mean + wrap_angle(values[:, 3] - mean, symmetry)
+    rotations = mean + wrap_angle(values[:, 3] - mean, 2 * np.pi / symmetry)
     common = float(np.median(rotations)) if abs(phase.mean()) > 0.9 else 0.0
     # Strain acts after the rotation, so its median is that of differently turned crystals as well.
     turned = np.array([_in_crystal_axes(value, value[3] - common) for value in values])

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from jax4dstem.coordinates import wrap_angle
 from jax4dstem.fields import SCAN, Result, entry
 from jax4dstem.lattice.model import LatticeModel
-from jax4dstem.strain.maps import StrainMap, wrap_angle
+from jax4dstem.strain.maps import StrainMap
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _spread(variance: np.ndarray, axis: int) -> np.ndarray:
 
 def _turn(strain: StrainMap, axis: int) -> np.ndarray:
     """Derivative of theta along an axis, modulo the symmetry."""
-    return wrap_angle(2 * _central(strain.theta, axis), strain.symmetry) / 2
+    return wrap_angle(2 * _central(strain.theta, axis), strain.period) / 2
 
 
 def _curvature(strain: StrainMap) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +158,7 @@ def friedel_asymmetry(fits: Any, model: LatticeModel) -> np.ndarray:
     indices = np.asarray(model.indices)
     there = {tuple(pair) for pair in indices.tolist()}
     paired = np.array([(-h, -k) in there and (h, k) != (0, 0) for h, k in indices.tolist()])
-    vectors = np.asarray(model.vectors) @ np.asarray(fits.distortion) @ np.asarray(model.ellipse)
+    vectors = np.asarray(model.lattice) @ np.asarray(fits.distortion) @ np.asarray(model.ellipse)
     g = indices[paired] @ vectors
     unit = g / np.linalg.norm(g, axis=-1, keepdims=True)
     intensities = np.asarray(fits.intensities)[..., paired]

@@ -93,6 +93,11 @@ class StrainMap(Result):
             )
         return tree
 
+    @property
+    def period(self) -> float:
+        """What theta is known modulo, in radians."""
+        return 2 * np.pi / self.symmetry
+
     def with_values(
         self, values: np.ndarray, covariance: np.ndarray, ok: np.ndarray
     ) -> "StrainMap":
@@ -102,17 +107,6 @@ class StrainMap(Result):
         status = np.where(ok, Status.OK, np.where(self.ok, Status.NOT_CONVERGED, self.status))
         parts = dict(zip(COMPONENTS, np.moveaxis(values, -1, 0), strict=True))
         return replace(self, **parts, covariance=covariance, status=status.astype(np.int8))
-
-
-def wrap_angle(theta: np.ndarray, symmetry: int) -> np.ndarray:
-    """Angle in (−π/n, π/n].
-
-    Example:
-        >>> wrap_angle(np.array([3.2, -np.pi]), 2).round(2).tolist()
-        [0.06, 0.0]
-    """
-    period = 2 * np.pi / symmetry
-    return theta - period * np.ceil(theta / period - 0.5)
 
 
 _R = TypeVar("_R", bound="OnStrain")

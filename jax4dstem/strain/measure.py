@@ -8,29 +8,30 @@ import numpy as np
 
 from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
-from jax4dstem.fields import SCAN, Field, Result, Tree, entry, group
+from jax4dstem.detector import IDEAL, Detector
+from jax4dstem.fields import DETECTOR, SCAN, Field, Result, Tree, entry, group
+from jax4dstem.lattice.bootstrap import error_inflation
+from jax4dstem.lattice.cold_start import learn_lattice
 from jax4dstem.lattice.model import LatticeModel
-from jax4dstem.strain.bootstrap import error_inflation
+from jax4dstem.lattice.sample import sample_scan
+from jax4dstem.noise import ElectronNoise
 from jax4dstem.strain.decomposition import MeasuredLattices, remeasured, strain_map
 from jax4dstem.strain.derived import friedel_asymmetry
-from jax4dstem.strain.learn import learn_lattice
 from jax4dstem.strain.maps import OnStrain, StrainMap
 from jax4dstem.strain.reference import StrainReference
-from jax4dstem.strain.sample import sample_scan
 from jax4dstem.stream import map_patterns
 
 # What the model is written as: by attribute of `LatticeModel` the name in the file, axes, units and meaning.
 MODEL = {
-    "vectors": ("lattice", "vector yx", "px", "lattice the fits refer to: g1, g2 (y, x)"),
+    "lattice": ("lattice", "vector yx", "px", "lattice the fits refer to: g1, g2 (y, x)"),
     "indices": ("indices", "reflection hk", "", "reflections (h, k), the direct beam first"),
     "radius": ("disk_radius", "", "px", "radius of the Bragg disks"),
     "edge_width": ("edge_width", "", "px", "of the disks' logistic edge"),
     "background": ("background", "radius", "1/px", "share of the dose by whole px from the center"),
     "intensity": ("intensity", "reflection", "1", "typical share of the dose in each disk"),
     "spread": ("spread", "reflection", "1", "standard deviation of that share over the scan"),
-    "dispersion": ("dispersion", "reflection", "1", "variance of counts over that of Poisson noise"),
+    "dispersion": ("dispersion", "reflection", "1", "variance of counts over the expected noise's"),
     "texture": ("texture", "", "1", "typical contrast inside a disk"),
-    "saturation": ("saturation", "", "counts", "pixels from here on are not used"),
     "ellipse": ("ellipse", "from_yx yx", "1", "distortion by the projector lenses"),
 }  # fmt: skip
 
@@ -53,6 +54,19 @@ class LearnedModel(Result):
             name: Field(np.asarray(getattr(self.shared, key)), units, about, tuple(dims.split()))
             for key, (name, dims, units, about) in MODEL.items()
         }
+        detector = self.shared.detector
+        numbers = {
+            "gain": (detector.noise.gain, "counts/electron", "counts per electron"),
+            "read_noise": (detector.noise.read_noise, "counts", "read-out noise of a pixel"),
+            "saturation": (detector.saturation, "counts", "pixels from here on are not used"),
+        }
+        tree |= {
+            name: Field(float(value), unit, text) for name, (value, unit, text) in numbers.items()
+        }
+        if detector.mask is not None:
+            tree["mask"] = Field(
+                np.asarray(detector.mask), "", "usable pixels", tuple(DETECTOR.split())
+            )
         about = "k of the error bars' factor sqrt(1 + k / score^2)"
         return tree | {"error_excess": Field(self.excess, "", about)}
 
@@ -60,7 +74,11 @@ class LearnedModel(Result):
     def from_fields(cls, tree: Tree) -> "LearnedModel":
         """The model whose fields these are."""
         arrays = {key: jnp.asarray(tree[name].data) for key, (name, *_) in MODEL.items()}
-        return cls(LatticeModel(**arrays), float(tree["error_excess"].data))
+        noise = ElectronNoise(*(jnp.asarray(tree[name].data) for name in ("gain", "read_noise")))
+        mask = jnp.asarray(tree["mask"].data) if "mask" in tree else None
+        detector = Detector(noise, jnp.asarray(tree["saturation"].data), mask)
+        model = LatticeModel(**arrays, detector=detector)
+        return cls(model, float(tree["error_excess"].data))
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,7 @@ class LatticeStrain(OnStrain):
         amount: Share of the pattern's electrons in the diffracted disks.
         asymmetry: Of opposite reflections, ``(scan_y, scan_x, 2)``; see `friedel_asymmetry`.
         step: Largest move of a reflection in the last iteration of the fit.
+        converged: Whether that is small enough.
     """
 
     strain: StrainMap
@@ -85,13 +104,16 @@ class LatticeStrain(OnStrain):
         SCAN, "noise units", "evidence for the lattice, typically < 3.5 without one"
     )
     dispersion: np.ndarray = entry(
-        SCAN, "1", "Pearson chi-squared per pixel around the diffracted disks; 1 for Poisson noise"
+        SCAN,
+        "1",
+        "Pearson chi-squared per pixel around the diffracted disks; 1 for the expected noise",
     )
     amount: np.ndarray = entry(SCAN, "1", "share of the electrons in the diffracted disks")
     asymmetry: np.ndarray = entry(
         f"{SCAN} yx", "1", "intensity of opposite reflections (y, x): tilt of the lattice"
     )
     step: np.ndarray = entry(SCAN, "px", "largest move of a reflection in the last iteration")
+    converged: np.ndarray = entry(SCAN, "", "the fit had settled")
 
 
 @dataclass(frozen=True)
@@ -126,7 +148,7 @@ class StrainMeasurement(Result):
             calibration: Of the scan, as it was when the strain was measured.
         """
         measured = MeasuredLattices(
-            np.asarray(self.model.vectors, np.float64),
+            np.asarray(self.model.lattice, np.float64),
             self.lattice.distortion,
             np.empty(0),
             self.lattice.score,
@@ -141,6 +163,7 @@ def measure_strain(
     radius: float,
     *,
     reference: StrainReference | None = None,
+    detector: Detector | None = None,
     progress: str | None = None,
 ) -> StrainMeasurement:
     """Fit a lattice to the counts of every position, with nothing but the direct beam to start from.
@@ -149,11 +172,12 @@ def measure_strain(
     intensities; then every pattern is searched for the lattice's rotation and fitted by maximum likelihood.
 
     Args:
-        scan: Raw counts; pixels not to be used are negative or NaN.
+        scan: Raw counts; pixels that are not finite are left out.
         beam_center: Of the direct beam, ``(scan_y, scan_x, 2)`` (y, x) in px.
         radius: Of the direct beam in px.
         reference: What strain is relative to; the median of the scan by default. A given lattice is also the one that
             is looked for; it gives no rotation away: every pattern is searched over all of them.
+        detector: Noise, saturation and usable pixels; None for counted electrons in every pixel.
         progress: Label of the progress bar, shown on a terminal.
 
     Returns:
@@ -173,7 +197,7 @@ def measure_strain(
     reference = reference or StrainReference.median()
     center = np.asarray(beam_center, np.float32)
     sample = sample_scan(scan)
-    learned = learn_lattice(sample, sample.of(center), radius, reference.lattice)
+    learned = learn_lattice(sample, sample.of(center), radius, reference.lattice, detector or IDEAL)
     excess = error_inflation(learned, sample, sample.of(center))
     fits = map_patterns(
         learned.measure, scan, learned.setup, per_position=(center,), progress=progress
@@ -181,7 +205,7 @@ def measure_strain(
     with np.errstate(divide="ignore", invalid="ignore"):
         inflation = np.sqrt(1 + excess / np.maximum(fits.score, 1.0) ** 2)
     model = learned.setup.model
-    measured = MeasuredLattices.of_fits(fits, np.asarray(model.vectors), inflation)
+    measured = MeasuredLattices.of_fits(fits, np.asarray(model.lattice), inflation)
     strain = strain_map(measured, reference, scan.calibration)
     return StrainMeasurement(_lattice_strain(strain, fits, model), LearnedModel(model, excess))
 
@@ -199,4 +223,5 @@ def _lattice_strain(strain: StrainMap, fits: Any, model: LatticeModel) -> Lattic
         fits.intensities[..., 1:].sum(axis=-1),
         friedel_asymmetry(fits, model),
         fits.step,
+        fits.converged,
     )

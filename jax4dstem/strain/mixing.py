@@ -6,13 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage, stats
 
+from jax4dstem.coordinates import wrap_angle
 from jax4dstem.dataset import Dataset
-from jax4dstem.lattice.disks import window_size
+from jax4dstem.lattice.disks import patch_side
+from jax4dstem.lattice.intensities import map_intensities
 from jax4dstem.lattice.mixture import FitAmounts, KnownLattices, LatticeAmounts
 from jax4dstem.lattice.model import LatticeModel
+from jax4dstem.lattice.nodes import nearest_node
 from jax4dstem.strain.bases import BaseStrain, squared_distances
-from jax4dstem.strain.learn import map_intensities
-from jax4dstem.strain.maps import StrainMap, wrap_angle
+from jax4dstem.strain.maps import StrainMap
 from jax4dstem.strain.measure import LatticeStrain, StrainMeasurement
 from jax4dstem.stream import map_patterns
 
@@ -53,7 +55,7 @@ def mix_bases(
     own = map_intensities(scan, center, lattices[candidates[..., 0]], model)
     intensities = _base_intensities(np.asarray(own.share), bases.base, len(bases.table))
     found = map_patterns(
-        FitAmounts(window_size(float(model.radius), float(model.edge_width))),
+        FitAmounts(patch_side(float(model.radius), float(model.edge_width))),
         scan,
         KnownLattices(jnp.asarray(lattices), jnp.asarray(intensities)),
         model,
@@ -68,19 +70,18 @@ def _beside(lattices: np.ndarray, model: LatticeModel) -> np.ndarray:
 
     Disks that overlap could also be one lattice between the two, as where strain varies smoothly.
     """
-    vectors = np.asarray(model.vectors) @ lattices @ np.asarray(model.ellipse)
+    vectors = np.asarray(model.lattice) @ lattices @ np.asarray(model.ellipse)
     nodes = np.asarray(model.indices) @ vectors
-    index = nodes @ np.linalg.inv(vectors)[:, None]
-    gap = (index - np.rint(index)) @ vectors[:, None]
+    nearest = nearest_node(nodes[..., 0], nodes[..., 1], vectors[:, None, None])
     weight = np.asarray(model.intensity) * np.asarray(model.indices).any(axis=1)
-    separate = np.linalg.norm(gap, axis=-1) > float(model.radius)
+    separate = nearest.distance_squared > float(model.radius) ** 2
     share = separate @ weight / max(weight.sum(), 1e-12)
     return np.minimum(share, share.T) >= SEPARATE
 
 
 def _far(bases: BaseStrain) -> np.ndarray:
     """Which bases are so sharp that nothing lies between them, although their disks may overlap, ``(n, n)``."""
-    period = 2 * np.pi / bases.strain.symmetry
+    period = bases.strain.period
     return squared_distances(bases.table.strain, bases.table.covariance, period) > FAR**2
 
 
@@ -190,9 +191,9 @@ def _strain_of_pairs(
     chance = chance[:, None]
     first, second = pair.T
     gap = table.strain[second] - table.strain[first]
-    gap[:, 3] = wrap_angle(gap[:, 3], strain.symmetry)
+    gap[:, 3] = wrap_angle(gap[:, 3], strain.period)
     moved = table.strain[first] + (1 - chance) * gap
-    moved[:, 3] = wrap_angle(moved[:, 3], strain.symmetry)
+    moved[:, 3] = wrap_angle(moved[:, 3], strain.period)
     inside = chance[..., None] * table.covariance[first]
     inside = inside + (1 - chance[..., None]) * table.covariance[second]
     between = (chance * (1 - chance))[..., None] * gap[:, :, None] * gap[:, None, :]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.dataset import Dataset
+from jax4dstem.detector import IDEAL, Detector
 from jax4dstem.errors import InputError
 from jax4dstem.fields import SCAN, Result, dims_of
 from jax4dstem.stream import map_patterns
@@ -28,17 +29,20 @@ class MoveCounts:
     margin: int
 
     def __call__(
-        self, pattern: Pattern, move: Int[jax.Array, "2"]
+        self, pattern: Pattern, move: Int[jax.Array, "2"], detector: Detector
     ) -> Float[jax.Array, "det_y det_x"]:
         """Moved by (-y, -x) px; NaN where nothing is known."""
-        counts = pattern.astype(float)
-        counts = jnp.where(counts >= 0, counts, jnp.nan)
+        counts = jnp.where(detector.known(pattern), pattern.astype(float), jnp.nan)
         padded = jnp.pad(counts, self.margin, constant_values=jnp.nan)
         return jax.lax.dynamic_slice(padded, move + self.margin, pattern.shape)
 
 
 def sum_neighbors(
-    dataset: Dataset, center: np.ndarray, size: int, progress: str | None = None
+    dataset: Dataset,
+    center: np.ndarray,
+    size: int,
+    detector: Detector | None = None,
+    progress: str | None = None,
 ) -> tuple[Dataset, np.ndarray]:
     """Sum blocks of ``size`` x ``size`` neighboring patterns, their direct beams laid on each other.
 
@@ -49,6 +53,7 @@ def sum_neighbors(
         dataset: Counts; the sums are held in memory.
         center: Of the direct beam, ``(scan_y, scan_x, 2)`` in px.
         size: Positions along each side of a block.
+        detector: Its masked pixels are left out, as NaN where one falls on a pixel of the sum.
         progress: Label of the progress bar.
 
     Returns:
@@ -69,7 +74,9 @@ def sum_neighbors(
     for i, j in np.ndindex(size, size):
         part = dataset.sample_scan(range(i, rows * size, size), range(j, cols * size, size))
         own = moves[i::size, j::size]
-        total += map_patterns(move_counts, part, per_position=(own,), progress=progress)
+        total += map_patterns(
+            move_counts, part, detector or IDEAL, per_position=(own,), progress=progress
+        )
     left = (center - moves).reshape(rows, size, cols, size, 2).mean(axis=(1, 3))
     step = dataset.calibration.scan_step_nm
     calibration = replace(dataset.calibration, scan_step_nm=None if step is None else size * step)

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage, stats
 
+from jax4dstem.coordinates import wrap_angle
 from jax4dstem.errors import InputError
 from jax4dstem.fields import SCAN, entry
-from jax4dstem.strain.maps import COMPONENTS, OnStrain, StrainMap, wrap_angle
+from jax4dstem.strain.maps import COMPONENTS, OnStrain, StrainMap
 from jax4dstem.typing import Array
 
 REACHES = (1, 2, 4, 8)  # positions, radius of the neighborhoods
@@ -96,7 +97,7 @@ def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> Pooled
         jnp.asarray(values, jnp.float32),
         jnp.asarray(np.linalg.inv(covariance), jnp.float32),
         jnp.asarray(ok),
-        jnp.asarray(2 * np.pi / strain.symmetry / scale[3], jnp.float32),
+        jnp.asarray(strain.period / scale[3], jnp.float32),
     )
     medoid, alone = _medoid(field, jnp.asarray(covariance, jnp.float32))
     local = _Local(*map(np.asarray, medoid))
@@ -121,7 +122,7 @@ def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> Pooled
         bias = np.where(growing[..., None], more, bias)
         local = _Local(*(_where(growing, new, old) for new, old in zip(wider, local, strict=True)))
     pooled = local.value * scale
-    pooled[..., 3] = wrap_angle(pooled[..., 3], strain.symmetry)
+    pooled[..., 3] = wrap_angle(pooled[..., 3], strain.period)
     covariance = (local.covariance + bias[..., None] * np.eye(4)) * scale[:, None] * scale
     single = np.diagonal(strain.covariance, axis1=-2, axis2=-1)
     n_pooled = np.mean(single / np.diagonal(covariance, axis1=-2, axis2=-1), axis=-1)
@@ -156,7 +157,7 @@ def _inside(shape: tuple[int, ...], step: Array) -> Array:
 def _difference(a: Array, b: Array, period: Array) -> Array:
     """a − b with the rotation modulo its period."""
     gap = a - b
-    return gap.at[..., 3].set(gap[..., 3] - period * jnp.round(gap[..., 3] / period))
+    return gap.at[..., 3].set(wrap_angle(gap[..., 3], period))
 
 
 def _distance(gap: Array, precision: Array, covariance: Array) -> Array:
@@ -262,7 +263,7 @@ def _squared_bias(
     the variances; bias grows with the square of the radius, so a gap of two radii 1:2 shows 3/4 of it.
     """
     gap = wide.value - narrow.value
-    gap[..., 3] -= period * np.round(gap[..., 3] / period)
+    gap[..., 3] = wrap_angle(gap[..., 3], period)
     variances = np.diagonal(narrow.covariance, axis1=-2, axis2=-1) - np.diagonal(
         wide.covariance, axis1=-2, axis2=-1
     )

@@ -4,8 +4,8 @@ import numpy as np
 from scipy import ndimage
 
 from jax4dstem.dataset import Dataset
+from jax4dstem.lattice.intensities import background_under, disk_pixels, map_intensities
 from jax4dstem.lattice.model import LatticeModel
-from jax4dstem.strain.learn import background_under, map_intensities
 from jax4dstem.strain.neighbors import block_of
 
 CERTAIN = 4.0  # standard deviations between the usual amount and half of it
@@ -65,7 +65,7 @@ def lattice_amount(
     .. math:: a = \frac{\sum_j w_j s_j}{\sum_j w_j I_j}, \qquad w_j = \ln\left(1 + I_j / b_j\right)
 
     with the share s of the electrons in the diffracted disks above the background, the typical share I, the
-    background b under each: the logarithm of the likelihood ratio of Poisson counts. It is averaged over a Gaussian
+    background b under each: the logarithm of the likelihood ratio of counted electrons (of other noise, its own). It is averaged over a Gaussian
     neighborhood, as wide as the noise demands for four standard deviations between 1 and a half, and no wider.
 
     Args:
@@ -84,12 +84,15 @@ def lattice_amount(
     usual = np.asarray(model.intensity, np.float64)
     under = np.maximum(background_under(model, np.asarray(model.indices)), 1e-9)
     diffracted = np.asarray(model.indices).any(axis=1)
-    weight = np.log1p(usual / under) * diffracted * np.isfinite(shares)
+    noise = model.detector.noise.summed(disk_pixels(model))
+    evidence = noise.evidence(dose * (usual + under), dose * under)
+    weight = evidence * diffracted * np.isfinite(shares)
     expected = np.maximum((weight * usual).sum(axis=-1), 1e-12)
     amount = (weight * np.nan_to_num(shares)).sum(axis=-1) / expected
     # The background is measured on about as many pixels as it is subtracted from.
-    variance = (weight**2 * (usual + 2 * under)).sum(axis=-1) / expected**2
-    return ndimage.gaussian_filter(amount, _smoothing(float(np.sqrt(np.median(variance) / dose))))
+    of_shares = noise.variance(dose * (usual + 2 * under)) / dose**2
+    variance = (weight**2 * of_shares).sum(axis=-1) / expected**2
+    return ndimage.gaussian_filter(amount, _smoothing(float(np.sqrt(np.median(variance)))))
 
 
 def _smoothing(noise: float) -> float:

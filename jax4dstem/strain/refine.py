@@ -37,14 +37,14 @@ class Shared(NamedTuple):
 class _Loss:
     """Deviance of one pattern and its gradient by the shared parameters, fitted lattices held fixed."""
 
-    window: int
+    patch: int
 
     def __call__(
         self, pattern: Pattern, center: Any, distortion: Any, shared: Shared, model: LatticeModel
     ) -> tuple[Array, Shared]:
         def loss(values: Shared) -> Array:
             changed = with_shared(model, values)
-            return lattice_deviance(pattern, center, distortion, changed, self.window)
+            return lattice_deviance(pattern, center, distortion, changed, self.patch)
 
         return jax.value_and_grad(loss)(shared)
 
@@ -98,7 +98,7 @@ def refine_model(
         shared = Shared(jnp.zeros(()), jnp.zeros(()), jnp.zeros(2), jnp.zeros(()))
         state = optimizer.init(shared)
         for _ in range(steps):
-            chain = dataset.map(_Loss(fit.window), shared, model, per_position=starts)
+            chain = dataset.map(_Loss(fit.patch), shared, model, per_position=starts)
             value, gradient = reduce_patterns(Mean(), chain, weights=weights)
             history.append(float(value))
             gradient = jax.tree.map(jnp.asarray, gradient)

@@ -7,13 +7,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax4dstem.coordinates import radius_from
 from jax4dstem.dataset import Dataset
-from jax4dstem.lattice.disks import bragg_disks, window_size
-from jax4dstem.lattice.fit import interpolate_profile, pattern_dose
+from jax4dstem.detector import pattern_dose
+from jax4dstem.lattice.cold_start import Learned
+from jax4dstem.lattice.disks import patch_side
+from jax4dstem.lattice.evidence import convincing
 from jax4dstem.lattice.model import LatticeModel
-from jax4dstem.strain.learn import Learned, convincing
-from jax4dstem.strain.sample import ScanSample
+from jax4dstem.lattice.render import render
+from jax4dstem.lattice.sample import ScanSample
+from jax4dstem.noise import Noise
 from jax4dstem.stream import map_patterns
 
 CAP = 25.0  # squared distance beyond which an error counts no more
@@ -39,7 +41,7 @@ def error_inflation(learned: Learned, sample: ScanSample, center: np.ndarray) ->
     fits, model = learned.fits, learned.setup.model
     scan_shape = fits.score.shape
     which = rng.choice(np.flatnonzero(convincing(fits).ravel()), fits.score.size)
-    dose = np.asarray(map_patterns(pattern_dose, sample.dataset)).ravel()[which]
+    dose = np.asarray(map_patterns(pattern_dose, sample.dataset, model.detector)).ravel()[which]
     distortion = fits.distortion.reshape(-1, 2, 2)[which]
     centers = center.reshape(-1, 2)[which].astype(np.float32)
     spread = rng.standard_normal((len(which), len(model.intensity))) * np.asarray(model.spread)
@@ -50,44 +52,44 @@ def error_inflation(learned: Learned, sample: ScanSample, center: np.ndarray) ->
         (centers, distortion, intensity),
         model,
         sample.dataset.pattern_shape,
-        window_size(float(model.radius), edge),
+        patch_side(float(model.radius), edge),
     )
-    counts = _draw(np.asarray(expected) * dose[:, None, None], rng)
+    counts = _draw(model.detector.noise, np.asarray(expected) * dose[:, None, None], rng)
     again = map_patterns(
         learned.measure,
-        Dataset.from_array(counts.reshape(*scan_shape, *counts.shape[1:]).astype(_dtype(sample))),
+        Dataset.from_array(_recorded(counts.reshape(*scan_shape, *counts.shape[1:]), sample)),
         learned.setup,
         per_position=(centers.reshape(*scan_shape, 2),),
     )
     return _excess(again, distortion.reshape(*scan_shape, 2, 2))
 
 
-def _draw(expected: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Poisson counts, by several threads; the same whatever their number."""
+def _draw(noise: Noise, expected: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random counts, by several threads; the same whatever their number."""
     parts = np.array_split(expected, DRAWS)
     with ThreadPoolExecutor() as pool:
-        return np.concatenate(
-            list(pool.map(lambda own, part: own.poisson(part), rng.spawn(DRAWS), parts))
-        )
+        return np.concatenate(list(pool.map(noise.count, rng.spawn(DRAWS), parts)))
 
 
-def _dtype(sample: ScanSample) -> np.dtype:
-    """Of the sample, so that its compiled kernel serves again, unless that cannot hold counts."""
+def _recorded(counts: np.ndarray, sample: ScanSample) -> np.ndarray:
+    """In the sample's type, so that its compiled kernel serves again, unless that cannot hold counts."""
     dtype = sample.dataset.dtype
-    return dtype if dtype.itemsize > 1 or dtype.kind == "f" else np.dtype(np.uint16)
+    if dtype.kind == "f":
+        return counts.astype(dtype)
+    dtype = dtype if dtype.itemsize > 1 else np.dtype(np.uint16)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(counts), limits.min, limits.max).astype(dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _expected_patterns(
-    parameters: Any, model: LatticeModel, shape: tuple[int, int], window: int
+    parameters: Any, model: LatticeModel, shape: tuple[int, int], patch: int
 ) -> jax.Array:
     """Expected share of the electrons in every pixel of every pattern."""
 
     def one(given: Any) -> jax.Array:
         center, distortion, intensity = given
-        positions = center + model.indices @ model.lattice(distortion)
-        disks = bragg_disks(shape, positions, intensity, model.radius, model.edge_width, window)
-        return disks + interpolate_profile(model.background, radius_from(center, shape))
+        return render(shape, center, distortion, intensity, model, patch)
 
     return jax.lax.map(one, parameters, batch_size=BATCH)
 

@@ -1,0 +1,124 @@
+"""The detector that counted: its noise, its saturation, and which of its pixels can be used."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+from jax4dstem.noise import COUNTED, Noise, effective_electrons
+from jax4dstem.typing import Array, Bool, Float, Pattern, Real, Scalar
+
+FEWEST_COUNTS = (
+    20.0  # of every neighbor of a dead pixel, in all patterns: none by chance in 5e8 pixels
+)
+
+
+class Detector(NamedTuple):
+    """What all patterns of a scan owe to the detector; a frozen pytree.
+
+    Attributes:
+        noise: How counts scatter.
+        saturation: Counts from which on a pixel says only that there were at least so many.
+        mask: True for usable pixels, ``(det_y, det_x)``; None where all are.
+
+    Example:
+        >>> detector = Detector(saturation=100.0, mask=jnp.array([[True, False], [True, True]]))
+        >>> detector.usable(jnp.array([[7.0, 7.0], [120.0, jnp.nan]])).tolist()
+        [[True, False], [False, False]]
+    """
+
+    noise: Noise = COUNTED
+    saturation: Scalar = np.inf
+    mask: Bool[Array, "..."] | None = None
+
+    def as_arrays(self) -> "Detector":
+        """The same with arrays for numbers, which compiled functions do not tell from others of their shape."""
+        return jax.tree.map(_as_array, self)
+
+    def known(self, pattern: Real[Array, "..."]) -> Bool[Array, "..."]:
+        """Pixels that say something, saturated ones included: not masked, and finite."""
+        finite = jnp.isfinite(pattern)
+        return finite if self.mask is None else finite & self.mask
+
+    def usable(self, pattern: Real[Array, "..."]) -> Bool[Array, "..."]:
+        """Pixels whose counts can be fitted: known and not saturated."""
+        return self.known(pattern) & (pattern < self.saturation)
+
+    def clip(self, pattern: Pattern) -> Float[Array, "det_y det_x"]:
+        """Counts, saturated pixels at the saturation, and 0 where nothing is known."""
+        counts = jnp.minimum(pattern.astype(float), self.saturation)
+        known = jnp.isfinite(counts)
+        return jnp.where(known if self.mask is None else known & self.mask, counts, 0.0)
+
+
+IDEAL = Detector()  # counts every electron in every pixel
+
+
+def _as_array(leaf: Any) -> Array:
+    return jnp.asarray(leaf, bool if np.asarray(leaf).dtype == bool else float)
+
+
+def pattern_dose(pattern: Pattern, detector: Detector) -> Float[Array, ""]:
+    """Sum of the counts of all known pixels.
+
+    Example:
+        >>> float(pattern_dose(jnp.array([[1.0, jnp.nan], [3.0, 5.0]]), Detector()))
+        9.0
+    """
+    return jnp.sum(jnp.where(detector.known(pattern), pattern, 0).astype(float))
+
+
+def repair_pixels(pattern: Pattern, bad: Bool[Array, "det_y det_x"]) -> Float[Array, "det_y det_x"]:
+    """Replace bad pixels by the mean of the good ones among their eight neighbors.
+
+    Args:
+        pattern: ``(det_y, det_x)``.
+        bad: True where the detector is hot or dead, as from `find_bad_pixels`.
+
+    Returns:
+        The pattern in floating point; a bad pixel without good neighbors becomes 0.
+    """
+    counts, n = _sum_3x3(jnp.where(bad, 0.0, pattern)), _sum_3x3(jnp.where(bad, 0.0, 1.0))
+    return jnp.where(bad, counts / jnp.maximum(n, 1), pattern)
+
+
+def _sum_3x3(image: Array) -> Array:
+    height, width = image.shape
+    padded = jnp.pad(image, 1)
+    rows = padded[:height] + padded[1:-1] + padded[2:]
+    return rows[:, :width] + rows[:, 1:-1] + rows[:, 2:]
+
+
+def find_bad_pixels(
+    mean: np.ndarray, std: np.ndarray, n_patterns: int, *, contrast: float = 5.0
+) -> np.ndarray:
+    """Find hot and dead detector pixels from the scan's mean and standard deviation.
+
+    Optics spreads even a sharp spot over neighboring pixels. A pixel is hot when its mean exceeds
+    ``contrast`` times *every* neighbor and the mean of the whole detector, unless it is the peak of
+    the direct beam, and dead when it never changes while all its neighbors do, each with so many counts in
+    all patterns together that chance does not explain it.
+
+    Args:
+        mean: ``(det_y, det_x)`` mean pattern.
+        std: ``(det_y, det_x)`` standard deviation over the scan.
+        n_patterns: Number of patterns behind them.
+        contrast: How far a hot pixel stands out.
+
+    Returns:
+        Boolean ``(det_y, det_x)``, True for bad pixels.
+    """
+    ring = np.ones((3, 3), bool)
+    ring[1, 1] = False
+    brightest_neighbor = ndimage.maximum_filter(mean, footprint=ring, mode="nearest")
+    hot = mean > contrast * np.maximum(brightest_neighbor, mean.mean())
+    # A parallel beam may fall on one pixel: the heaviest 3 x 3 region without its center is its tail.
+    tail = ndimage.convolve(mean, ring.astype(mean.dtype), mode="constant")
+    y, x = np.unravel_index(np.argmax(np.where(hot, 0, tail)), mean.shape)
+    hot[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = False
+    counts = n_patterns * effective_electrons(mean, std)
+    quietest_neighbor = ndimage.minimum_filter(counts, footprint=ring, mode="nearest")
+    dead = (std == 0) & (quietest_neighbor > FEWEST_COUNTS)
+    return hot | dead

@@ -1,0 +1,148 @@
+"""Cold start: lattice, background, disks and typical intensities, learned from a sample of the scan."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jax4dstem.detector import IDEAL, Detector, pattern_dose
+from jax4dstem.errors import InputError
+from jax4dstem.lattice.basis import rotations_of
+from jax4dstem.lattice.binning import bin_detector, search_binning
+from jax4dstem.lattice.detection import DiskKernels, disk_kernels
+from jax4dstem.lattice.evidence import CONVINCING, ENOUGH
+from jax4dstem.lattice.fit import FitLattice
+from jax4dstem.lattice.intensities import learn_intensities, search_weights
+from jax4dstem.lattice.measure import LatticeSetup, MeasureLattice
+from jax4dstem.lattice.model import LatticeModel, starting_model
+from jax4dstem.lattice.patches import patch_side_around
+from jax4dstem.lattice.profiles import learn_background, learn_disks, profile_length
+from jax4dstem.lattice.sample import ScanSample
+from jax4dstem.lattice.saturation import find_saturation
+from jax4dstem.lattice.scan_basis import NO_LATTICE, find_scan_basis
+from jax4dstem.lattice.search import rotated_lattices
+from jax4dstem.lattice.texture import SUSPICIOUS, learn_texture, misfit
+from jax4dstem.stream import map_patterns
+
+ROUNDS = 4  # of learning, until the disks' radius has settled
+SETTLED = 0.02  # relative change of it
+MOST_REFLECTIONS = 200
+GIVEN_TOO_LARGE = (
+    "the lattice g1 = {g1}, g2 = {g2} px has fewer than three reflections within {reach:.0f} px of "
+    "the direct beam"
+)
+
+
+class Learned(NamedTuple):
+    """What the main pass needs.
+
+    Attributes:
+        setup: Shared arrays.
+        measure: The pattern function.
+        explained: Share of the detected disks that lie on a lattice, over the sample's blocks.
+        fits: Of the sample.
+    """
+
+    setup: LatticeSetup
+    measure: MeasureLattice
+    explained: float
+    fits: Any  # LatticeFit of NumPy arrays (rows, cols, ...)
+
+
+def learn_lattice(
+    sample: ScanSample,
+    center: np.ndarray,
+    radius: float,
+    lattice: np.ndarray | None = None,
+    detector: Detector = IDEAL,
+) -> Learned:
+    """Learn everything that the patterns of a scan share.
+
+    Args:
+        sample: Patterns as raw counts.
+        center: Of the direct beam at the sampled positions, ``(rows, cols, 2)`` in px.
+        radius: Of the direct beam in px.
+        lattice: g1, g2 as rows (y, x) in px; found when None.
+        detector: What counted; a saturation is looked for when it has none.
+
+    Returns:
+        The model and the pattern function that uses it.
+
+    Raises:
+        InputError: No lattice is found, or the given one does not fit the detector.
+    """
+    detector = find_saturation(sample, radius, detector).as_arrays()
+    explained, message = 1.0, GIVEN_TOO_LARGE
+    if lattice is None:
+        basis = find_scan_basis(sample, center, radius, detector)
+        lattice, explained, message = basis.vectors, basis.explained, NO_LATTICE
+    setup = _first_setup(lattice, center, radius, sample.dataset.pattern_shape, detector, message)
+    setup, measure, fits = _learn_shared(setup, sample, center)
+    if misfit(setup.model, fits) > SUSPICIOUS:
+        setup, measure, fits = learn_texture(setup, measure, sample, center, fits)
+    return Learned(setup, measure, explained, fits)
+
+
+def _first_setup(
+    lattice: np.ndarray,
+    center: np.ndarray,
+    radius: float,
+    shape: tuple[int, int],
+    detector: Detector,
+    message: str,
+) -> LatticeSetup:
+    """What is known with the lattice and the size of the disks alone."""
+    reach = _reach(center, shape, radius)
+    near, _ = rotations_of(lattice, reach)
+    if len(near) < 4:
+        g1, g2 = lattice.round(1)
+        raise InputError(message.format(radius=radius, g1=g1, g2=g2, reach=reach))
+    indices, _ = rotations_of(lattice, 1.2 * reach)
+    model = starting_model(lattice, indices[:MOST_REFLECTIONS], radius, detector)
+    # As long as the learned profile will be: another length would compile the fit anew.
+    model = model._replace(background=jnp.ones(profile_length(shape)))
+    searched = near[1 : MOST_REFLECTIONS // 2]
+    binning = search_binning(radius)
+    hypotheses = rotated_lattices(
+        lattice / binning, searched, np.ones(len(searched)), radius / binning
+    )
+    return LatticeSetup(_search_kernels(shape, model, binning), hypotheses, model)
+
+
+def _learn_shared(
+    setup: LatticeSetup, sample: ScanSample, center: np.ndarray
+) -> tuple[LatticeSetup, MeasureLattice, Any]:
+    """Background, typical intensities and disks, in turns with fits that use them."""
+    shape, model = sample.dataset.pattern_shape, setup.model
+    dose = float(np.nanmedian(map_patterns(pattern_dose, sample.dataset, model.detector)))
+    binning = search_binning(float(model.radius))
+    updates = [learn_background, learn_intensities, learn_disks]
+    for _ in range(ROUNDS):
+        radius = float(setup.model.radius)
+        setup = setup._replace(kernels=_search_kernels(shape, setup.model, binning))
+        side = patch_side_around(radius, np.asarray(setup.model.lattice))
+        measure = MeasureLattice(FitLattice(side, binning=binning))
+        for update in updates:
+            fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
+            setup = setup._replace(model=update(setup.model, sample, fits))
+            weights = search_weights(setup, dose)
+            setup = setup._replace(hypotheses=setup.hypotheses._replace(weights=weights))
+        settled = abs(float(setup.model.radius) / radius - 1) < SETTLED
+        if settled or np.count_nonzero(fits.score >= CONVINCING) < ENOUGH:
+            break
+        updates = [learn_background, learn_disks]
+    return setup, measure, fits
+
+
+def _search_kernels(shape: tuple[int, int], model: LatticeModel, binning: int) -> DiskKernels:
+    """Filters for the binned pattern."""
+    binned = shape[0] // binning, shape[1] // binning
+    return disk_kernels(
+        binned, float(model.radius) / binning, bin_detector(model.detector, binning)
+    )
+
+
+def _reach(center: np.ndarray, shape: tuple[int, ...], radius: float) -> float:
+    """Distance from the direct beam within which a disk lies on the detector in every direction."""
+    mean = np.nanmean(np.reshape(center, (-1, 2)), axis=0)
+    return float(min(*mean, *(np.array(shape) - 1 - mean)) - radius)

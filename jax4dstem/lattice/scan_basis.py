@@ -1,0 +1,145 @@
+"""The lattice of a scan: what most sums of neighboring patterns agree on."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jax4dstem.align import center_pattern, middle
+from jax4dstem.dataset import Dataset
+from jax4dstem.detector import Detector, repair_pixels
+from jax4dstem.errors import InputError
+from jax4dstem.lattice.basis import Basis, find_basis, reduce_basis
+from jax4dstem.lattice.detection import disk_kernels, find_bragg_disks
+from jax4dstem.lattice.nodes import nearest_node
+from jax4dstem.lattice.sample import ScanSample
+from jax4dstem.stream import map_patterns
+from jax4dstem.typing import Array, Float, Pattern, Point
+
+DETECTED = 5.0  # contrast of a disk in a block's mean, in units of the noise
+SAME_SHAPE = 0.06  # relative difference of lattices that count as the same
+NO_LATTICE = (
+    "no lattice found: no block of the scan shows disks of {radius:.1f} px on a two-dimensional "
+    "lattice; give g1 and g2"
+)
+
+
+def find_scan_basis(
+    sample: ScanSample, center: np.ndarray, radius: float, detector: Detector
+) -> Basis:
+    """The lattice that most blocks of the sample agree on, in the orientation of the clearest one.
+
+    Where no block has enough counts, neighboring blocks are joined, up to the whole sample.
+
+    Args:
+        sample: Patterns as raw counts.
+        center: Of the direct beam at the sampled positions, ``(rows, cols, 2)`` in px.
+        radius: Of the direct beam in px.
+        detector: What counted.
+
+    Raises:
+        InputError: No block shows a lattice.
+    """
+    centered = sample.dataset.map(_centered, detector, per_position=(center,))
+    patterns = map_patterns(_identity, centered)
+    rows, cols = sample.block
+    shape, count = patterns.shape, rows * cols
+    blocks = patterns.reshape(shape[0] // rows, rows, shape[1] // cols, cols, *shape[2:])
+    blocks = np.nan_to_num(blocks).sum(axis=(1, 3))
+    bases, joined = _bases_of(blocks, count, radius, detector), blocks
+    while not bases and joined.shape[:2] != (1, 1):
+        for axis in (0, 1):
+            joined = np.add.reduceat(joined, np.arange(0, joined.shape[axis], 2), axis)
+        # As many as before, the rest empty: another shape would compile the detection anew.
+        filled = np.zeros_like(blocks)
+        filled[: joined.shape[0], : joined.shape[1]] = joined
+        count = 4 * count
+        bases = _bases_of(filled, count, radius, detector)
+    if not bases:
+        raise InputError(NO_LATTICE.format(radius=radius))
+    return _consensus(bases)
+
+
+def _bases_of(blocks: np.ndarray, count: int, radius: float, detector: Detector) -> list[Basis]:
+    """Lattices of patterns ``(rows, cols, det_y, det_x)``, each the sum of so many."""
+    summed = Detector(detector.noise.summed(count))
+    found = map_patterns(
+        find_bragg_disks,
+        Dataset.from_array(blocks.astype(np.float32)),
+        disk_kernels(blocks.shape[2:], radius, summed),
+        jnp.asarray(radius, float),
+        DETECTED,
+    )
+    origin = np.asarray(middle(blocks.shape[2:]))
+    return [
+        basis
+        for positions, contrast, valid in zip(
+            *(np.reshape(leaf, (-1, *leaf.shape[2:])) for leaf in found), strict=True
+        )
+        if (basis := _basis_of(positions[valid] - origin, contrast[valid], radius))
+    ]
+
+
+def _centered(pattern: Pattern, center: Point, detector: Detector) -> Float[Array, "det_y det_x"]:
+    """The pattern moved to its center, unusable pixels taken from their neighbors."""
+    return center_pattern(repair_pixels(pattern, ~detector.known(pattern)), center)
+
+
+def _identity(pattern: Pattern) -> Pattern:
+    return pattern
+
+
+def _basis_of(points: np.ndarray, contrast: np.ndarray, radius: float) -> Basis | None:
+    far = np.linalg.norm(points, axis=1) > 2.2 * radius
+    if far.sum() < 3:
+        return None
+    tolerance = max(1.0, 0.4 * radius)
+    basis = find_basis(points[far], np.minimum(contrast[far], 20.0), tolerance)
+    if basis is None or basis.explained <= 0.5:
+        return None
+    return basis if _spans_a_plane(points[far], basis.vectors, tolerance) else None
+
+
+def _spans_a_plane(points: np.ndarray, vectors: np.ndarray, tolerance: float) -> bool:
+    """Whether at least two disks lie off every row: a row and one stray maximum make no lattice."""
+    nearest = nearest_node(points[:, 0], points[:, 1], vectors)
+    on = nearest.distance_squared < tolerance**2
+    h, k = nearest.h[on], nearest.k[on]
+    off_row = h[:, None] * k[None, :] != k[:, None] * h[None, :]
+    return bool(on.any()) and int(off_row.sum(axis=1).min()) >= 2
+
+
+def _consensus(bases: list[Basis]) -> Basis:
+    """The basis with the most weight behind lattices of its shape, with their mean shape."""
+    shapes = np.array([_shape(basis.vectors) for basis in bases])
+    weights = np.array([basis.weight * basis.explained for basis in bases])
+    apart = np.abs(shapes[:, None] - shapes[None])
+    alike = np.all(apart < SAME_SHAPE * shapes[None, :, :1], axis=-1)
+    chosen = np.asarray(alike)[:, int(np.argmax(alike @ weights))]
+    mean = np.average(shapes[chosen], axis=0, weights=weights[chosen])
+    clearest = bases[int(np.argmax(np.where(chosen, weights, 0)))]
+    explained = float(np.average([b.explained for b in bases], weights=weights))
+    return Basis(_with_shape(clearest.vectors, mean), explained, float(weights[chosen].sum()))
+
+
+def _shape(vectors: np.ndarray) -> np.ndarray:
+    """Both lengths, and the height of g2 above g1 in px: what does not change by rotation."""
+    a, b = reduce_basis(vectors)
+    lengths = np.sort([np.linalg.norm(a), np.linalg.norm(b)])
+    return np.array([*lengths, abs(np.linalg.det([a, b])) / lengths[0]])
+
+
+def _with_shape(vectors: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """A basis of a given shape in the orientation of another."""
+    a, b = reduce_basis(vectors)
+    swapped = a @ a > b @ b
+    short, long, height = shape
+    first, second = (long, short) if swapped else (short, long)
+    sine = np.clip(height / long, 0, 1)
+    angle = np.arcsin(sine)
+    direction = a / np.linalg.norm(a)
+    turned = np.array(
+        [
+            np.cos(angle) * direction[0] - np.sin(angle) * direction[1],
+            np.sin(angle) * direction[0] + np.cos(angle) * direction[1],
+        ]
+    )
+    return np.stack([first * direction, second * turned])
