@@ -6,7 +6,7 @@ Angles are in radians, counter-clockwise on the screen, where y points down.
 """
 
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import cos, pi, sin, sqrt
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -107,6 +107,19 @@ def wrap_angle(theta: Any, period: Any) -> Any:
         [-0.9, 1.0, 0.4]
     """
     return theta + period * ((0.5 - theta / period) // 1)
+
+
+def rotation_period(symmetry: int) -> float:
+    """What a lattice's rotation is known modulo, in radians.
+
+    Args:
+        symmetry: Rotational symmetry of the lattice.
+
+    Example:
+        >>> round(rotation_period(6), 4)
+        1.0472
+    """
+    return 2 * pi / symmetry
 
 
 def electron_wavelength(energy_kv: float) -> float:
@@ -234,3 +247,26 @@ def deform(vectors: Float[Array, "n 2"], gradient: Float[Array, "2 2"]) -> Float
         [[0.0, 50.0]]
     """
     return vectors @ jnp.linalg.inv(gradient)
+
+
+def strain_to_scan_axes(calibration: Calibration) -> list[list[float]]:
+    r"""T of :math:`e' = T e` for (e_xx, e_yy, e_xy, theta), from detector to scan axes.
+
+    Args:
+        calibration: Its scan rotation and flip; a flip reverses shear and rotation.
+
+    Returns:
+        T, four rows.
+
+    Example:
+        >>> strain_to_scan_axes(Calibration(scan_flip=True))[2]
+        [-0.0, 0.0, -1.0, 0.0]
+    """
+    c, s = cos(-calibration.scan_rotation), sin(-calibration.scan_rotation)
+    sign = -1.0 if calibration.scan_flip else 1.0
+    return [
+        [c * c, s * s, 2 * s * c, 0.0],
+        [s * s, c * c, -2 * s * c, 0.0],
+        [-sign * s * c, sign * s * c, sign * (c * c - s * s), 0.0],
+        [0.0, 0.0, 0.0, sign],
+    ]

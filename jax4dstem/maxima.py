@@ -2,11 +2,13 @@
 
 import jax.numpy as jnp
 
-from jax4dstem.typing import Array, Float
+from jax4dstem.typing import Array, Float, Scalar
 
 
 def parabola_vertex(
-    before: Float[Array, "..."], at: Float[Array, "..."], after: Float[Array, "..."]
+    before: Float[Array, "..."] | Scalar,
+    at: Float[Array, "..."] | Scalar,
+    after: Float[Array, "..."] | Scalar,
 ) -> Float[Array, "..."]:
     r"""Maximum of the parabola through three samples, relative to the middle one.
 

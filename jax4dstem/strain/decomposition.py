@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.coordinates import Calibration, deform, deformation, strain_of, wrap_angle
+from jax4dstem.coordinates import (
+    Calibration,
+    deform,
+    deformation,
+    rotation_period,
+    strain_of,
+    strain_to_scan_axes,
+    wrap_angle,
+)
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import symmetry_order
 from jax4dstem.strain.maps import Status, StrainMap
@@ -108,7 +116,8 @@ def remeasured(
     lattice = _reference_lattice(measured.lattice, values, ok, reference)
     _, jacobian = _decompose(measured, strain.reference)
     back = np.linalg.inv(
-        _turn_of_strain(calibration) @ np.where(ok[..., None, None], jacobian, np.eye(4))
+        np.array(strain_to_scan_axes(calibration))
+        @ np.where(ok[..., None, None], jacobian, np.eye(4))
     )
     measured = measured._replace(covariance=_propagate(back, strain.covariance))
     return _relative_to(measured, strain.status, lattice, reference.source, calibration)
@@ -125,7 +134,7 @@ def _relative_to(
     values, jacobian = _decompose(measured, lattice)
     covariance = _propagate(jacobian, measured.covariance)
     values, covariance = _to_scan_axes(values, covariance, calibration)
-    values[..., 3] = wrap_angle(values[..., 3], 2 * np.pi / symmetry_order(lattice))
+    values[..., 3] = wrap_angle(values[..., 3], rotation_period(symmetry_order(lattice)))
     unknown = np.full(status.shape, np.nan)
     empty = StrainMap(unknown, unknown, unknown, unknown, covariance, status, lattice, source)
     return replace(empty.with_values(values, covariance, status == Status.OK), status=status)
@@ -176,7 +185,7 @@ def median_lattice(values: np.ndarray, lattice: np.ndarray) -> np.ndarray:
     symmetry = symmetry_order(lattice)
     phase = np.exp(1j * symmetry * values[:, 3])
     mean = np.angle(phase.mean()) / symmetry
-    rotations = mean + wrap_angle(values[:, 3] - mean, 2 * np.pi / symmetry)
+    rotations = mean + wrap_angle(values[:, 3] - mean, rotation_period(symmetry))
     common = float(np.median(rotations)) if abs(phase.mean()) > 0.9 else 0.0
     # Strain acts after the rotation, so its median is that of differently turned crystals as well.
     turned = np.array([_in_crystal_axes(value, value[3] - common) for value in values])
@@ -236,21 +245,5 @@ def _to_scan_axes(
     values: np.ndarray, covariance: np.ndarray, calibration: Calibration
 ) -> tuple[np.ndarray, np.ndarray]:
     """Turn strain from detector to scan axes."""
-    if calibration.scan_rotation == 0 and not calibration.scan_flip:
-        return values, covariance
-    turn = _turn_of_strain(calibration)
+    turn = np.array(strain_to_scan_axes(calibration))
     return values @ turn.T, turn @ covariance @ turn.T
-
-
-def _turn_of_strain(calibration: Calibration) -> np.ndarray:
-    """T of e' = T e for (e_xx, e_yy, e_xy, theta) in scan axes; a flip reverses shear and rotation."""
-    cos, sin = np.cos(-calibration.scan_rotation), np.sin(-calibration.scan_rotation)
-    turn = np.array(
-        [
-            [cos**2, sin**2, 2 * sin * cos, 0],
-            [sin**2, cos**2, -2 * sin * cos, 0],
-            [-sin * cos, sin * cos, cos**2 - sin**2, 0],
-            [0, 0, 0, 1],
-        ]
-    )
-    return np.diag([1.0, 1.0, -1.0, -1.0]) @ turn if calibration.scan_flip else turn

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from jax4dstem.coordinates import rotation_period
 from jax4dstem.fields import SCAN, Field, Result, Tree, entry
 from jax4dstem.lattice.basis import symmetry_order
 
@@ -96,7 +97,7 @@ class StrainMap(Result):
     @property
     def period(self) -> float:
         """What theta is known modulo, in radians."""
-        return 2 * np.pi / self.symmetry
+        return rotation_period(self.symmetry)
 
     def with_values(
         self, values: np.ndarray, covariance: np.ndarray, ok: np.ndarray
