@@ -17,7 +17,7 @@ from jax4dstem.errors import InputError, OutputError
 from jax4dstem.io import open_dataset, open_results
 from jax4dstem.reducers import Covariance, Maximum, Mean, Moments
 from jax4dstem.strain import StrainMap, measure_strain, pool_strain
-from jax4dstem.stream import map_patterns, reduce_patterns, use_all_cores
+from jax4dstem.stream import grad_patterns, map_patterns, reduce_patterns, use_all_cores
 
 __all__ = [
     "Calibration",
@@ -37,6 +37,7 @@ __all__ = [
     "ewpc",
     "find_direct_beam",
     "fit_descan",
+    "grad_patterns",
     "map_patterns",
     "measure_strain",
     "open_dataset",
