@@ -33,7 +33,7 @@ from .io import open_dataset
 from .pipeline import Results, analyze, open_results
 from .reducers import Covariance, Maximum, Mean, Moments
 from .strain import StrainMap, measure_strain, pool_strain
-from .stream import map_patterns, reduce_patterns, use_all_cores
+from .stream import grad_patterns, map_patterns, reduce_patterns, use_all_cores
 
 __version__: str
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "find_direct_beam",
     "find_domains",
     "fit_descan",
+    "grad_patterns",
     "io",
     "lattice",
     "map_patterns",

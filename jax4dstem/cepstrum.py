@@ -158,8 +158,9 @@ def refine_cepstral_peaks(
     .. math:: C(q) = \Bigl| \sum_r w(r) \bigl( \ln(I/\bar I + ε) - \overline{\ln} \bigr)
               e^{-2\pi i \, q \cdot r / N} \Bigr| ,
 
-    as two vector products, and Newton's method climbs ln C from each start. With fixed iterations it is
-    differentiable in everything.
+    as two vector products, and Newton's method climbs ln C from each start. The logarithm's mean is that of the ring
+    around the center (`ring_mean`). With fixed iterations the result is differentiable in everything but at its kinks: where
+    a ring passes a pixel, and where a step is cut to half a pixel.
 
     Args:
         pattern: ``(det_y, det_x)`` counts.
@@ -219,12 +220,29 @@ def refine_cepstral_peaks(
 
 
 def ring_mean(values: FloatPattern, distance: FloatPattern) -> FloatPattern:
-    """Mean over every ring of one pixel's width, at each pixel."""
+    """Mean over every ring of one pixel's width, at each pixel.
+
+    A pixel between two radii belongs to both rings by linear interpolation, and takes its mean from both in the same way:
+    the result is continuous in the distances, and so in the center that they are measured from.
+
+    Args:
+        values: ``(det_y, det_x)``.
+        distance: Of every pixel from the center, in px.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> distance = radius_from(jnp.array([3.2, 4.1]), (8, 8))
+        >>> bool(jnp.allclose(ring_mean(jnp.full((8, 8), 2.0), distance), 2.0))
+        True
+    """
     size = int(np.hypot(values.shape[0], values.shape[1])) + 2
-    ring = jnp.clip(jnp.round(distance), 0, size - 1).astype(int)
-    total = jnp.zeros(size).at[ring].add(values)
-    count = jnp.zeros(size).at[ring].add(1.0)
-    return (total / jnp.maximum(count, 1.0))[ring]
+    inner = jnp.clip(jnp.floor(distance), 0, size - 2)
+    outward = jnp.clip(distance - inner, 0.0, 1.0)
+    ring = inner.astype(int)
+    total = jnp.zeros(size).at[ring].add((1 - outward) * values).at[ring + 1].add(outward * values)
+    count = jnp.zeros(size).at[ring].add(1 - outward).at[ring + 1].add(outward)
+    mean = total / jnp.where(count > 0, count, 1.0)
+    return (1 - outward) * mean[ring] + outward * mean[ring + 1]
 
 
 def unfold_cepstrum(half: Float[Array, "... det_y half_x"], width: int) -> Float[Array, "..."]:
@@ -312,7 +330,8 @@ def flatten_rings(half: Real[Array, "size_y half_x"]) -> Float[Array, "size_y ha
     """
     half = half.astype(float)
     distance = radius_from(jnp.array([half.shape[0] // 2, 0.0]), half.shape)
-    return half / jnp.maximum(ring_mean(half, distance), jnp.finfo(half.dtype).tiny)
+    # These rings never move, so each pixel may belong to one of them only.
+    return half / jnp.maximum(ring_mean(half, jnp.round(distance)), jnp.finfo(half.dtype).tiny)
 
 
 def cepstral_contrast(

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jax4dstem import Covariance, Dataset, InputError, Maximum, Mean, Moments
-from jax4dstem.stream import map_patterns, reduce_patterns, tiles
+from jax4dstem.stream import grad_patterns, map_patterns, reduce_patterns, tiles
 
 scans = st.tuples(st.integers(1, 7), st.integers(1, 9))
 
@@ -228,9 +228,78 @@ def test_a_reader_error_reaches_the_caller():
         map_patterns(lambda pattern: pattern, Dataset(Broken()))
 
 
+def misfit(pattern, offset, model, exponent):
+    """A loss with parameters in a tree; infinite for an empty pattern."""
+    share = jnp.sum(pattern, axis=0) / jnp.sum(pattern.astype(float))
+    return jnp.sum(model["height"] * share**exponent) + offset * model["level"] ** 2
+
+
+@settings(deadline=None, max_examples=12)
+@given(scans, st.integers(80, 4000))
+def test_the_gradient_is_the_sum_of_single_gradients_for_any_tile_size(shape, tile_bytes):
+    data, random = scan(shape), np.random.default_rng(1)
+    offset, weights = random.normal(size=(2, *shape)).astype(np.float32)
+    weights[random.uniform(size=shape) < 0.2] = 0
+    data[weights == 0] = 0  # their loss is NaN
+    model = {"height": jnp.arange(4.0), "level": jnp.float32(0.3)}
+    value, gradient = grad_patterns(
+        misfit,
+        Dataset.from_array(data).map(lambda pattern, gain: gain * pattern, 2.0),
+        model,
+        1.5,
+        per_position=(offset,),
+        weights=weights,
+        tile_bytes=tile_bytes,
+    )
+    single = jax.jit(jax.value_and_grad(misfit, argnums=2))
+    values = [
+        jax.tree.map(lambda leaf, w=weights[at]: w * leaf, single(data[at], offset[at], model, 1.5))
+        for at in np.argwhere(weights != 0).tolist()
+        for at in [tuple(at)]
+    ]
+    sums = (
+        jax.tree.map(lambda *leaves: np.sum(leaves, axis=0, dtype=float), *values)
+        if values
+        else None
+    )
+    expected = sums or (0.0, jax.tree.map(np.zeros_like, model))
+    for found, wanted in zip(
+        jax.tree.leaves((value, gradient)), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=2e-5)
+    assert gradient["height"].dtype == np.float32
+
+
+def test_gradients_of_whole_numbers_and_of_maps_are_refused():
+    dataset = Dataset.from_array(scan((2, 3)))
+    with pytest.raises(InputError, match="floating-point arrays, not of int32"):
+        grad_patterns(lambda p, k: jnp.sum(k * p.astype(float)), dataset, jnp.arange(4))
+    with pytest.raises(InputError, match="must return one number"):
+        grad_patterns(lambda pattern, gain: gain * pattern, dataset, 1.0)
+    with pytest.raises(InputError, match="must start with the scan shape"):
+        grad_patterns(lambda p, gain: gain * jnp.sum(p), dataset, 1.0, weights=np.ones((3, 2)))
+
+
+def test_the_derivative_of_a_lift_is_one_clear_error():
+    dataset = Dataset.from_array(scan((2, 3)))
+
+    def scaled(pattern, gain):
+        return gain * pattern
+
+    def mapped(gain):
+        return map_patterns(scaled, dataset, gain).sum()
+
+    def reduced(gain):
+        return reduce_patterns(Mean(), dataset.map(scaled, gain)).sum()
+
+    for lifted in (mapped, reduced, jax.jit(mapped)):
+        with pytest.raises(InputError, match="call grad_patterns"):
+            jax.grad(lifted)(1.0)
+
+
 SEVERAL_DEVICES = """
-    import jax, numpy as np
-    from jax4dstem import Dataset, Moments, map_patterns, reduce_patterns
+    import jax, jax.numpy as jnp, numpy as np
+    from jax4dstem import Dataset, Moments, grad_patterns, map_patterns, reduce_patterns
     assert jax.device_count() == 3
     data = np.random.default_rng(0).poisson(6, (7, 11, 5, 4)).astype(np.uint16)
     dataset = Dataset.from_array(data)
@@ -239,18 +308,24 @@ SEVERAL_DEVICES = """
         np.testing.assert_allclose(total, data.sum((2, 3)))
         std = reduce_patterns(Moments(), dataset, tile_bytes=tile_bytes).std
         np.testing.assert_allclose(std, data.std((0, 1)), rtol=1e-4)
+        loss = lambda p, gain: gain**2 * jnp.sum(p.astype(float))
+        value, slope = grad_patterns(loss, dataset, 3.0, tile_bytes=tile_bytes)
+        np.testing.assert_allclose([value, slope], [9 * data.sum(), 6 * data.sum()], rtol=1e-5)
 """
 
 TWO_PROCESSES = """
-    import sys, jax, numpy as np
+    import sys, jax, jax.numpy as jnp, numpy as np
     jax.distributed.initialize(f"localhost:{sys.argv[2]}", 2, int(sys.argv[1]))
-    from jax4dstem import Dataset, Moments, map_patterns, reduce_patterns
+    from jax4dstem import Dataset, Moments, grad_patterns, map_patterns, reduce_patterns
     data = np.random.default_rng(0).poisson(6, (7, 11, 5, 4)).astype(np.uint16)
     dataset = Dataset.from_array(data)
     total = map_patterns(lambda p: p.astype(float).sum(), dataset, tile_bytes=800)
     np.testing.assert_allclose(total, data.sum((2, 3)))
     std = reduce_patterns(Moments(), dataset, tile_bytes=800).std
     np.testing.assert_allclose(std, data.std((0, 1)), rtol=1e-4)
+    loss = lambda p, gain: gain**2 * jnp.sum(p.astype(float))
+    value, slope = grad_patterns(loss, dataset, 3.0, tile_bytes=800)
+    np.testing.assert_allclose([value, slope], [9 * data.sum(), 6 * data.sum()], rtol=1e-5)
 """
 
 
