@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from jax4dstem import InputError, open_dataset, open_results
+from jax4dstem import InputError, cli, open_dataset, open_results
 from jax4dstem.cli import app
 from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
@@ -204,6 +204,7 @@ def test_learned_representations_of_every_region(scan_file, tmp_path):
         analyze(scan_file[0], out, load_recipe(None, {**overrides, "latent.level": 9}), print)
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes(scan_file, tmp_path):
     """Kill the process as soon as the first stages are on disk; the next run reads them."""
     out = tmp_path / "out"
@@ -242,12 +243,17 @@ def invalid_scan(kind):
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf", "blank"])
-def test_invalid_patterns_stop_the_run_or_are_excluded(tmp_path, kind):
+def test_invalid_patterns_stop_the_run(tmp_path, kind):
     dataset = Dataset.from_array(invalid_scan(kind))
     recipe = load_recipe(None, QUICK)
     with pytest.raises(InputError, match=r"1 of 30 patterns are invalid.*\(2, 3\).*exclude"):
         analyze_dataset(dataset, tmp_path / "out", recipe)
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out" / "stages").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["nan", "blank"])  # what is not finite is excluded alike
+def test_invalid_patterns_are_excluded(tmp_path, kind):
+    dataset = Dataset.from_array(invalid_scan(kind))
     exclude = load_recipe(None, {**QUICK, "input.invalid_patterns": "exclude"})
     results = analyze_dataset(dataset, tmp_path / "out", exclude, lambda _: None)
     tree, _ = read_group(results)
@@ -259,10 +265,10 @@ def test_invalid_patterns_stop_the_run_or_are_excluded(tmp_path, kind):
     write_report(tmp_path / "out")
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 2)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5)])
 def test_tiny_scans_do_not_crash(tmp_path, shape):
     scan, _ = two_domains(shape=shape)
-    # Every shape is compiled anew, and strain would be most of that.
+    # Every shape is compiled anew, and strain would be most of that; UMAP is left out of so few by itself.
     recipe = load_recipe(None, {"strain.enabled": False})
     analyze_dataset(Dataset.from_array(scan), tmp_path, recipe, lambda _: None)
     write_report(tmp_path)
@@ -305,6 +311,7 @@ def test_the_same_seed_gives_the_same_file(tmp_path):
     )
 
 
+@pytest.mark.slow  # numba compiles UMAP anew in every process
 def test_umap_is_part_of_the_default_run(tmp_path):
     scan, labels = two_domains(shape=(10, 10))
     recipe = load_recipe(
@@ -317,17 +324,21 @@ def test_umap_is_part_of_the_default_run(tmp_path):
     assert domain_agreement(tree["labels"]["level_1"].data, labels)[1] > 0.95
 
 
-def run_cli(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "jax4dstem.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        **options,
-    )
+@pytest.fixture
+def run_cli(monkeypatch, capsys):
+    """The command line in this process, whose JAX is set up already: exit status and standard error."""
+    monkeypatch.setattr(cli, "_set_up_jax", lambda: None)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["jax4dstem", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, capsys.readouterr().err
+
+    return run
 
 
-def test_errors_are_one_line_with_a_status(tmp_path, scan_file):
+def test_errors_are_one_line_with_a_status(tmp_path, scan_file, run_cli):
     out = tmp_path / "out"
     cases = [
         (["info", tmp_path / "none.h5"], "there is no file"),
@@ -339,22 +350,23 @@ def test_errors_are_one_line_with_a_status(tmp_path, scan_file):
         (["report", tmp_path], "no results.h5"),
     ]
     for arguments, message in cases:
-        process = run_cli(*arguments)
-        assert process.returncode == 1
-        assert message in process.stderr
-        assert len(process.stderr.strip().splitlines()) == 1
+        status, told = run_cli(*arguments)
+        assert status == 1
+        assert message in told
+        assert len(told.strip().splitlines()) == 1
         assert not out.exists()
 
 
-def test_a_directory_that_cannot_be_written(tmp_path, scan_file):
+def test_a_directory_that_cannot_be_written(tmp_path, scan_file, run_cli):
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")
-    process = run_cli("analyze", scan_file[0], "-o", blocked / "out")
-    assert process.returncode == 1
-    assert process.stderr.startswith("error: cannot write to")
+    status, told = run_cli("analyze", scan_file[0], "-o", blocked / "out")
+    assert status == 1
+    assert told.startswith("error: cannot write to")
     assert blocked.read_text() == "not a directory"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs file size limits")
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, scan_file):
     code = (
