@@ -143,7 +143,10 @@ def test_bases_join_what_one_grain_says_and_know_how_sure_they_are():
     after = np.sqrt(np.mean(gap**2, axis=(0, 1)))
     assert (after < 0.45 * before).all()
     std = np.stack([found.strain.std(name) for name in COMPONENTS], axis=-1)
-    assert (np.mean(np.abs(gap) < 1.96 * std, axis=(0, 1)) > 0.85).all()
+    # Cautious, as they hold that the grain may have been divided otherwise: too long by less than a factor of 3.
+    rms_z = np.sqrt(np.mean((gap / std) ** 2, axis=(0, 1)))
+    assert (rms_z > 1 / 3).all()
+    assert (rms_z < 1.1).all()
     # Positions of one base are positions of one grain.
     for base in range(len(found.table)):
         rotations = truth[..., 3][found.base == base]
@@ -160,7 +163,8 @@ def test_bases_leave_a_smooth_field_no_worse_than_it_was():
     before, after = (np.mean(errors(s, truth) ** 2) for s in (strain, found.strain))
     assert after < before
     gap, std = errors(found.strain, truth), found.strain.std("e_xx")
-    assert np.mean(np.abs(gap[..., 0]) < 1.96 * std) > 0.85
+    # What the bases leave of a smooth field is no noise: 0.87 to 0.90 over four seeds.
+    assert 0.85 < np.mean(np.abs(gap[..., 0]) < 1.96 * std) < 0.95
 
 
 def test_positions_without_a_lattice_have_no_base():

@@ -18,7 +18,6 @@ from jax4dstem.strain import (
     derive,
     measure_strain,
     pool_strain,
-    strain_from_cepstrum,
     strain_map,
     to_py4dstem,
     to_pyxem,
@@ -153,7 +152,7 @@ def test_pooling_averages_inside_grains_and_keeps_their_boundary(rng):
     z = (pooled.strain.values - truth) / np.stack(
         [pooled.strain.std(name) for name in COMPONENTS], -1
     )
-    assert np.mean(np.abs(z) < 1.96) > 0.85
+    assert 0.92 < np.mean(np.abs(z) < 1.96) < 0.98
     assert np.median(pooled.n_pooled) > 50
 
 
@@ -248,15 +247,6 @@ def test_the_lattice_is_found_when_none_is_given(measured):
     lengths = np.linalg.norm(found.strain.reference, axis=1)
     np.testing.assert_allclose(lengths, np.linalg.norm(truth.vectors, axis=1), rtol=0.03)
     assert found.strain.ok[truth.interior].all()
-
-
-def test_cepstral_strain_agrees_within_its_errors(measured):
-    scan, truth, found = measured
-    strain = strain_from_cepstrum(scan, found, reference=given(truth.vectors))
-    inside = truth.interior & strain.ok
-    assert inside.sum() > 0.9 * truth.interior.sum()
-    gap = strain.e_xx - found.strain.e_xx
-    assert np.nanmedian(np.abs(gap[inside])) < 0.03
 
 
 def test_a_given_lattice_that_does_not_fit_gives_status_and_no_number(measured):

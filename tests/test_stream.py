@@ -340,12 +340,14 @@ def run_script(text, *arguments, **environment):
     )
 
 
+@pytest.mark.slow
 def test_several_devices_give_the_same_answer():
     process = run_script(SEVERAL_DEVICES, JAX_NUM_CPU_DEVICES="3", JAX_PLATFORMS="cpu")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_answer():
     import socket
 

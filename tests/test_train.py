@@ -323,6 +323,7 @@ def result_of(process):
     return np.array([float(v) for v in values[:-1]]), values[-1]
 
 
+@pytest.mark.slow
 def test_several_devices_and_processes_give_the_single_device_loss(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -356,6 +357,7 @@ REAL_SIZE = textwrap.dedent("""
 """)
 
 
+@pytest.mark.slow
 def test_training_at_real_size_runs_no_collective_between_cpu_devices():
     process = subprocess.run(
         [sys.executable, "-c", REAL_SIZE], capture_output=True, text=True, timeout=300,
@@ -367,6 +369,7 @@ def test_training_at_real_size_runs_no_collective_between_cpu_devices():
     assert (mesh, bases, apart) == ("1", "2", "True")
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_weights(tmp_path):
     whole = result_of(start(tmp_path, 1, "fast", tmp_path / "whole"))
     killed = start(tmp_path, 1, "slow", tmp_path / "killed")
