@@ -23,6 +23,7 @@ from jax4dstem.models import (
 )
 from jax4dstem.simulate import polycrystal
 from jax4dstem.strain import (
+    COMPONENTS,
     BaseTable,
     StrainMap,
     StrainReference,
@@ -32,7 +33,6 @@ from jax4dstem.strain import (
     mix_bases,
     strain_by_bases,
 )
-from jax4dstem.strain.maps import COMPONENTS
 from jax4dstem.train import ArrayFeed, Training, train
 
 SHAPE, CENTER = (20, 26), (9.3, 12.6)  # not square, center between pixels

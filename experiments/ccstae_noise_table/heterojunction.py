@@ -38,7 +38,7 @@ def thinned(dataset: Dataset, electrons: float, seed: int) -> Dataset:
 
 
 def judge(done: dict, truth: dict) -> dict:
-    group, inner = done["strain"]["ccstae"], truth["interior"]
+    group, inner = done["strain"]["bases"], truth["interior"]
     crystal, base = truth["label"] > 0, group["base"].data
     dilatation = (group["e_xx"].data + group["e_yy"].data) / 2
     known = (truth["e_xx_ws2"] + truth["e_yy_ws2"]) / 2
@@ -81,7 +81,7 @@ def main() -> None:
             recipe = load_recipe(None, {**settings, "strain.cepstrum": False})
             done, about = read_group(analyze_dataset(dataset, folder, recipe, print, STRAIN_STAGES))
         found[name] = judge(done, truth)
-        group = done["strain"]["ccstae"]
+        group = done["strain"]["bases"]
         for ax, (component, limit) in zip(
             axes, {"e_xx": 4, "e_yy": 4, "e_xy": 1, "theta": 3}.items(), strict=True
         ):

@@ -31,8 +31,15 @@ from jax4dstem import (
 from jax4dstem.coordinates import deform, deformation, radius_from, strain_of
 from jax4dstem.models import CycleConsistency, CycleConsistentSpec, affine_warp
 from jax4dstem.simulate import polycrystal
-from jax4dstem.strain import Mixing, measure_strain, mix_bases, pool_strain, strain_by_bases
-from jax4dstem.strain.maps import COMPONENTS
+from jax4dstem.strain import (
+    COMPONENTS,
+    BaseStrain,
+    StrainReference,
+    measure_strain,
+    mix_bases,
+    pool_strain,
+    strain_by_bases,
+)
 from jax4dstem.train import ArrayFeed, Training, train
 
 HERE = Path(__file__).parent
@@ -98,7 +105,9 @@ def one_level(size: int, level: float, seed: int) -> dict:
     dataset, truth = polycrystal((size, size), SHAPE, background=level, seed=seed)
     begin = time.perf_counter()
     center, radius = beam_centers(dataset, 50.0)
-    measured = measure_strain(dataset, center, radius, vectors=truth.vectors)
+    measured = measure_strain(
+        dataset, center, radius, reference=StrainReference.vectors(*truth.vectors)
+    )
     fitted = measured.strain
     found = strain_by_bases(fitted)
     mixing = mix_bases(dataset, measured, found)
@@ -116,14 +125,14 @@ def one_level(size: int, level: float, seed: int) -> dict:
         {
             **result,
             "share": shares,
-            "lattices": len(found.bases),
+            "lattices": len(found.table),
             "note": found.note,
             "seconds": seconds,
         }
     )
 
 
-def share_errors(mixing: Mixing, truth) -> dict:
+def share_errors(mixing: BaseStrain, truth) -> dict:
     """Fitted share of the largest grain against the true one, where there are two."""
     two = (mixing.second >= 0) & (truth.purity < 0.98)
     gap = (mixing.share - truth.purity)[two]
@@ -147,7 +156,9 @@ def published(size: int, level: float, seed: int, epochs: int, turned: bool) -> 
     start = np.zeros(len(known))
     if turned:
         found, disk = beam_centers(dataset, 50.0)
-        fitted = measure_strain(dataset, found, disk, vectors=truth.vectors).strain
+        fitted = measure_strain(
+            dataset, found, disk, reference=StrainReference.vectors(*truth.vectors)
+        ).strain
         step = np.radians(2)
         start = step * np.round(np.nan_to_num(fitted.theta).ravel() / step)
     back = start.reshape(size, size).astype(np.float32)

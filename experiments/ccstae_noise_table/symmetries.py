@@ -18,8 +18,7 @@ from run import beam_centers
 from jax4dstem import Dataset, use_all_cores
 from jax4dstem.coordinates import deform, deformation, radius_from
 from jax4dstem.lattice.disks import bragg_disks, patch_side
-from jax4dstem.strain import measure_strain, strain_by_bases
-from jax4dstem.strain.maps import COMPONENTS
+from jax4dstem.strain import COMPONENTS, StrainReference, measure_strain, strain_by_bases
 
 HERE = Path(__file__).parent
 SIZE, DOSE, BACKGROUND, RADIUS, EDGE = 24, 1e5, 0.2, 3.5, 0.3
@@ -76,7 +75,9 @@ def main() -> None:
         for name, (vectors, symmetry) in LATTICES.items():
             dataset, truth = scan(shape, vectors, options.seed)
             center, radius = beam_centers(dataset, 30.0)
-            given = measure_strain(dataset, center, radius, vectors=vectors).strain
+            given = measure_strain(
+                dataset, center, radius, reference=StrainReference.vectors(*vectors)
+            ).strain
             found = strain_by_bases(given)
             nothing = measure_strain(dataset, center, radius).strain
             gap = errors(given.values, truth, symmetry)
@@ -90,8 +91,8 @@ def main() -> None:
                 "bases": int(np.count_nonzero(np.bincount(found.base[found.base >= 0]) > 20)),
                 "cold_start": {
                     "rejected": float(1 - nothing.ok.mean()),
-                    "vectors": nothing.vectors.round(2).tolist(),
-                    "lengths": np.sort(np.linalg.norm(nothing.vectors, axis=1)).round(2).tolist(),
+                    "vectors": nothing.reference.round(2).tolist(),
+                    "lengths": np.sort(np.linalg.norm(nothing.reference, axis=1)).round(2).tolist(),
                     "spread_inside_grains": [
                         round(float(np.nanmedian([np.nanstd(getattr(nothing, c)[truth[..., 3] == t]) for t in np.unique(truth[..., 3])])), 6)
                         for c in COMPONENTS[:3]

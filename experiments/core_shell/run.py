@@ -60,21 +60,15 @@ def strain_profile(seed: int) -> dict:
     height, width = scan.scan_shape
     core = [height // 2 - 5, height // 2 + 5, width // 2 - 5, width // 2 + 5]
     recipe = load_recipe(None, {"strain.region": core, "strain.bases": 0})
-    strain = analyze_in_memory(scan, recipe, STRAIN_STAGES)["strain"]
+    strain = analyze_in_memory(scan, recipe, STRAIN_STAGES).strain
+    found = {"cepstrum": strain.cepstrum.e_xx, "lattice": strain.lattice.strain.e_xx}
     rows = slice(height // 2 - 4, height // 2 + 4)
     reference = truth.strain[core[0] : core[1], core[2] : core[3]].mean()
     true = np.where(truth.inside, (1 + truth.strain) / (1 + reference) - 1, np.nan)
     profile = {"position_nm": (np.arange(width) * STEP_NM).tolist()}
-    for name, values in (
-        ("true", true),
-        ("cepstrum", strain["cepstrum"]["e_xx"].data),
-        ("lattice", strain["lattice"]["e_xx"].data),
-    ):
+    for name, values in {"true": true, **found}.items():
         profile[name] = np.nanmean(np.where(truth.inside, values, np.nan)[rows], axis=0).tolist()
-    error = {
-        name: float(np.nanstd((strain[name]["e_xx"].data - true)[truth.inside]))
-        for name in ("cepstrum", "lattice")
-    }
+    error = {name: float(np.nanstd((e_xx - true)[truth.inside])) for name, e_xx in found.items()}
     return {"profile": profile, "rms_error_e_xx": error}
 
 

@@ -32,7 +32,7 @@ from jax4dstem import (
 )
 from jax4dstem.coordinates import deform, deformation
 from jax4dstem.simulate import PolycrystalTruth, patch_side, polycrystal, simulate_pattern
-from jax4dstem.strain import StrainMap, measure_strain, pool_strain
+from jax4dstem.strain import StrainMap, StrainReference, measure_strain, pool_strain
 
 HERE = Path(__file__).parent
 LEVELS = (0, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45, 0.50, 0.60, 0.70)
@@ -111,7 +111,9 @@ def measure(dataset: Dataset, truth: PolycrystalTruth) -> tuple[StrainMap, Strai
     """Per-pattern and pooled strain, and seconds from counts to the per-pattern map, compilation included."""
     begin = time.perf_counter()
     center, radius = beam_centers(dataset)
-    found = measure_strain(dataset, center, radius, vectors=truth.vectors)
+    found = measure_strain(
+        dataset, center, radius, reference=StrainReference.vectors(*truth.vectors)
+    )
     seconds = time.perf_counter() - begin
     return found.strain, pool_strain(found.strain).strain, seconds
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from jax4dstem.strain import StrainMap, pool_strain
-from jax4dstem.strain.maps import COMPONENTS
+from jax4dstem.strain import COMPONENTS, StrainMap, pool_strain
 
 HERE = Path(__file__).parent
 SIZE = 48
@@ -65,8 +64,8 @@ def observed(truth: np.ndarray, noise: float, rng: np.random.Generator) -> Strai
         **dict(zip(COMPONENTS, np.moveaxis(values, -1, 0), strict=True)),
         covariance=np.broadcast_to(np.diag(sigma**2), (SIZE, SIZE, 4, 4)),
         status=np.zeros((SIZE, SIZE), np.int8),
-        vectors=HEXAGONAL,
-        reference="simulated",
+        reference=HEXAGONAL,
+        reference_source="simulated",
     )
 
 

@@ -1,7 +1,7 @@
 """Sums of neighboring patterns, for scans of so few electrons that one pattern shows no lattice."""
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -103,9 +103,10 @@ def spread_over(result: _R, few: tuple[int, int], scan: tuple[int, int], size: i
     """
     block = block_of(few, scan, size)
     dims, changed = dims_of(type(result)), {}
+    whole: Any = result
     for name, value in vars(result).items():
         if isinstance(value, Result):
             changed[name] = spread_over(value, few, scan, size)
         elif value is not None and dims.get(name, ())[:2] == _SCAN:
             changed[name] = value[block]
-    return replace(result, **changed)
+    return replace(whole, **changed)
