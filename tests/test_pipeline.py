@@ -533,7 +533,7 @@ def test_strain_from_file_to_report(tmp_path):
     assert (bases["base"].data == 0).mean() > 0.8  # one crystal, one base
     # The same stages serve `train bases`, and the trained bases can be loaded.
     again = CliRunner().invoke(app, ["train", "bases", *arguments[1:]])
-    assert again.output.count("reused") == 3
+    assert again.output.count("reused") == 4
     assert load_model(out / "results.h5", "strain/bases/trained").spec.period > 0
     none = CliRunner().invoke(app, ["train", "bases", *arguments[1:], "--set", "strain.bases=0"])
     assert "nothing to train" in none.output

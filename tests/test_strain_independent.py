@@ -17,7 +17,7 @@ LATTICES = {
 SYMMETRY = {"square": 4, "hexagonal": 6, "oblique": 2}
 
 
-def given(lattice):
+def given_lattice(lattice):
     return StrainReference.vectors(*lattice)
 
 
@@ -26,7 +26,7 @@ def measured(request):
     lattice = LATTICES[request.param]
     drawn = render(lattice, (12, 12), (128, 128), dose=1e6, seed=3)
     found = measure_strain(
-        Dataset.from_array(drawn.counts), drawn.center, 4.2, reference=given(lattice)
+        Dataset.from_array(drawn.counts), drawn.center, 4.2, reference=given_lattice(lattice)
     )
     assert found.strain.ok.all()
     gap = found.strain.values - drawn.strain
@@ -61,9 +61,9 @@ def test_cepstral_strain_agrees_within_its_errors():
     cos, sin = np.cos(drawn.strain[..., 3]), np.sin(drawn.strain[..., 3])
     turned_back = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)
     scan = Dataset.from_array(drawn.counts)
-    found = measure_strain(scan, drawn.center, 4.2, reference=given(lattice))
+    found = measure_strain(scan, drawn.center, 4.2, reference=given_lattice(lattice))
     start = replace(found, lattice=replace(found.lattice, distortion=turned_back))
-    strain = strain_from_cepstrum(scan, start, reference=given(lattice))
+    strain = strain_from_cepstrum(scan, start, reference=given_lattice(lattice))
     assert strain.ok.all()
     gap = strain.values - drawn.strain
     z = gap / np.sqrt(np.diagonal(strain.covariance, axis1=-2, axis2=-1))

@@ -254,6 +254,7 @@ BEAM = Stage(
     "beam", beam, (BeamPositions,), ("survey",), ("prepare.search", "prepare.descan_order")
 )
 _PREPARED = ("survey", "beam")
+IMAGES = Stage("images", images, (VirtualImages,), _PREPARED, ("detectors",))
 STRAIN = Stage(
     "strain", strain_or_error, (StrainAnswers,), _PREPARED, ("seed", "strain"), _needs_domains
 )
@@ -261,7 +262,7 @@ STRAIN = Stage(
 DOMAIN_STAGES = (
     SURVEY,
     BEAM,
-    Stage("images", images, (VirtualImages,), _PREPARED, ("detectors",)),
+    IMAGES,
     Stage(
         "features",
         features,
@@ -300,4 +301,4 @@ STAGES = (
         ("seed", "latent"),
     ),
 )
-STRAIN_STAGES = (SURVEY, BEAM, STRAIN)
+STRAIN_STAGES = (SURVEY, BEAM, IMAGES, STRAIN)
