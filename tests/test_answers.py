@@ -1,0 +1,96 @@
+"""The pipeline adds nothing: public functions give every field of a results file, and the README's lines run."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jax4dstem import beam, domains, open_results
+from jax4dstem.fields import Field, Tree, merge
+from jax4dstem.pipeline import analyze_in_memory, load_recipe
+from jax4dstem.simulate import polycrystal
+from jax4dstem.strain import StrainWays, find_strain
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+QUICK = {
+    "embed.umap": False,
+    "cluster.methods": ["kmeans"],
+    "strain.bases": 0,
+    "strain.cepstrum": False,
+}
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return polycrystal((8, 8), (64, 64), background=0.1, n_grains=2, seed=4)[0]
+
+
+def by_hand(scan) -> Tree:
+    """All answers of the default run but the parts that `QUICK` leaves out, by public calls only."""
+    survey = beam.survey_scan(scan)
+    positions = beam.align_scan(scan, survey)
+    images = beam.measure_images(scan, survey, positions)
+    prepared = beam.prepare_patterns(scan, survey, positions)
+    kind = domains.VaryingPixels()
+    features = domains.choose_features(prepared, kind)
+    vectors = domains.feature_vectors(prepared, kind, features)
+    scores = domains.score_features(vectors, survey.valid)
+    found = domains.find_domains(scores.scores, [domains.KMeansSplitter()])
+    tables = domains.describe_domains(found, prepared, images.annular_dark_field)
+    strain = find_strain(
+        scan, positions.center, positions.radius, ways=StrainWays(bases=0, cepstrum=False)
+    )
+    tree: Tree = {}
+    for answer in (survey, positions, images, features, scores, found, tables, strain):
+        merge(tree, answer.fields())
+    return tree
+
+
+def leaves(tree: Tree, path: str = "") -> dict[str, Field]:
+    found = {}
+    for name, item in tree.items():
+        found |= (
+            leaves(item, f"{path}/{name}") if isinstance(item, dict) else {f"{path}/{name}": item}
+        )
+    return found
+
+
+def test_public_calls_give_every_field_of_the_results(scan):
+    made = leaves(analyze_in_memory(scan, load_recipe(None, QUICK)).fields())
+    called = leaves(by_hand(scan))
+    assert set(called) == set(made)
+    assert len(made) > 90
+    for path, field in made.items():
+        assert field.dims == called[path].dims, path
+        np.testing.assert_array_equal(field.data, called[path].data, path)
+
+
+def test_axes_of_a_plot_are_the_right_way_up(scan):
+    survey = beam.survey_scan(scan)
+    image = survey.to_xarray(scan.calibration)["images/dose"]
+    assert image.dims == ("scan_y", "scan_x")
+    step = scan.calibration.scan_units[0]
+    np.testing.assert_allclose(image.scan_y, -step * np.arange(8))
+    axes = image.plot().axes  # as xarray draws it: y grows upwards
+    bottom, top = axes.get_ylim()
+    assert bottom < top
+    drawn = axes.collections[0].get_array().reshape(8, 8)
+    np.testing.assert_array_equal(drawn, image.values)
+    assert (
+        axes.collections[0].get_coordinates()[0, 0, 1]
+        > axes.collections[0].get_coordinates()[-1, 0, 1]
+    )
+
+
+def test_the_lines_of_the_readme_run(scan, tmp_path, monkeypatch):
+    text = README.read_text()
+    code = re.search(r"<!-- main job -->\n```python\n(.*?)```", text, re.S).group(1)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    np.save(tmp_path / "scan.npy", scan.source.read(slice(0, 8), slice(0, 8)))
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code.replace("scan.h5", "scan.npy"), names)
+    assert names["domains"].levels[0].shape == (8, 8)
+    assert names["strain"].e_xx.shape == (8, 8)
+    assert open_results.__doc__
