@@ -250,11 +250,22 @@ def test_experiments_benchmarks_and_docs_use_public_names(file):
     assert not listed - found, f"take these of {file} off tests/reach_inside.json"
 
 
+# Code of people that is behind the library: this list only gets shorter.
+OUT_OF_DATE = {"experiments/wse2_heterojunction/run.py"}
+
+
+def exists(target: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(target), name or "__name__")
+    except ModuleNotFoundError:
+        return False
+
+
 @pytest.mark.parametrize("file", PEOPLE)
 def test_experiments_benchmarks_and_docs_name_what_there_is(file):
-    for item in read_imports(code_of(PROJECT / file)):
-        if item.target.partition(".")[0] == PACKAGE:
-            assert hasattr(importlib.import_module(item.target), item.name or "__name__"), item
+    imports = [item for item in read_imports(code_of(PROJECT / file)) if PACKAGE in item.target]
+    missing = [item for item in imports if not exists(item.target, item.name)]
+    assert bool(missing) == (file in OUT_OF_DATE), missing
 
 
 def test_every_room_is_public():
