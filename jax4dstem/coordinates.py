@@ -271,6 +271,7 @@ def strain_to_scan_axes(calibration: Calibration) -> list[list[float]]:
         [0.0, 0.0, 0.0, sign],
     ]
 
+
 __all__ = [
     "Calibration",
     "Strain",
