@@ -24,9 +24,18 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.fft
 
-from jax4dstem import Moments, map_patterns, open_dataset, reduce_patterns, use_all_cores
-from jax4dstem.cepstrum import cepstral_ring, ewpc
-from jax4dstem.detectors import annular_mask, center_of_mass, virtual_image
+from jax4dstem import (
+    Moments,
+    center_of_mass,
+    ewpc,
+    map_patterns,
+    open_dataset,
+    reduce_patterns,
+    use_all_cores,
+    virtual_image,
+)
+from jax4dstem.cepstrum import cepstral_ring
+from jax4dstem.detectors import annular_mask
 from jax4dstem.features import gather_features
 
 SIZE = 128

@@ -12,6 +12,7 @@ from . import (
     report,
     simulate,
     strain,
+    stream,
     train,
 )
 from .align import (
@@ -82,6 +83,7 @@ __all__ = [
     "shift_pattern",
     "simulate",
     "strain",
+    "stream",
     "survey_scan",
     "train",
     "use_all_cores",

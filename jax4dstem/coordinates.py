@@ -270,3 +270,21 @@ def strain_to_scan_axes(calibration: Calibration) -> list[list[float]]:
         [-sign * s * c, sign * s * c, sign * (c * c - s * s), 0.0],
         [0.0, 0.0, 0.0, sign],
     ]
+
+
+__all__ = [
+    "Calibration",
+    "Strain",
+    "deform",
+    "deformation",
+    "detector_grid",
+    "electron_wavelength",
+    "length",
+    "radius_from",
+    "reciprocal_basis",
+    "rotation_matrix",
+    "rotation_period",
+    "strain_of",
+    "strain_to_scan_axes",
+    "wrap_angle",
+]

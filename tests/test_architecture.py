@@ -24,7 +24,12 @@ LAYERS = [
     {"cli", "explore", "report", "plots"},
     {"pipeline"},
     {"health"},
-    {"domains", "regions", "strain", "calibrate"},
+    {
+        "domains",
+        "regions",
+        "strain",
+        "calibrate",
+    },  # answers: joined in the pipeline, not by one another
     {"anomaly"},
     {"beam"},
     {"embed"},
@@ -43,7 +48,6 @@ LAYERS = [
     {"coordinates", "maxima", "smoothing"},
     {"typing", "errors", "cores", "_version"},
 ]
-ANSWERS = LAYERS[3]
 # Parts of one layer that may import another: commands draw the report, features are made of other pattern functions.
 FREE = {("cli", "report"), ("features", "align"), ("features", "detectors"), ("align", "detectors")}
 DRAWING = {"report", "plots"}
@@ -86,6 +90,7 @@ def test_every_form_of_import_is_seen():
         ("numpy", "", "numpy", "module"),
         ("jax4dstem.strain", "", "strain", "module"),
         ("jax4dstem", "Dataset", "Dataset", "module"),
+        ("jax4dstem.strain.maps", "StrainMap", "Map", "module"),
         ("jax4dstem.lattice.fit", "", "fit", "module"),
         ("jax4dstem.lattice.model", "LatticeModel", "LatticeModel", "module"),
         ("jax4dstem.errors", "InputError", "InputError", "module"),
@@ -111,7 +116,6 @@ def test_imports_point_downwards(module):
         if item.part and item.part != own:
             downwards = layer(item.part) > layer(own)
             assert downwards or (own, item.part) in FREE, f"{module} imports {item.target}"
-            assert {own, item.part} - ANSWERS, f"{module}: answers are joined in the pipeline"
 
 
 @pytest.mark.parametrize("kinds", [("module",), ("module", "function")])
@@ -244,6 +248,24 @@ def test_experiments_benchmarks_and_docs_use_public_names(file):
     listed = set(REACH_INSIDE.get(file, []))
     assert not found - listed, "not in the __all__ of a room"
     assert not listed - found, f"take these of {file} off tests/reach_inside.json"
+
+
+# Code of people that is behind the library: this list only gets shorter.
+OUT_OF_DATE = {"experiments/wse2_heterojunction/run.py"}
+
+
+def exists(target: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(target), name or "__name__")
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("file", PEOPLE)
+def test_experiments_benchmarks_and_docs_name_what_there_is(file):
+    imports = [item for item in read_imports(code_of(PROJECT / file)) if PACKAGE in item.target]
+    missing = [item for item in imports if not exists(item.target, item.name)]
+    assert bool(missing) == (file in OUT_OF_DATE), missing
 
 
 def test_every_room_is_public():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
+from jax4dstem.pipeline import analyze_in_memory
 from jax4dstem.pipeline.recipe import check_recipe_fits, dump_recipe, load_recipe, recipe_keys
 from jax4dstem.pipeline.sections import Cluster, Recipe, Strain
 
@@ -52,7 +53,7 @@ def test_the_default_recipe_names_no_detector_pixel():
         ({"seed": "a"}, "seed must be of type int; got 'a'"),
         ({"seed": True}, "seed must be of type int"),
         ({"embed.umap": 1}, "embed.umap must be of type bool"),
-        ({"features.kind": "magic"}, "features.kind must be one of std, raw"),
+        ({"features.units": "mm"}, "features.units must be one of px, calibrated"),
         ({"cluster.methods": "kmeans"}, "cluster.methods must be a list"),
         ({"cluster.methods": []}, "cluster.methods must be a list"),
         ({"input.scan_shape": [3]}, "a list of 2 values"),
@@ -118,6 +119,12 @@ def test_recipes_are_frozen_and_hashable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.seed = 3
     assert hash(recipe) == hash(Recipe())
+
+
+@pytest.mark.parametrize("key", ["features.kind", "cluster.compare"])
+def test_kinds_that_there_are_not_are_refused_before_any_compute(key):
+    with pytest.raises(InputError, match="magic"):
+        analyze_in_memory(SMALL, load_recipe(None, {key: "magic"}))
 
 
 KEYS = list(recipe_keys())

@@ -17,7 +17,7 @@ from run import beam_centers
 
 from jax4dstem import Dataset, use_all_cores
 from jax4dstem.coordinates import deform, deformation, radius_from
-from jax4dstem.lattice.disks import bragg_disks, patch_side
+from jax4dstem.simulate import bragg_disks, patch_side
 from jax4dstem.strain import COMPONENTS, StrainReference, measure_strain, strain_by_bases
 
 HERE = Path(__file__).parent

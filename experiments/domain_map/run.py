@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 
 from jax4dstem import use_all_cores
+from jax4dstem.domains import domain_agreement
 from jax4dstem.io.results import read_group
 from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
-from jax4dstem.pipeline.demonstration import domain_agreement
 from jax4dstem.simulate import heterojunction
 
 
