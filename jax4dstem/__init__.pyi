@@ -7,6 +7,7 @@ from . import (
     io,
     lattice,
     models,
+    patterns,
     pipeline,
     regions,
     report,
@@ -15,22 +16,25 @@ from . import (
     stream,
     train,
 )
-from .align import (
-    align_direct_beam,
-    center_pattern,
-    find_direct_beam,
-    fit_descan,
-    shift_pattern,
-)
 from .beam import align_scan, measure_images, prepare_patterns, survey_scan
-from .cepstrum import ewpc
 from .coordinates import Calibration
 from .dataset import Dataset
-from .detectors import annular_dark_field, bright_field, center_of_mass, virtual_image
 from .domains import find_domains
 from .errors import InputError, OutputError
 from .fields import Field, Result
 from .io import open_dataset
+from .patterns import (
+    align_direct_beam,
+    annular_dark_field,
+    bright_field,
+    center_of_mass,
+    center_pattern,
+    ewpc,
+    find_direct_beam,
+    fit_descan,
+    shift_pattern,
+    virtual_image,
+)
 from .pipeline import Results, analyze, open_results
 from .reducers import Covariance, Maximum, Mean, Moments
 from .strain import StrainMap, measure_strain, pool_strain
@@ -74,6 +78,7 @@ __all__ = [
     "models",
     "open_dataset",
     "open_results",
+    "patterns",
     "pipeline",
     "pool_strain",
     "prepare_patterns",

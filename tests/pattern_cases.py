@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem import align, cepstrum, dataset, detector, detectors, features, polar
+from jax4dstem import dataset, detector
 from jax4dstem.lattice import (
     binning,
     detection,
@@ -19,6 +19,7 @@ from jax4dstem.lattice import (
     profiles,
     search,
 )
+from jax4dstem.patterns import align, cepstrum, detectors, features, polar
 from jax4dstem.strain import neighbors
 
 SIZE = 24

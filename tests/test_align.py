@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jax4dstem import align, map_patterns
+from jax4dstem import map_patterns
 from jax4dstem.dataset import Dataset
-from jax4dstem.detectors import disk_mask
 from jax4dstem.errors import InputError
+from jax4dstem.patterns import align
+from jax4dstem.patterns.detectors import disk_mask
 
 shifts = st.tuples(st.floats(-3, 3), st.floats(-3, 3))
 

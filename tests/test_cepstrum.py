@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jax4dstem import cepstrum
 from jax4dstem.coordinates import Calibration
+from jax4dstem.patterns import cepstrum
 
 CENTER = jnp.array([32.0, 32.0])
 

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jax4dstem import detector, detectors
+from jax4dstem import detector
 from jax4dstem.errors import InputError
+from jax4dstem.patterns import detectors
 
 patterns = arrays(np.float32, (8, 9), elements=st.floats(0, 1000, width=32))
 

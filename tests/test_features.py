@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jax4dstem import features
-from jax4dstem.align import DirectBeam
-from jax4dstem.detectors import annular_mask
 from jax4dstem.embed import embed_umap, fit_pca, subsample
 from jax4dstem.errors import InputError
+from jax4dstem.patterns import features
+from jax4dstem.patterns.align import DirectBeam
+from jax4dstem.patterns.detectors import annular_mask
 from jax4dstem.reducers import CovarianceResult
 
 

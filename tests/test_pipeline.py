@@ -497,7 +497,7 @@ def test_multislice_heterojunction(shared_data, tmp_path):
 
 def test_measured_mgo_cubes(shared_data, tmp_path):
     """Vacuum, film and cube are different clusters; the cube's cepstrum has its lattice spacings."""
-    from jax4dstem.cepstrum import find_cepstrum_peaks
+    from jax4dstem.patterns.cepstrum import find_cepstrum_peaks
 
     whole = open_dataset(shared_data / "mgo_sped_crop_y62-104_x0-50_u16.h5")
     scan = Dataset.from_array(whole.source.read(slice(0, 43), slice(0, 50))[1::2, ::2])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jax4dstem.polar import AngularCorrelations, to_polar
+from jax4dstem.patterns.polar import AngularCorrelations, to_polar
 from jax4dstem.smoothing import smooth
 
 CENTER = jnp.array([24.2, 23.7])

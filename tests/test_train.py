@@ -40,7 +40,7 @@ from jax4dstem.models import (
     rotate_polar,
     split,
 )
-from jax4dstem.polar import to_polar
+from jax4dstem.patterns.polar import to_polar
 from jax4dstem.stream import batches
 from jax4dstem.train import (
     ArrayFeed,

@@ -29,8 +29,8 @@ from sklearn.metrics import adjusted_rand_score
 from jax4dstem import map_patterns, open_dataset, use_all_cores
 from jax4dstem.embed import RotationInvariantEstimator, embed_tsne, embed_umap
 from jax4dstem.io.results import read_group
+from jax4dstem.patterns.polar import to_polar
 from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
-from jax4dstem.polar import to_polar
 from jax4dstem.report import write_report
 from jax4dstem.report.style import scale_bar
 from jax4dstem.simulate import heterojunction

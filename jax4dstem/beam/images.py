@@ -5,13 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from jax4dstem.align import DirectBeam
 from jax4dstem.beam.positions import BeamPositions
 from jax4dstem.beam.survey import Survey
 from jax4dstem.dataset import Dataset
-from jax4dstem.detectors import annular_dark_field, bright_field, center_of_mass, check_ring
-from jax4dstem.features import ring_radii
 from jax4dstem.fields import SCAN, Result, entry
+from jax4dstem.patterns.align import DirectBeam
+from jax4dstem.patterns.detectors import (
+    annular_dark_field,
+    bright_field,
+    center_of_mass,
+    check_ring,
+)
+from jax4dstem.patterns.features import ring_radii
 from jax4dstem.stream import map_patterns
 
 

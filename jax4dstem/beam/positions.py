@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jax4dstem.align import align_direct_beam, center_pattern, find_direct_beam, fit_descan
 from jax4dstem.beam.survey import Survey
 from jax4dstem.dataset import Dataset
 from jax4dstem.fields import SCAN, Result, entry
+from jax4dstem.patterns.align import align_direct_beam, center_pattern, find_direct_beam, fit_descan
 from jax4dstem.reducers import Mean
 from jax4dstem.stream import map_patterns, reduce_patterns
 

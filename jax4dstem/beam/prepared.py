@@ -9,13 +9,13 @@ from typing import Literal
 
 import numpy as np
 
-from jax4dstem.align import DirectBeam, center_pattern, middle
 from jax4dstem.beam.positions import BeamPositions
 from jax4dstem.beam.survey import Survey
 from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import BinDetector, Dataset
-from jax4dstem.detectors import normalize_dose, normalize_peak
-from jax4dstem.features import ring_radii
+from jax4dstem.patterns.align import DirectBeam, center_pattern, middle
+from jax4dstem.patterns.detectors import normalize_dose, normalize_peak
+from jax4dstem.patterns.features import ring_radii
 
 AUTO_BIN = 128  # px; a wider detector is summed down to about this before features are taken
 

@@ -6,12 +6,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.align import find_direct_beam
 from jax4dstem.dataset import Dataset
 from jax4dstem.detector import find_bad_pixels, repair_pixels
-from jax4dstem.detectors import count_invalid, total_counts
 from jax4dstem.errors import InputError
 from jax4dstem.fields import DETECTOR, SCAN, Result, entry
+from jax4dstem.patterns.align import find_direct_beam
+from jax4dstem.patterns.detectors import count_invalid, total_counts
 from jax4dstem.reducers import Moments
 from jax4dstem.stream import map_patterns, reduce_patterns
 

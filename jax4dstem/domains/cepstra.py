@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 
 from jax4dstem.beam import Prepared
-from jax4dstem.cepstrum import Cepstrum, count_offset, flatten_rings
 from jax4dstem.dataset import Dataset
+from jax4dstem.patterns.cepstrum import Cepstrum, count_offset, flatten_rings
 
 GAUSSIAN_SHARE = 0.4  # of the covered radius: the window is down to 4 % where the detector ends
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jax4dstem.beam import Prepared
-from jax4dstem.cepstrum import cepstral_contrast
 from jax4dstem.domains.cepstra import CepstralTransform
 from jax4dstem.domains.clustering import LEVEL, Domains
 from jax4dstem.domains.physics import ClusterPhysics, cluster_physics, relate_clusters, ring_of
 from jax4dstem.fields import Result, entry, group
+from jax4dstem.patterns.cepstrum import cepstral_contrast
 from jax4dstem.reducers import Mean
 from jax4dstem.stream import reduce_patterns
 

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.beam import Prepared
-from jax4dstem.cepstrum import cepstral_ring, lattice_quefrencies, unfold_cepstrum
 from jax4dstem.dataset import Dataset
-from jax4dstem.detectors import annular_mask, check_ring
 from jax4dstem.domains.cepstra import CepstralTransform
 from jax4dstem.errors import InputError
-from jax4dstem.features import (
+from jax4dstem.patterns.cepstrum import cepstral_ring, lattice_quefrencies, unfold_cepstrum
+from jax4dstem.patterns.detectors import annular_mask, check_ring
+from jax4dstem.patterns.features import (
     gather_features,
     log_counts,
     mask_pixels,
@@ -22,7 +22,7 @@ from jax4dstem.features import (
     scattering_radius,
     top_fraction,
 )
-from jax4dstem.polar import AngularCorrelations
+from jax4dstem.patterns.polar import AngularCorrelations
 from jax4dstem.reducers import Moments, MomentsResult
 from jax4dstem.stream import reduce_patterns
 

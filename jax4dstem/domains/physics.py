@@ -5,15 +5,15 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.cepstrum import (
+from jax4dstem.coordinates import Calibration
+from jax4dstem.lattice.basis import find_basis
+from jax4dstem.lattice.relation import OTHER, LatticeRelation, relate_lattices
+from jax4dstem.patterns.cepstrum import (
     cepstral_contrast,
     cepstral_ring,
     find_cepstrum_peaks,
     lattice_quefrencies,
 )
-from jax4dstem.coordinates import Calibration
-from jax4dstem.lattice.basis import find_basis
-from jax4dstem.lattice.relation import OTHER, LatticeRelation, relate_lattices
 
 TOLERANCE = 1.0  # px of the unpadded transform, between a cepstral peak and its lattice node
 STRONG = (

@@ -441,7 +441,7 @@ class RotationInvariantEstimator(_LatentModel):
     """Separates orientation from content of patterns in polar coordinates, flattened to rows.
 
     ``transform`` gives codes that do not change with the pattern's rotation, ``rotation`` the angle.
-    Samples come from `jax4dstem.polar.to_polar`.
+    Samples come from `jax4dstem.patterns.polar.to_polar`.
 
     Args:
         shape: ``(radii, angles)`` of a sample; None takes it as one ring.

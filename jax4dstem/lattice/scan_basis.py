@@ -3,7 +3,6 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.align import center_pattern, middle
 from jax4dstem.dataset import Dataset
 from jax4dstem.detector import Detector, repair_pixels
 from jax4dstem.errors import InputError
@@ -11,6 +10,7 @@ from jax4dstem.lattice.basis import Basis, find_basis, reduce_basis
 from jax4dstem.lattice.detection import disk_kernels, find_bragg_disks
 from jax4dstem.lattice.nodes import nearest_node
 from jax4dstem.lattice.sample import ScanSample
+from jax4dstem.patterns.align import center_pattern, middle
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Float, Pattern, Point
 

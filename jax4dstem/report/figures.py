@@ -9,8 +9,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from jax4dstem.cepstrum import unfold_cepstrum
 from jax4dstem.fields import Tree
+from jax4dstem.patterns.cepstrum import unfold_cepstrum
 from jax4dstem.report.style import (
     FONT,
     calibration,

@@ -12,10 +12,10 @@ from jinja2 import Environment, PackageLoader
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jax4dstem.cepstrum import find_cepstrum_peaks
 from jax4dstem.errors import InputError, OutputError
 from jax4dstem.fields import Tree
 from jax4dstem.io.results import write_bytes
+from jax4dstem.patterns.cepstrum import find_cepstrum_peaks
 from jax4dstem.pipeline.results import RESULTS, read_results
 from jax4dstem.report import figures, latent_figures, strain_figures
 from jax4dstem.report.style import cluster_color

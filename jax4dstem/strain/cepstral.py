@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.cepstrum import refine_cepstral_peaks
 from jax4dstem.coordinates import reciprocal_basis
 from jax4dstem.dataset import Dataset
 from jax4dstem.lattice.basis import reduce_basis
+from jax4dstem.patterns.cepstrum import refine_cepstral_peaks
 from jax4dstem.strain.decomposition import (
     EVIDENCE,
     MeasuredLattices,

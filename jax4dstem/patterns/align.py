@@ -11,8 +11,8 @@ from scipy import ndimage, optimize
 
 from jax4dstem.coordinates import detector_grid
 from jax4dstem.dataset import BinDetector
-from jax4dstem.detectors import center_of_mass, disk_mask
 from jax4dstem.errors import InputError
+from jax4dstem.patterns.detectors import center_of_mass, disk_mask
 from jax4dstem.smoothing import gaussian_weights
 from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
 
@@ -95,11 +95,11 @@ class AlignDirectBeam:
 
     iterations: int = 10
 
-    def __call__(self, pattern: Pattern, start: Point, window: Scalar) -> Float[Array, "2"]:
-        """Center ``(y, x)`` in px from ``start``, in a window of radius ``window`` px."""
+    def __call__(self, pattern: Pattern, start: Point, radius: Scalar) -> Float[Array, "2"]:
+        """Center ``(y, x)`` in px from ``start``, in a window of radius ``radius`` px."""
 
         def step(center: Array, _: None) -> tuple[Array, None]:
-            weighted = pattern * disk_mask(pattern.shape, center, window)
+            weighted = pattern * disk_mask(pattern.shape, center, radius)
             return center_of_mass(weighted), None
 
         return jax.lax.scan(step, jnp.asarray(start, float), None, length=self.iterations)[0]

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.align import DirectBeam
 from jax4dstem.errors import InputError
 from jax4dstem.noise import COUNTED, Noise, quietest_gain
+from jax4dstem.patterns.align import DirectBeam
 from jax4dstem.typing import Array, Bool, Float, Int, Num
 
 

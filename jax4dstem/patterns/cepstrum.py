@@ -14,7 +14,7 @@ from jax4dstem.typing import Array, Bool, Float, FloatPattern, Pattern, Point, R
 
 
 def ewpc(
-    pattern: Pattern, center: Point, window: Scalar, offset: Scalar
+    pattern: Pattern, center: Point, width: Scalar, offset: Scalar
 ) -> Float[Array, "det_y half_x"]:
     r"""Exit-wave power cepstrum of one pattern, as its right half plane.
 
@@ -33,7 +33,7 @@ def ewpc(
     Args:
         pattern: ``(det_y, det_x)`` counts.
         center: ``(y, x)`` of the direct beam, px; the window is centered there.
-        window: Standard deviation σ of the Gaussian window, px.
+        width: Standard deviation σ of the Gaussian window, px.
         offset: ε, relative to the mean intensity; about one count keeps noise from dominating.
 
     Returns:
@@ -50,7 +50,7 @@ def ewpc(
 
     Reference: Padgett et al., Ultramicroscopy 214, 112994 (2020), eq. 1.
     """
-    return Cepstrum()(pattern, center, window, offset)
+    return Cepstrum()(pattern, center, width, offset)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Cepstrum:
     r"""The exit-wave power cepstrum, `ewpc`, with a choice of window and padding.
 
     Attributes:
-        window: "gaussian", of which ``width`` is the standard deviation, or "hann",
+        shape: Of the window: "gaussian", of which ``width`` is the standard deviation, or "hann",
             :math:`w = \cos^2(\pi |k - c| / 2 R)` inside the radius R = ``width``: no tail, so nothing of the
             detector's rim enters, and narrower peaks for the same covered radius.
         padding: The transform is over so many times the detector: finer quefrencies, by interpolation.
@@ -69,7 +69,7 @@ class Cepstrum:
         (64, 33)
     """
 
-    window: Literal["gaussian", "hann"] = "gaussian"
+    shape: Literal["gaussian", "hann"] = "gaussian"
     padding: int = 1
 
     def __call__(
@@ -101,7 +101,7 @@ class Cepstrum:
 
     def _transform(self, logarithm: Array, center: Point, width: Scalar) -> Array:
         distance = radius_from(center, logarithm.shape)
-        if self.window == "gaussian":
+        if self.shape == "gaussian":
             weight = jnp.exp(-0.5 * (distance / width) ** 2)
         else:
             weight = jnp.cos(0.5 * jnp.pi * jnp.minimum(distance / width, 1.0)) ** 2
@@ -146,7 +146,7 @@ class CepstralPeaks(NamedTuple):
 def refine_cepstral_peaks(
     pattern: Pattern,
     center: Point,
-    window: Scalar,
+    width: Scalar,
     offset: Scalar,
     starts: Float[Array, "n 2"],
     iterations: int = 6,
@@ -165,7 +165,7 @@ def refine_cepstral_peaks(
     Args:
         pattern: ``(det_y, det_x)`` counts.
         center: (y, x) of the direct beam in px.
-        window: Standard deviation of the Gaussian window in px.
+        width: Standard deviation of the Gaussian window in px.
         offset: ε, relative to the mean intensity.
         starts: (y, x) in px of the transform, within about half a peak's width.
         iterations: Newton steps, each at most half a pixel.
@@ -186,7 +186,7 @@ def refine_cepstral_peaks(
     """
     logarithm = jnp.log(pattern / jnp.mean(pattern.astype(float)) + offset)
     distance = radius_from(center, pattern.shape)
-    signal = (logarithm - ring_mean(logarithm, distance)) * jnp.exp(-0.5 * (distance / window) ** 2)
+    signal = (logarithm - ring_mean(logarithm, distance)) * jnp.exp(-0.5 * (distance / width) ** 2)
     height, width = pattern.shape
     # Angles from the center: the phase of a centered lattice then hardly turns with q.
     y = 2 * jnp.pi * (jnp.arange(height) - center[0]) / height
