@@ -6,6 +6,7 @@ import graphlib
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,57 @@ def test_there_are_no_import_cycles(kinds):
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
         pytest.fail(f"a cycle: {' <- '.join(error.args[1])}")
+
+
+LAWS = {"poisson", "gammaln", "loggamma", "xlogy", "rel_entr", "kl_div"}  # of counts
+ELECTRONS = re.compile(r"\b(counts|expected|dose|electrons|rate)\b")
+
+
+def counting_laws(source: str) -> list[str]:
+    """Code that draws counts, or knows their likelihood or variance: n ln n, roots of counts, residuals over counts."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        text = ast.unparse(node) if isinstance(node, ast.expr) else ""
+        if isinstance(node, ast.Attribute | ast.Name):
+            name = node.attr if isinstance(node, ast.Attribute) else node.id
+            if name in LAWS:
+                found.append(text)
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+            sides = ast.unparse(node.left), ast.unparse(node.right)
+            for one, other in (sides, sides[::-1]):
+                if re.match(r"(np|jnp)\.log(1p)?\(", one) and ELECTRONS.search(other):
+                    found.append(text)
+        elif isinstance(node, ast.Call) and re.fullmatch(r"(np|jnp)\.sqrt", ast.unparse(node.func)):
+            if any(
+                re.fullmatch(r"(\w+\.maximum\()?(counts|expected|dose)\b.*", ast.unparse(a))
+                for a in node.args
+            ):
+                found.append(text)
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            found += [text] * (ast.unparse(node.right) == "expected")
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_noise_knows_how_counts_scatter(module):
+    if module != "jax4dstem.noise":
+        source = Path(importlib.util.find_spec(module).origin).read_text()
+        assert not counting_laws(source)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        "rng.poisson(rate)",
+        "jax.random.poisson(key, rate)",
+        "k = counts * jnp.log(counts / rate) - (counts - rate)",
+        "z = jnp.log(expected) * counts - gammaln(counts)",
+        "error = np.sqrt(counts)",
+        "weight = used / expected",
+    ],
+)
+def test_a_law_of_counts_is_seen(law):
+    assert counting_laws(law)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -76,8 +76,8 @@ def bragg_disks(
     disks = soft_disk(length(dy[:, :, None] ** 2 + dx[:, None, :] ** 2), radius, edge_width)
     if textures is not None:
         modes = disk_textures(dy[:, :, None] / radius, dx[:, None, :] / radius)
-        modes = jnp.stack(modes[: textures.shape[1]], axis=1)
-        disks = disks * (1 + jnp.einsum("nm,nmyx->nyx", textures, modes))
+        contrast = [textures[:, m, None, None] * modes[m] for m in range(textures.shape[1])]
+        disks = disks * (1 + sum(contrast, jnp.zeros(())))
     heights = intensities / _soft_disk_area(radius, edge_width)
     return (
         jnp.zeros(shape, disks.dtype)

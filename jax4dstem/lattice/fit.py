@@ -20,7 +20,9 @@ from jax4dstem.lattice.patches import (
 from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
 
 LONGEST_STEP = 0.4  # disk radii that a reflection may move in one iteration
-SETTLED = 0.1  # disk radii that a reflection of a converged fit moves at most in the last iteration
+SETTLED = (
+    1.0  # standard errors that center and distortion of a converged fit move in the last iteration
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class FitLattice:
         patches = gather_patches(pattern, state.center, state.distortion, model, self.patch)
         edges = jnp.broadcast_to(model.edge_width, self.fine)
         state, results = self._iterate(state, patches, model, edges, dose / area)
-        information, dispersion, longest = jax.tree.map(lambda leaf: leaf[-1], results)
+        information, dispersion, longest, errors = jax.tree.map(lambda leaf: leaf[-1], results)
         scale = area / dose
         heights = state.heights
         return LatticeFit(
@@ -88,7 +90,7 @@ class FitLattice:
             jnp.sum(heights[:, 2:] ** 2, axis=1) / heights[:, 0] ** 2,
             jnp.asarray(0.0),
             longest,
-            longest < SETTLED * model.radius,
+            errors < SETTLED,
         )
 
     def _coarse_fit(
@@ -154,7 +156,7 @@ def _first_heights(
 
 def _step(
     state: _State, patches: Patches, model: LatticeModel, edge: Scalar, scale: Scalar
-) -> tuple[_State, tuple[Array, Array, Array]]:
+) -> tuple[_State, tuple[Array, Array, Array, Array]]:
     """One iteration of Fisher scoring."""
     heights = state.heights
     modes = heights.shape[1] - 2
@@ -181,6 +183,7 @@ def _step(
     # Of blurred edges, which real ones, being steeper, overshoot: both slopes taken as Gaussian.
     overshoot = jnp.sqrt(2 / (1 + (model.edge_width / edge) ** 2))
     change = _newton_step(information, gradient) / overshoot
+    errors = jnp.sqrt(jnp.maximum(change @ information @ change, 0.0) / len(change))
     shift = jnp.einsum("nia,a->ni", moves, change)
     longest = jnp.max(jnp.linalg.norm(shift, axis=1))
     damping = jnp.minimum(1.0, LONGEST_STEP * model.radius / jnp.maximum(longest, 1e-9))
@@ -196,7 +199,7 @@ def _step(
         state.distortion + change[2:].reshape(2, 2).T,
         jnp.maximum(heights, lowest),
     )
-    return new, (information, dispersion, longest)
+    return new, (information, dispersion, longest, errors)
 
 
 def _add_priors(

@@ -62,7 +62,8 @@ class LatticeFit(NamedTuple):
         texture: Mean square of the fitted contrast inside each disk, relative to its height.
         score: Evidence for the lattice in units of the noise.
         step: Largest move of a reflection in the last iteration, in px.
-        converged: Whether that was too little to matter; see `SETTLED`.
+        converged: Whether that iteration moved the lattice by less than its standard error: the root of the mean
+            of δᵀ I δ over the six parameters, with the information I and the step δ, is below 1.
     """
 
     center: Float[Array, "2"]

@@ -87,11 +87,11 @@ def lattice_amount(
     noise = model.detector.noise.summed(disk_pixels(model))
     evidence = noise.evidence(dose * (usual + under), dose * under)
     weight = evidence * diffracted * np.isfinite(shares)
-    expected = np.maximum((weight * usual).sum(axis=-1), 1e-12)
-    amount = (weight * np.nan_to_num(shares)).sum(axis=-1) / expected
+    whole = np.maximum((weight * usual).sum(axis=-1), 1e-12)
+    amount = (weight * np.nan_to_num(shares)).sum(axis=-1) / whole
     # The background is measured on about as many pixels as it is subtracted from.
     of_shares = noise.variance(dose * (usual + 2 * under)) / dose**2
-    variance = (weight**2 * of_shares).sum(axis=-1) / expected**2
+    variance = (weight**2 * of_shares).sum(axis=-1) / whole**2
     return ndimage.gaussian_filter(amount, _smoothing(float(np.sqrt(np.median(variance)))))
 
 
