@@ -15,6 +15,7 @@ from jax4dstem.lattice.patches import gather_patches
 from jax4dstem.lattice.render import render
 from jax4dstem.noise import ElectronNoise
 from jax4dstem.simulate import polycrystal
+from jax4dstem.strain import StrainReference
 
 SHAPE = (96, 96)
 CENTER = np.array([47.3, 48.6], np.float32)
@@ -181,7 +182,7 @@ def test_stuck_pixels_do_not_change_the_strain_of_a_scan():
             Dataset.from_array(np.where(mask, counts, value).astype(np.uint16)),
             truth.parameters.center,
             4.2,
-            vectors=truth.vectors,
+            reference=StrainReference.vectors(*truth.vectors),
             detector=Detector(mask=jnp.asarray(mask)),
         )
         for value in (0, 60_000)
