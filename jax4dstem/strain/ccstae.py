@@ -6,15 +6,15 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.align import DirectBeam, center_pattern, middle
 from jax4dstem.coordinates import Calibration, radius_from, strain_to_scan_axes
 from jax4dstem.dataset import BinDetector, Dataset
 from jax4dstem.detector import Detector, repair_pixels
-from jax4dstem.detectors import total_counts
 from jax4dstem.errors import InputError
-from jax4dstem.features import ring_radii
 from jax4dstem.fields import SCAN, Result, entry, group
 from jax4dstem.models import CycleConsistency, CycleConsistentSpec
+from jax4dstem.patterns.align import DirectBeam, center_pattern, middle
+from jax4dstem.patterns.detectors import total_counts
+from jax4dstem.patterns.features import ring_radii
 from jax4dstem.reducers import Moments
 from jax4dstem.strain.maps import Status
 from jax4dstem.stream import map_patterns, reduce_patterns
