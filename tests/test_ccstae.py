@@ -25,6 +25,8 @@ from jax4dstem.simulate import polycrystal
 from jax4dstem.strain import (
     COMPONENTS,
     BaseTable,
+    CCSTAEStrain,
+    Status,
     StrainMap,
     StrainReference,
     base_of_positions,
@@ -32,6 +34,7 @@ from jax4dstem.strain import (
     measure_strain,
     mix_bases,
     strain_by_bases,
+    train_ccstae,
 )
 from jax4dstem.train import ArrayFeed, Training, train
 
@@ -358,3 +361,26 @@ def test_the_choice_of_a_base_is_hard_and_its_gradient_soft():
     logits = jnp.array([0.1, 0.3, -0.2])
     np.testing.assert_allclose(model.chosen(logits), model.bases()[1], rtol=1e-5)
     assert jnp.abs(jax.grad(lambda z: jnp.sum(model.chosen(z, 1.0) ** 2))(logits)).max() > 0
+
+
+def test_the_published_model_is_trained_on_a_scan_and_read_back(rng):
+    """Turned spots on a scan: the rotation is found up to that of the base, an empty pattern has a status."""
+    angles = np.linspace(-0.25, 0.25, 64).reshape(8, 8)
+    expected = np.stack([np.asarray(spots(a)) for a in angles.ravel()]).reshape(8, 8, 32, 32)
+    expected[..., 15:17, 15:17] += 20  # the direct beam
+    counts = rng.poisson(100 * expected).astype(np.uint16)
+    counts[0, 0] = 0
+    center = np.full((8, 8, 2), 15.5)
+    options = Training(epochs=80, batch_size=32, learning_rate=3e-3)
+    found = train_ccstae(Dataset.from_array(counts), center, 1.5, training=options)
+    ok = found.status == Status.OK
+    assert found.status[0, 0] == Status.EMPTY
+    assert np.isnan(found.theta[0, 0])
+    assert ok.mean() > 0.8
+    turned = found.theta[ok] - angles[ok]
+    assert np.abs(turned - np.median(turned)).mean() < 0.05
+    read = CCSTAEStrain.from_fields(found.fields())
+    np.testing.assert_array_equal(read.theta, found.theta)
+    np.testing.assert_array_equal(read.trained.model.bases(), found.base_patterns)
+    assert set(found.fields()["strain"]) == {"ccstae"}
+    found.to_xarray()

@@ -281,7 +281,7 @@ def test_vacuum_and_empty_patterns_inside_a_crystal(measured):
     y, x = np.indices(SHAPE)
     counts[1, :6] = rng.poisson(3 / (1 + np.hypot(y - 64, x - 64) / 20), (6, *SHAPE))
     found = measure_strain(
-        Dataset.from_array(counts), truth.parameters.center, 4.2, vectors=truth.vectors
+        Dataset.from_array(counts), truth.parameters.center, 4.2, reference=given(truth.vectors)
     )
     assert (found.strain.status[0, :6] != Status.OK).all()
     assert (found.strain.status[1, :6] != Status.OK).all()

@@ -8,6 +8,7 @@ from jax4dstem.strain.answers import (
     strain_in_blocks,
 )
 from jax4dstem.strain.bases import BaseStrain, BaseTable, strain_by_bases
+from jax4dstem.strain.ccstae import CCSTAEStrain, train_ccstae
 from jax4dstem.strain.cepstral import strain_from_cepstrum
 from jax4dstem.strain.convert import to_py4dstem, to_pyxem
 from jax4dstem.strain.decomposition import MeasuredLattices, strain_map
@@ -29,6 +30,7 @@ __all__ = [
     "COMPONENTS",
     "BaseStrain",
     "BaseTable",
+    "CCSTAEStrain",
     "Derived",
     "LatticeStrain",
     "LearnedModel",
@@ -56,4 +58,5 @@ __all__ = [
     "sum_neighbors",
     "to_py4dstem",
     "to_pyxem",
+    "train_ccstae",
 ]

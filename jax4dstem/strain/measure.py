@@ -55,9 +55,10 @@ class LearnedModel(Result):
             for key, (name, dims, units, about) in MODEL.items()
         }
         detector = self.shared.detector
+        noise: Any = detector.noise
         numbers = {
-            "gain": (detector.noise.gain, "counts/electron", "counts per electron"),
-            "read_noise": (detector.noise.read_noise, "counts", "read-out noise of a pixel"),
+            "gain": (noise.gain, "counts/electron", "counts per electron"),
+            "read_noise": (noise.read_noise, "counts", "read-out noise of a pixel"),
             "saturation": (detector.saturation, "counts", "pixels from here on are not used"),
         }
         tree |= {
