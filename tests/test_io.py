@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 from jax4dstem import InputError, OutputError, map_patterns, open_dataset, open_results
 from jax4dstem.fields import Field
 from jax4dstem.io.results import read_group, write_group
+from jax4dstem.report import write_report
 
 SHAPE = (4, 5, 6, 7)
 
@@ -251,7 +255,7 @@ def test_a_file_that_breaks_off_while_reading(tmp_path, scan):
 
 def test_results_round_trip(tmp_path):
     tree = {
-        "a": Field(np.arange(20000.0), "nm", "numbers"),
+        "a": Field(np.arange(20000.0), "nm", "numbers", ("n",)),
         "group": {"flag": Field(np.array(True)), "name": Field("inertia", "", "text")},
     }
     write_group(tmp_path / "r.h5", tree, {"seed": 3})
@@ -267,7 +271,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     import resource
 
     file = tmp_path / "r.h5"
-    write_group(file, {"a": Field(np.arange(3))}, {})
+    write_group(file, {"a": Field(np.arange(3), dims=("n",))}, {})
     before = file.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     import signal
@@ -308,3 +312,21 @@ def test_real_files(shared_data, name, shape, dtype):
     assert dataset.shape == shape
     assert dataset.dtype == dtype
     assert dataset.source.read(slice(0, 1), slice(0, 2)).max() > 0
+
+
+def test_results_of_the_first_version_still_open(tmp_path):
+    """The file is one that version 0.1.0 has written: 6 x 7 positions of a simulated polycrystal."""
+    shutil.copy(Path(__file__).parent / "data" / "results_0_1_0.h5", tmp_path / "results.h5")
+    found = open_results(tmp_path)
+    assert found.images.bright_field.shape == (6, 7)
+    assert found.beam.center.shape == (6, 7, 2)
+    tree = found.to_xarray()
+    assert tree["labels/level_1"].dims == ("scan_y", "scan_x")
+    assert tree["embedding/pca"].dims == ("scan_y", "scan_x", "component")
+    assert tree["clusters/level_1/mean_pattern"].dims == ("domain", "det_y", "det_x")
+    assert tree["clusters/level_1/state"].dims == ("domain",)
+    assert tree["strain/bases/e_xx"].dims == ("scan_y", "scan_x")
+    assert tree["strain/lattice/covariance"].dims[:2] == ("scan_y", "scan_x")
+    assert tree["strain/model/lattice"].dims == ("vector", "yx")
+    assert "median" in str(tree["strain/pooled/reference_source"].values)
+    assert "Strain" in write_report(tmp_path).read_text()

@@ -1,6 +1,8 @@
 """The layout of results files, and how files of the first layout (version 0.1.0) are read."""
 
+import re
 from fnmatch import fnmatch
+from typing import Any
 
 import numpy as np
 
@@ -36,14 +38,14 @@ _DIMENSIONS: dict[str, tuple[str, ...]] = {
     "splits/*/noise": ("mean_level",),
     "splits/*": ("candidate",),
     "comparison/*": _SCAN,
-    "strain/model/vectors": ("vector", "yx"),
+    "strain/model/lattice": ("vector", "yx"),
     "strain/model/indices": ("reflection", "hk"),
     "strain/model/background": ("ring",),
     "strain/model/*": ("reflection",),
     "strain/*/reference": ("vector", "yx"),
     "strain/*/covariance": (*_SCAN, "component", "component_2"),
-    "strain/*/bases": ("base", "component"),
-    "strain/*/sharpness": ("base",),
+    "strain/*/table/strain": ("base", "component"),
+    "strain/*/table/sharpness": ("base",),
     "strain/*/trained/history/*": ("epoch",),
     "strain/*/center": (*_SCAN, "yx"),
     "strain/*/asymmetry": (*_SCAN, "yx"),
@@ -54,36 +56,49 @@ _DIMENSIONS: dict[str, tuple[str, ...]] = {
     "latent/*": _SCAN,
 }
 _MOVED = {
-    "clusters/splits": "splits",
-    "clusters/comparison": "comparison",
-    "strain/ccstae": "strain/bases",
+    r"^clusters/(splits|comparison)/": r"\1/",
+    r"^strain/ccstae/bases$": r"strain/bases/table/strain",
+    r"^strain/ccstae/sharpness$": r"strain/bases/table/sharpness",
+    r"^strain/ccstae/": "strain/bases/",
+    r"^strain/model/vectors$": "strain/model/lattice",
+    r"^latent/(\w+)/(region_\d+)/boundary_sharpness$": r"latent/\1/regions/\2/boundary_sharpness",
+    r"^latent/(\w+)/(region_\d+)/": r"latent/\1/regions/\2/trained/",
 }
+_RADII = ("bright_field_radius", "dark_field_inner", "dark_field_outer")
 _PER_CLUSTER = ("relation", "state")  # texts that had a line per cluster
 
 
-def upgrade(tree: Tree) -> Tree:
-    """Fields of schema 1 with the paths and dimensions of today."""
+def upgrade(tree: Tree, about: dict[str, Any]) -> Tree:
+    """Fields of schema 1 with the paths and dimensions of today.
+
+    Args:
+        tree: As it was read.
+        about: Attributes of the file, which held some numbers that are fields now.
+    """
     new: Tree = {}
     scan = tree["invalid"].data.shape if "invalid" in tree else ()
-    for path, field in _leaves(tree):
-        old, path = path, _moved(path)
-        data, name = field.data, path.rpartition("/")[2]
+    for old, field in _leaves(tree):
+        path, data = _moved(old), field.data
+        name = path.rpartition("/")[2]
         if old.startswith("clusters/level") and name in _PER_CLUSTER:
             data = np.array(str(data).split("\n"))
         if path.startswith("embedding/") and scan:
             data = data.reshape(*scan, -1)
-        place(
-            new,
-            path,
-            Field(data, field.units, field.description, _names(path, np.ndim(data), field.dims)),
-        )
+        dims = _names(path, np.ndim(data), field.dims)
+        place(new, path, Field(data, field.units, field.description, dims))
+        if path.startswith("strain/") and name == "reference":
+            source = field.description.partition(":")[0]
+            place(new, f"{path}_source", Field(source, "", "where the reference comes from"))
+    radii = [about.get(key) for key in _RADII]
+    if None not in radii:
+        text = "bright field; dark field inner and outer radius"
+        place(new, "images/radii", Field(np.array(radii), "px", text, ("radius",)))
     return new
 
 
 def _moved(path: str) -> str:
-    for old, new in _MOVED.items():
-        if path.startswith(old + "/"):
-            return new + path[len(old) :]
+    for pattern, new in _MOVED.items():
+        path = re.sub(pattern, new, path)
     return path
 
 

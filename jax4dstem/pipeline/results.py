@@ -144,4 +144,4 @@ def read_results(path: Path) -> tuple[Tree, dict[str, Any]]:
         raise InputError(
             f"{path} has schema {schema}, this version of jax4dstem knows {SCHEMA}: update jax4dstem"
         )
-    return (upgrade(tree) if schema < SCHEMA else tree), about
+    return (upgrade(tree, about) if schema < SCHEMA else tree), about
