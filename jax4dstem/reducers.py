@@ -86,7 +86,15 @@ class Moments:
 
 @dataclass(frozen=True)
 class Mean:
-    """Weighted mean of every leaf of a pytree: for k labels, one matrix product per batch."""
+    """Weighted mean of every leaf of a pytree: for k labels, one matrix product per batch.
+
+    Example:
+        >>> import numpy as np
+        >>> from jax4dstem import Dataset, reduce_patterns
+        >>> scan = Dataset.from_array(np.arange(64.0).reshape(2, 2, 4, 4))
+        >>> float(reduce_patterns(Mean(), scan, weights=np.array([[1.0, 0.0], [0.0, 3.0]]))[0, 0])
+        36.0
+    """
 
     def init(self, value: Any, weight: Any) -> tuple[Array, Any]:
         """Zero weight and mean."""
@@ -129,6 +137,13 @@ class Covariance:
     """Mean and covariance of vectors with scalar weights, merged as in `Moments`.
 
     Costs p² numbers of memory and 2 p² flop per vector of p features, whatever their number.
+
+    Example:
+        >>> import numpy as np
+        >>> from jax4dstem import Dataset, reduce_patterns
+        >>> scan = Dataset.from_array(np.arange(64.0).reshape(2, 2, 4, 4)).map(jnp.ravel)
+        >>> reduce_patterns(Covariance(), scan).covariance.shape
+        (16, 16)
     """
 
     def init(self, value: Any, weight: Any) -> tuple[Array, Array, Array]:
@@ -161,7 +176,15 @@ class Covariance:
 
 @dataclass(frozen=True)
 class Maximum:
-    """Largest value at every pixel, over the positions with a weight above zero."""
+    """Largest value at every pixel, over the positions with a weight above zero.
+
+    Example:
+        >>> import numpy as np
+        >>> from jax4dstem import Dataset, reduce_patterns
+        >>> scan = Dataset.from_array(np.arange(64.0).reshape(2, 2, 4, 4))
+        >>> float(reduce_patterns(Maximum(), scan).max())
+        63.0
+    """
 
     def init(self, value: Any, weight: Any) -> Array:
         """Minus infinity."""

@@ -17,115 +17,177 @@ import jax4dstem
 
 ROOMS = ["jax4dstem", *(f"jax4dstem.{m.name}" for m in pkgutil.iter_modules(jax4dstem.__path__))]
 MISSING: dict[str, str] = {
-    "Covariance": "Example",
-    "Maximum": "Example",
-    "Mean": "Example",
+    "Results": "Example",
     "StrainMap": "shape of theta, shape of status",
     "align_direct_beam": "Example",
+    "analyze": "Example",
     "annular_dark_field": "Returns, Example",
     "bright_field": "Args pattern, Args center, Args radius, Returns, Example",
     "center_of_mass": "Args pattern, Returns",
     "center_pattern": "Args pattern, Args center, Returns, Example",
     "find_direct_beam": "Example",
     "fit_descan": "Example",
+    "measure_images": "Returns, Example",
     "open_results": "Example",
     "pool_strain": "Example",
+    "prepare_patterns": "Returns, Example",
     "use_all_cores": "Example",
     "virtual_image": "Args pattern, Args mask, Returns",
-    "anomaly.AnomalyDetector": (
-        "Attributes center, Attributes precision, Attributes errors, "
-        "Attributes distances, Attributes percentile, Attributes discovery_rate, "
-        "Example"
+    "beam.BeamPositions": "shape of measured, shape of surface, shape of outlier",
+    "beam.Survey": (
+        "shape of invalid, shape of dose, shape of mean, shape of std, shape of bad_pixels, Example"
     ),
-    "cluster.HDBSCAN": "Example",
-    "cluster.ClusterTree": "Example",
-    "cluster.Curves": "shape of silhouette",
-    "cluster.GaussianMixture": "Example",
-    "cluster.KMeans": "Example",
-    "cluster.drop_outliers": "Example",
-    "embed.PCA": (
-        "Attributes mean, Attributes components, Attributes explained_variance, "
-        "Attributes explained_variance_ratio"
+    "beam.VirtualImages": "shape of bright_field, shape of annular_dark_field, shape of radii",
+    "cli.main": "Example",
+    "coordinates.Strain": "Attributes e_xx, Attributes e_yy, Attributes e_xy, Attributes theta",
+    "coordinates.detector_grid": "Args shape, Returns",
+    "coordinates.electron_wavelength": "Returns",
+    "coordinates.length": "Args squared, Returns, Example",
+    "coordinates.radius_from": "Args center, Args shape, Returns, Example",
+    "coordinates.reciprocal_basis": "Returns",
+    "coordinates.rotation_matrix": "Returns",
+    "coordinates.rotation_period": "Returns",
+    "coordinates.wrap_angle": "Args theta, Args period, Returns",
+    "domains.AngularCepstra": "Example",
+    "domains.AngularPatterns": "Example",
+    "domains.CepstralPixels": "Example",
+    "domains.CepstralTransform": "Example",
+    "domains.ClusterTable": (
+        "shape of ids, shape of parent, shape of size, shape of mean_pattern, "
+        "shape of mean_cepstrum, shape of relation, shape of state, "
+        "shape of crystallinity, shape of annular_dark_field"
     ),
-    "embed.RotationInvariantVAE": "Example",
-    "embed.VariationalAutoEncoder": "Example",
-    "embed.decoded_centroids": "Example",
+    "domains.ClusterTree": "Example",
+    "domains.Comparison": "shape of labels, shape of disagreement",
+    "domains.Curves": "shape of silhouette",
+    "domains.DomainTables": "Attributes levels",
+    "domains.Domains": "shape of parent, shape of size, shape of stability, Example",
+    "domains.Features": (
+        "shape of mean_pattern, shape of std_map, shape of mask, shape of ring, shape of scale"
+    ),
+    "domains.GaussianMixtureSplitter": "Example",
+    "domains.HDBSCANSplitter": "Example",
+    "domains.KMeansSplitter": "Example",
+    "domains.RawPixels": "Example",
+    "domains.Scores": (
+        "shape of scores, shape of mean, shape of components, "
+        "shape of explained_variance, shape of explained_variance_ratio"
+    ),
+    "domains.SplitEvidence": (
+        "shape of k, shape of criterion, shape of silhouette, shape of noise"
+    ),
+    "domains.VaryingPixels": "Example",
+    "domains.choose_features": "Example",
+    "domains.cluster_means": "Args domains, Args prepared, Args cepstrum, Returns, Example",
+    "domains.compute_vectors": "Args vectors, Args valid, Returns, Example",
+    "domains.describe_domains": "Example",
+    "domains.domain_agreement": "Returns",
+    "domains.drop_outliers": "Example",
+    "domains.embed_scores": "Example",
+    "domains.encode_features": "Example",
+    "domains.feature_vectors": "Returns, Example",
+    "domains.score_features": "Example",
+    "embed.RotationInvariantEstimator": "Example",
+    "embed.VariationalEstimator": "Example",
     "embed.embed_umap": "Example",
-    "embed.interpolate": "Args model, Args start, Args end, Args steps, Returns, Example",
-    "embed.project": "Args features, Args mean, Args components, Returns, Example",
-    "embed.subsample": "Args n, Args limit, Args seed, Returns, Example",
-    "embed.traverse": "Args model, Args code, Args axis, Args values, Returns, Example",
-    "models.AlignedEvidenceBound": "Attributes kl_weight, Example",
     "models.AutoEncoder": "Example",
-    "models.Convolutional": "Example",
     "models.CycleConsistency": "Example",
     "models.CycleConsistentAutoEncoder": "Example",
     "models.CycleConsistentSpec": "Example",
-    "models.Dense": "Example",
-    "models.EvidenceBound": "Example",
-    "models.GaussianNoise": "Attributes sigma, Example",
     "models.LatticeBases": "Example",
     "models.LatticeBasesSpec": "Example",
     "models.MarginalLikelihood": "Example",
-    "models.PoissonNoise": "Attributes electrons, Attributes sigma",
-    "models.Reconstruction": "Example",
-    "models.RotationInvariantSpec": "Example",
     "models.RotationInvariantVAE": "Example",
     "models.VariationalAutoEncoder": "Example",
     "models.VariationalSpec": "Attributes shape, Attributes latent, Attributes backbone, Example",
-    "models.best_rotation": "Args x, Args content, Returns, Example",
     "models.inverse_warp": (
         "Args image, Args matrix, Args center, Args shift, Args order, Returns, Example"
     ),
-    "models.join": "Args structure, Args weights, Returns, Example",
-    "models.kl_to_standard_normal": "Args mean, Args log_variance, Returns, Example",
-    "models.l1": "Args code, Returns, Example",
-    "models.mean_squared_error": "Args x, Args target, Returns, Example",
-    "models.poisson_deviance": "Returns, Example",
-    "models.rotate_polar": "Args x, Args angle, Returns, Example",
-    "models.split": "Args model, Returns, Example",
+    "patterns.CepstrumPeak": (
+        "Attributes vector, Attributes length, Attributes unit, Attributes height"
+    ),
+    "patterns.DescanFit": "Attributes surface, Attributes center, Attributes outlier",
+    "patterns.DirectBeam": "Attributes center, Attributes radius",
+    "patterns.annular_mask": "Args shape, Args center, Args inner, Args outer, Returns, Example",
+    "patterns.beam_candidate": "Example",
+    "patterns.cepstral_contrast": "Returns",
+    "patterns.cepstral_ring": "Example",
+    "patterns.check_ring": "Args shape, Args center, Args inner, Args outer, Example",
+    "patterns.count_invalid": "Args pattern, Returns, Example",
+    "patterns.count_offset": "Returns",
+    "patterns.find_cepstrum_peaks": "Example",
+    "patterns.fourier_shift": "Returns, Example",
+    "patterns.gather_features": "Args pattern, Args pixels, Args scale, Returns, Example",
+    "patterns.lattice_quefrencies": "Returns",
+    "patterns.log_counts": "Args pattern, Args offset, Returns, Example",
+    "patterns.mask_pixels": "Args mask, Returns, Example",
+    "patterns.middle": "Args shape, Returns, Example",
+    "patterns.noise_scale": "Example",
+    "patterns.normalize_dose": "Args pattern, Args reference, Returns, Example",
+    "patterns.normalize_peak": "Args pattern, Returns, Example",
+    "patterns.quefrency_axes": "Example",
+    "patterns.ring_mean": "Returns",
+    "patterns.ring_radii": "Example",
+    "patterns.root_counts": "Args pattern, Args noise, Returns, Example",
+    "patterns.root_shares": "Args values, Returns",
+    "patterns.sample_pattern": "Args pattern, Args y, Args x, Returns, Example",
+    "patterns.scattering_radius": "shape of std, Example",
+    "patterns.top_fraction": "shape of values, Returns, Example",
+    "patterns.total_counts": "Args pattern, Returns, Example",
+    "patterns.unfold_cepstrum": "Example",
     "pipeline.Recipe": (
         "Attributes seed, Attributes input, Attributes prepare, Attributes detectors, "
         "Attributes features, Attributes cepstrum, Attributes embed, Attributes cluster, "
         "Attributes strain, Attributes latent"
     ),
-    "pipeline.analyze": "Example",
+    "pipeline.RecipeKey": "Example",
+    "pipeline.Stage": "Example",
     "pipeline.analyze_dataset": (
-        "Args dataset, Args out, Args recipe, Args say, Args stages, Returns, Example"
+        "Args scan, Args out, Args recipe, Args say, Args stages, Args overwrite, Returns, Example"
     ),
     "pipeline.analyze_in_memory": "Example",
-    "pipeline.dump_recipe": "Args recipe, Returns, Example",
-    "report.write_report": "Example",
-    "simulate.Background": (
-        "Attributes tail_height, Attributes tail_width, Attributes halo_heights, "
-        "Attributes halo_radii, Attributes halo_widths"
+    "pipeline.recipe_keys": "Returns, Example",
+    "regions.RegionCodes": "Attributes models",
+    "regions.RegionModels": (
+        "shape of codes, shape of reconstruction_error, shape of labels, "
+        "shape of anomaly_p_value, shape of anomaly"
     ),
+    "regions.boundary_sharpness": "Returns",
+    "regions.encode_regions": "Example",
+    "regions.standardize": "Args x, Args mean, Args scale, Returns, Example",
+    "regions.standardize_region": "Returns, Example",
+    "report.write_report": "Example",
     "simulate.hexagonal_indices": "Args shells, Returns",
     "simulate.lattice_positions": "Args center, Args vectors, Args indices, Returns",
+    "simulate.patch_side": "Args radius, Args edge_width, Returns, Example",
     "simulate.probe_shares": "shape of domains",
     "simulate.smooth_slopes": "Returns",
-    "simulate.window_size": "Args radius, Args edge_width, Returns, Example",
+    "strain.LatticeStrain": (
+        "shape of score, shape of dispersion, shape of amount, shape of step, shape of converged"
+    ),
+    "strain.LearnedModel": "Example",
     "strain.PooledStrain": "shape of n_pooled, shape of reach",
+    "strain.StrainMeasurement": "Example",
+    "strain.base_of_positions": "shape of base, Example",
     "strain.derive": "Returns",
     "strain.friedel_asymmetry": "Args fits, Args model, Example",
+    "strain.lattice_amount": "Example",
     "strain.mix_bases": "Example",
     "strain.strain_by_bases": "Example",
     "strain.strain_from_cepstrum": "Example",
-    "strain.strain_map": "shape of vectors, Example",
+    "strain.strain_in_blocks": "Example",
+    "strain.sum_neighbors": "Example",
     "strain.to_py4dstem": "Args strain",
     "strain.to_pyxem": "Args strain",
+    "stream.Tile": "Attributes rows, Attributes cols",
+    "stream.tiles": "Args scan_shape, Args chunks, Args limit, Returns, Example",
     "train.ApplyModel": "Example",
     "train.ArrayFeed": "Example",
     "train.DatasetFeed": "Example",
-    "train.EncodeAndJudge": "Attributes spec, Example",
-    "train.TrainState": "Attributes weights, Attributes optimizer, Attributes step",
     "train.Trained": "Example",
-    "train.Training": "Example",
     "train.denoise": "Example",
     "train.feed_of": "Returns, Example",
     "train.load_model": "Returns, Example",
-    "train.model_fields": "Args trained, Returns, Example",
-    "train.save_model": "Args path, Args trained, Example",
 }
 
 

@@ -36,6 +36,20 @@ class AnomalyDetector:
     """Thresholds that normal samples have set; make it with `fit`.
 
     The normal samples should not be those the model was trained on: their errors are too small.
+
+    Attributes:
+        center: Mean of the normal codes, ``(latent,)``.
+        precision: Inverse of their covariance, ``(latent, latent)``.
+        errors: Their reconstruction errors, sorted, ``(n,)``.
+        distances: Their squared Mahalanobis distances, sorted, ``(n,)``.
+        percentile: Of the normal samples that pass.
+        discovery_rate: Largest expected share of normal samples among the anomalies.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> normal = AnomalyDetector.fit(rng.standard_normal((200, 2)), rng.random(200))
+        >>> normal.find(np.array([[0.0, 0.0], [9.0, 0.0]]), np.array([0.5, 0.5])).by_threshold.tolist()
+        [False, True]
     """
 
     center: np.ndarray

@@ -21,20 +21,55 @@ def decoded_centroids(model: Any, codes: np.ndarray, labels: np.ndarray) -> np.n
 
     Returns:
         ``(clusters, features)``, by growing label.
+
+    Example:
+        >>> model, codes = PCA(2).fit(np.random.default_rng(0).random((9, 5))), np.zeros((9, 2))
+        >>> decoded_centroids(model, codes, np.arange(9) % 3).shape
+        (3, 5)
     """
     found = np.unique(labels[labels >= 0])
     return model.inverse_transform(np.stack([codes[labels == i].mean(axis=0) for i in found]))
 
 
 def traverse(model: Any, code: np.ndarray, axis: int, values: Sequence[float]) -> np.ndarray:
-    """Decoded samples ``(len(values), features)`` as one number of a code takes the given values."""
+    """Decoded samples as one number of a code takes the given values.
+
+    Args:
+        model: A fitted estimator with ``inverse_transform``.
+        code: Where the others stay, ``(latent,)``.
+        axis: The number that changes.
+        values: What it takes.
+
+    Returns:
+        ``(len(values), features)``.
+
+    Example:
+        >>> model = PCA(2).fit(np.random.default_rng(0).random((9, 5)))
+        >>> traverse(model, np.zeros(2), 1, [-1.0, 0.0, 1.0]).shape
+        (3, 5)
+    """
     path = np.tile(np.asarray(code, np.float64), (len(values), 1))
     path[:, axis] = values
     return model.inverse_transform(path)
 
 
 def interpolate(model: Any, start: np.ndarray, end: np.ndarray, steps: int = 8) -> np.ndarray:
-    """Decoded samples ``(steps, features)`` on the straight line between two codes, ends included."""
+    """Decoded samples on the straight line between two codes, ends included.
+
+    Args:
+        model: A fitted estimator with ``inverse_transform``.
+        start: Code ``(latent,)``.
+        end: Code ``(latent,)``.
+        steps: Number of samples.
+
+    Returns:
+        ``(steps, features)``.
+
+    Example:
+        >>> model = PCA(2).fit(np.random.default_rng(0).random((9, 5)))
+        >>> interpolate(model, np.zeros(2), np.ones(2), 4).shape
+        (4, 5)
+    """
     share = np.linspace(0, 1, steps)[:, None]
     return model.inverse_transform((1 - share) * start + share * end)
 

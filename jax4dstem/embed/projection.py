@@ -14,7 +14,14 @@ from jax4dstem.typing import Array, Float
 
 
 class PrincipalComponents(NamedTuple):
-    """Principal components of feature vectors."""
+    """Principal components of feature vectors.
+
+    Attributes:
+        mean: ``(p,)``.
+        components: Unit vectors as rows, ``(d, p)``.
+        explained_variance: Of the scores, ``(d,)``.
+        explained_variance_ratio: Its share of the total variance, ``(d,)``.
+    """
 
     mean: np.ndarray
     components: np.ndarray
@@ -60,7 +67,20 @@ def fit_pca(statistics: CovarianceResult, n_components: int) -> PrincipalCompone
 def project(
     features: Float[Array, " p"], mean: Float[Array, " p"], components: Float[Array, "d p"]
 ) -> Float[Array, " d"]:
-    """PCA scores of one feature vector."""
+    """PCA scores of one feature vector.
+
+    Args:
+        features: ``(p,)``.
+        mean: Subtracted from it, ``(p,)``.
+        components: As rows, ``(d, p)``.
+
+    Returns:
+        Scores ``(d,)``.
+
+    Example:
+        >>> project(np.arange(4.0), np.ones(4), np.eye(4)[:2]).tolist()
+        [-1.0, 0.0]
+    """
     return components @ (features - mean)
 
 
@@ -145,7 +165,20 @@ def embed_tsne(codes: np.ndarray, *, perplexity: float = 30.0, seed: int = 0) ->
 
 
 def subsample(n: int, limit: int, seed: int) -> np.ndarray:
-    """Sorted indices of at most ``limit`` of n items, drawn with a seed."""
+    """Sorted indices of at most ``limit`` of n items, drawn with a seed.
+
+    Args:
+        n: Number of items.
+        limit: Largest number that is drawn.
+        seed: Of the draw.
+
+    Returns:
+        Indices ``(min(n, limit),)``, each at most once.
+
+    Example:
+        >>> subsample(3, 10, 0).tolist(), len(subsample(100, 10, 0))
+        ([0, 1, 2], 10)
+    """
     if n <= limit:
         return np.arange(n)
     return np.sort(np.random.default_rng(seed).choice(n, limit, replace=False))

@@ -41,6 +41,10 @@ class Dense:
     Attributes:
         hidden: Sizes of the encoder's hidden layers.
         activation: Between layers.
+
+    Example:
+        >>> Dense((8,)).encoder((3, 4), 2, nnx.Rngs(0))(jnp.ones((3, 4))).shape
+        (2,)
     """
 
     hidden: tuple[int, ...] = (512,)
@@ -62,6 +66,10 @@ class Convolutional:
     Attributes:
         channels: Of the encoder's layers; each halves the image.
         activation: Between layers.
+
+    Example:
+        >>> Convolutional((2,)).decoder(3, (9, 14), nnx.Rngs(0))(jnp.ones(3)).shape
+        (9, 14)
     """
 
     channels: tuple[int, ...] = (16, 32, 64)

@@ -37,6 +37,10 @@ class Corruption(Protocol):
 class CountingNoise:
     """Shot noise of x times ``electrons``, given back in units of x; then Gaussian noise of ``sigma``.
 
+    Attributes:
+        electrons: Per unit of x.
+        sigma: Standard deviation of the Gaussian noise, in units of x.
+
     Example:
         >>> noisy = CountingNoise(50.0)(jnp.ones(10_000), jax.random.key(0))
         >>> round(float(noisy.var()) * 50, 1)
@@ -53,7 +57,16 @@ class CountingNoise:
 
 @dataclass(frozen=True)
 class GaussianNoise:
-    """Gaussian noise of standard deviation ``sigma``."""
+    """Gaussian noise of standard deviation ``sigma``.
+
+    Attributes:
+        sigma: In units of the sample.
+
+    Example:
+        >>> noisy = GaussianNoise(2.0)(jnp.zeros(10_000), jax.random.key(0))
+        >>> round(float(noisy.std()))
+        2
+    """
 
     sigma: float
 
@@ -70,6 +83,13 @@ class Reconstruction:
         loss: Mean squared error or Poisson deviance, both means over the sample's elements.
         corruption: Noise on the input: a denoising autoencoder.
         sparsity: Weight of the mean absolute code.
+
+    Example:
+        >>> from jax4dstem.models import AutoEncoderSpec
+        >>> model, sample = AutoEncoderSpec((4,), 2).build(0), (jnp.ones(4), jnp.ones(4))
+        >>> terms = Reconstruction(sparsity=0.1)(model, sample, jax.random.key(0), jnp.asarray(0.5))
+        >>> sorted(terms)
+        ['reconstruction', 'sparsity']
     """
 
     loss: LossName = "mse"
@@ -101,6 +121,12 @@ class EvidenceBound:
         kl_weight: Final weight of the divergence.
         warmup: Share of the training over which the weight grows from 0.
         corruption: Noise on the input.
+
+    Example:
+        >>> from jax4dstem.models import VariationalSpec
+        >>> model, sample = VariationalSpec((4,), 2).build(0), (jnp.ones(4), jnp.ones(4))
+        >>> sorted(EvidenceBound()(model, sample, jax.random.key(0), jnp.asarray(0.5)))
+        ['kl', 'reconstruction']
     """
 
     loss: LossName = "mse"

@@ -63,7 +63,20 @@ def rotation_invariants(x: Float[Array, "radii angles"]) -> Float[Array, "parts 
 def rotate_polar(
     x: Float[Array, "radii angles"], angle: Float[Array, ""] | float
 ) -> Float[Array, "radii angles"]:
-    """Turn a polar pattern counter-clockwise by a shift in Fourier space."""
+    """Turn a polar pattern counter-clockwise by a shift in Fourier space.
+
+    Args:
+        x: ``(radii, angles)``, as `to_polar` gives it.
+        angle: In radians.
+
+    Returns:
+        The turned pattern, ``(radii, angles)``.
+
+    Example:
+        >>> x = jnp.zeros((2, 8)).at[:, 1].set(1.0)
+        >>> int(rotate_polar(x, jnp.pi / 2)[0].argmax())  # a quarter of eight angles
+        3
+    """
     orders = jnp.arange(x.shape[1] // 2 + 1)
     turned = jnp.fft.rfft(x, axis=1) * jnp.exp(-1j * orders * angle)
     return jnp.fft.irfft(turned, x.shape[1], axis=1)
@@ -75,6 +88,18 @@ def best_rotation(
     """Angle that turns ``content`` best onto ``x``: maximum of their circular correlation.
 
     The maximum over the sampled angles is refined by a parabola through three of them.
+
+    Args:
+        x: ``(radii, angles)``.
+        content: The same shape.
+
+    Returns:
+        The angle in radians, counter-clockwise, 0 to 2π.
+
+    Example:
+        >>> content = jnp.cos(2 * jnp.pi * jnp.arange(64) / 64)[None]
+        >>> round(float(best_rotation(rotate_polar(content, 1.0), content)), 2)
+        1.0
     """
     a, b = jnp.fft.rfft(x, axis=1), jnp.fft.rfft(content, axis=1)
     correlation = jnp.fft.irfft((a * jnp.conj(b)).at[:, 0].set(0).sum(axis=0), x.shape[1])
@@ -91,6 +116,10 @@ class RotationInvariantSpec:
         shape: Number of rings and angles of a sample.
         latent: Size of the code.
         backbone: Its layers.
+
+    Example:
+        >>> RotationInvariantSpec((3, 8), latent=2).build(0).encode(jnp.ones((3, 8))).shape
+        (2,)
     """
 
     shape: tuple[int, int]
@@ -111,6 +140,15 @@ class AlignedEvidenceBound:
 
     The angle maximizes the correlation, so the loss does not change with it to first order, and no
     gradient passes through it.
+
+    Attributes:
+        kl_weight: Weight of the divergence from a standard normal code.
+
+    Example:
+        >>> model = RotationInvariantSpec((3, 8)).build(0)
+        >>> sample = jnp.ones((3, 8)), jnp.ones((3, 8))
+        >>> sorted(AlignedEvidenceBound()(model, sample, jax.random.key(0), jnp.asarray(0.5)))
+        ['kl', 'reconstruction']
     """
 
     kl_weight: float = 1e-3

@@ -16,6 +16,13 @@ class Background(NamedTuple):
     """Radial intensity between the disks; heights are relative, lengths in px.
 
     A Lorentzian tail around the direct beam, and Gaussian rings (the halos of an amorphous film).
+
+    Attributes:
+        tail_height: At the center.
+        tail_width: Half width at half maximum, px.
+        halo_heights: ``(halos,)``.
+        halo_radii: ``(halos,)``, px.
+        halo_widths: Standard deviations, ``(halos,)``, px.
     """
 
     tail_height: Scalar

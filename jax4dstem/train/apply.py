@@ -10,7 +10,19 @@ from jax4dstem.typing import Array, Float
 
 @dataclass(frozen=True)
 class EncodeAndJudge:
-    """Code and reconstruction error (a mean over the elements) of one sample, called ``(sample, weights)``."""
+    """Code and reconstruction error (a mean over the elements) of one sample, called ``(sample, weights)``.
+
+    Attributes:
+        spec: What the model is made of.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jax4dstem.models import AutoEncoderSpec, split
+        >>> spec = AutoEncoderSpec((4,), 2)
+        >>> code, error = EncodeAndJudge(spec)(jnp.ones(4), split(spec.build(0))[1])
+        >>> code.shape, error.shape
+        ((2,), ())
+    """
 
     spec: Any
 

@@ -28,7 +28,13 @@ COUNT = "_count"  # of samples in a batch, beside its terms
 
 
 class TrainState(NamedTuple):
-    """Everything a step changes."""
+    """Everything a step changes.
+
+    Attributes:
+        weights: Pytree of the model's arrays.
+        optimizer: The optimizer's memory, a pytree.
+        step: Number of steps done.
+    """
 
     weights: Any
     optimizer: Any

@@ -25,6 +25,11 @@ class Training:
             weights are taken; None trains to the end.
         precision: Of the forward pass; weights and losses stay in float32.
         seed: Of weights, order and noise.
+
+    Example:
+        >>> options = Training(learning_rate=0.01, warmup=0.1)
+        >>> round(float(options.rate(jnp.asarray(0), jnp.asarray(100))), 4)  # a tenth of the warm-up
+        0.001
     """
 
     epochs: int = 40

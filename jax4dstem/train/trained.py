@@ -148,7 +148,23 @@ def about_training(
 
 
 def save_model(path: str | Path, trained: Trained) -> None:
-    """Write a trained model to one HDF5 file, atomically: weights, history, and how it was trained."""
+    """Write a trained model to one HDF5 file, atomically: weights, history, and how it was trained.
+
+    Args:
+        path: The file.
+        trained: The model.
+
+    Example:
+        >>> import tempfile
+        >>> from jax4dstem.models import AutoEncoderSpec, Reconstruction
+        >>> from jax4dstem.train import ArrayFeed, Training, train
+        >>> feed = ArrayFeed(np.ones((8, 4)))
+        >>> found = train(AutoEncoderSpec((4,), 2), Reconstruction(), feed, Training(epochs=1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_model(f"{folder}/model.h5", found)
+        ...     load_model(f"{folder}/model.h5").encode(np.ones((3, 4))).shape
+        (3, 2)
+    """
     write_group(path, trained.fields(), {})
 
 
