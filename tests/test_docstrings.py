@@ -162,6 +162,7 @@ MISSING: dict[str, str] = {
     "simulate.patch_side": "Args radius, Args edge_width, Returns, Example",
     "simulate.probe_shares": "shape of domains",
     "simulate.smooth_slopes": "Returns",
+    "strain.CCSTAEStrain": "shape of theta, shape of base, shape of status",
     "strain.LatticeStrain": (
         "shape of score, shape of dispersion, shape of amount, shape of step, shape of converged"
     ),
