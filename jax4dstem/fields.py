@@ -215,7 +215,9 @@ def tree_to_xarray(
     for name, fields in _groups(tree):
         variables = {key: _variable(field) for key, field in fields.items()}
         node = nodes.get(name, xarray.Dataset()).assign(variables)
-        nodes[name] = node.assign_coords(_coordinates(dict(node.sizes), calibration))
+        nodes[name] = node.assign_coords(
+            _coordinates({str(k): n for k, n in node.sizes.items()}, calibration)
+        )
     return xarray.DataTree.from_dict(nodes)
 
 

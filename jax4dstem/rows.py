@@ -3,6 +3,22 @@
 import numpy as np
 
 
+def known_positions(maps: np.ndarray) -> np.ndarray:
+    """Positions of a map whose values are all finite.
+
+    Args:
+        maps: ``(scan_y, scan_x, n)``.
+
+    Returns:
+        Boolean ``(scan_y, scan_x)``.
+
+    Example:
+        >>> known_positions(np.array([[[0.0, 1.0], [np.nan, 1.0]]])).tolist()
+        [[True, False]]
+    """
+    return np.asarray(np.isfinite(maps).all(axis=-1))
+
+
 def to_rows(maps: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Values of the valid positions of a map as rows.
 

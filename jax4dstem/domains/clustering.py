@@ -10,7 +10,7 @@ from jax4dstem.domains.splitters import Split, Splitter
 from jax4dstem.domains.tree import divide, drop_outliers
 from jax4dstem.errors import InputError
 from jax4dstem.fields import SCAN, Result, entry, group
-from jax4dstem.rows import to_map, to_rows
+from jax4dstem.rows import known_positions, to_map, to_rows
 
 LEVEL = "level_{}"
 
@@ -111,7 +111,7 @@ class Domains(Result):
             other: Splits the whole scan.
             seed: Of everything random.
         """
-        valid = np.isfinite(points).all(axis=-1)
+        valid = known_positions(points)
         first = to_rows(self.levels[0], valid)
         found = agreement(first, other.split(to_rows(points, valid), seed).labels)
         comparison = Comparison(
@@ -156,7 +156,7 @@ def find_domains(
         >>> find_domains(points, [KMeansSplitter()]).levels[0][:, 0].tolist()
         [0, 0, 0, 0, 1, 1, 1, 1]
     """
-    valid = np.isfinite(points).all(axis=-1)
+    valid = known_positions(points)
     rows = to_rows(points, valid)
     if not len(rows):
         raise InputError("no position has scores to find domains in")

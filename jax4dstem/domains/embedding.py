@@ -16,7 +16,7 @@ from jax4dstem.embed import (
 )
 from jax4dstem.fields import SCAN, Result, entry
 from jax4dstem.reducers import Covariance
-from jax4dstem.rows import to_map, to_rows
+from jax4dstem.rows import known_positions, to_map, to_rows
 from jax4dstem.stream import map_patterns, reduce_patterns
 
 MIN_UMAP = 15  # positions; fewer have no neighborhoods to embed
@@ -127,7 +127,7 @@ def embed_scores(
     Returns:
         ``(scan_y, scan_x, n_components)``.
     """
-    known = np.isfinite(scores).all(axis=-1)
+    known = known_positions(scores)
     if known.sum() < MIN_UMAP:
         return None
     embedded = embed_umap(
@@ -156,7 +156,7 @@ def encode_features(
     Returns:
         ``(scan_y, scan_x, size)``, NaN where there are no features.
     """
-    known = np.isfinite(features).all(axis=-1)
+    known = known_positions(features)
     model = CODES[kind](
         latent=min(size, features.shape[-1]),
         batch_size=min(CODE_BATCH, int(known.sum())),

@@ -146,7 +146,7 @@ class VaryingPixels(RawPixels):
         allowed, ring = self._allowed(prepared)
         mask = top_fraction(np.asarray(moments.std), allowed, self.fraction)
         if self.scale == "equalize":
-            return Chosen(mask, ring, noise_scale(moments.mean, mask))
+            return Chosen(mask, ring, noise_scale(np.asarray(moments.mean), mask))
         return Chosen(mask, ring, np.ones(int(mask.sum()), np.float32))
 
 
@@ -222,7 +222,9 @@ class AngularPatterns(_Ring):
         """Rings as far out as most of what varies reaches: farther out a small tilt changes more."""
         ring, center = self._pattern_ring(prepared), prepared.center
         if self.outer is None:
-            reach = scattering_radius(moments.mean, moments.std, center, *ring)
+            reach = scattering_radius(
+                np.asarray(moments.mean), np.asarray(moments.std), center, *ring
+            )
             ring = ring[0], max(reach, ring[0] + 2)
         ringed = annular_mask(prepared.shape, jnp.asarray(center), *ring)
         return _on_rings(np.asarray(ringed) > 0.5, ring, prepared.radius / 2)

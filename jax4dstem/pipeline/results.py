@@ -71,7 +71,9 @@ class Results:
     @classmethod
     def of(cls, answers: Mapping[str, Result], about: dict[str, Any]) -> "Results":
         """From answers by the name of their stage."""
-        known = {name: item for name, item in answers.items() if isinstance(item, KINDS[name])}
+        known: dict[str, Any] = {
+            name: item for name, item in answers.items() if isinstance(item, KINDS[name])
+        }
         return cls(**known, about=about)
 
     @property
@@ -117,7 +119,7 @@ def open_results(out: str | Path) -> Results:
         raise InputError(f"there are no results at {out}: expected {path.name} written by analyze")
     tree, about = read_results(path)
     stored = json.loads(about.get("stages", "{}"))
-    answers = {}
+    answers: dict[str, Any] = {}
     for name, kinds in KINDS.items():
         wanted = [
             k for k in kinds if not stored or stored.get(name, {}).get("result") == k.__name__

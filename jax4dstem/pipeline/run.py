@@ -120,13 +120,13 @@ class _Done(Mapping[str, Result]):
     """Results of finished stages; those that are reused are read when somebody needs them."""
 
     def __init__(self, store: Store, stages: tuple[Stage, ...], keys: Mapping[str, str]):
-        self.store, self.keys = store, keys
+        self.store, self.stage_keys = store, keys
         self.stages = {stage.name: stage for stage in stages}
         self.results: dict[str, Result] = {}
 
     def reuse(self, stage: Stage) -> bool:
         """Whether the stage is finished already."""
-        found = self.store.read(stage, self.keys[stage.name])
+        found = self.store.read(stage, self.stage_keys[stage.name])
         if found is not None:
             self.results[stage.name] = found
         return found is not None
@@ -134,7 +134,7 @@ class _Done(Mapping[str, Result]):
     def keep(self, stage: Stage, result: Result) -> None:
         """Remember a result, and write it."""
         self.results[stage.name] = result
-        self.store.write(stage, self.keys[stage.name], result)
+        self.store.write(stage, self.stage_keys[stage.name], result)
 
     def __getitem__(self, name: str) -> Result:
         if name not in self.results and name not in self.stages:
