@@ -1,0 +1,177 @@
+r"""How counts scatter, from the scan itself: gain, offset and read-out noise by the photon transfer of neighbors.
+
+Two neighboring positions show nearly the same pattern. Their difference d, high-passed in the detector plane by
+
+.. math:: K = \frac16 \begin{pmatrix} 1 & -2 & 1 \\ -2 & 4 & -2 \\ 1 & -2 & 1 \end{pmatrix} , \qquad \sum K^2 = 1 ,
+
+has lost everything that is smooth, such as a change of dose or a slope of strain, and keeps the noise. With the sum s of the two
+patterns,
+
+.. math:: \langle (K \star d)^2 \rangle = g \, (K^2 \star s) + 2 \sigma^2 - 2 g \, o
+
+is a straight line with the gain g as slope, whatever the specimen; what the specimen still adds (edges of disks that move) lies
+above the line, pixel by pixel, and is left out by a robust fit. A blurring detector has correlated noise, of which the high pass
+sees too little; how the slope grows when pixels are summed gives the blur, and the gain for sums of many pixels.
+
+Reference: Janesick, Photon Transfer (SPIE, 2007), for the line; neighbors and high pass are ours.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+HIGH_PASS = np.outer([1, -2, 1], [1, -2, 1]) / 6
+BINS = (1, 2, 3, 4)  # px that are summed along an axis, to see correlated noise
+QUIET = 0.5  # share of the pairs that are used: those that differ least
+GROUPS = 40  # of pixels of like sums, for the first line
+BRIGHTEST = 4  # groups that the first line leaves out: the direct beam, whose edge moves and which may be clipped
+LOWEST = 0.3  # quantile of the squares in a group: what the specimen adds is positive
+ROUNDS = 40  # of the robust fit, which has then long settled
+FAR = 3.0  # standard deviations from the line at which a pixel is left out
+FEWEST = 50  # pixels that a line needs
+MOST_PIXELS = 2**22  # in all pairs together
+SIGMAS = np.linspace(0.0, 2.5, 51)  # px: blurs that are tried
+BLURRED = 0.85  # slope of single pixels over that of 2 x 2 sums, below which noise is correlated
+
+
+class PhotonTransfer(NamedTuple):
+    """How counts n scatter around their mean μ: variance g (μ - o) + σ².
+
+    Attributes:
+        gain: g, counts per electron; 0 where nothing scatters, NaN where it cannot be told.
+        offset: o, counts without electrons; 0 where the read-out noise hides it.
+        read_noise: σ in counts; 0 where an offset hides it: from noise alone only their balance is known.
+        blur: Standard deviation of the detector's blur in px.
+        share: Of the pixels that lie on the line.
+    """
+
+    gain: float
+    offset: float
+    read_noise: float
+    blur: float
+    share: float
+
+
+def photon_transfer(
+    first: np.ndarray, second: np.ndarray, mask: np.ndarray | None = None
+) -> PhotonTransfer:
+    """Gain, offset and read-out noise from pairs of patterns that are nearly alike.
+
+    Args:
+        first: Patterns ``(n, det_y, det_x)``.
+        second: Their neighbors, of the same shape.
+        mask: Usable pixels; all by default.
+
+    Returns:
+        The noise.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> mean = 2.0 + 30.0 * np.exp(-((np.indices((64, 64)) - 32) ** 2).sum(axis=0) / 200)
+        >>> a, b = 20.0 * rng.poisson(mean, (2, 40, 64, 64))
+        >>> round(photon_transfer(a, b).gain)
+        20
+    """
+    lines = [_line(*_transfer(first, second, mask, bins)) for bins in BINS]
+    slopes = np.array([line.slope for line in lines])
+    if not np.isfinite(slopes[:2]).all():
+        return PhotonTransfer(np.nan, 0.0, 0.0, 0.0, 0.0)
+    if slopes[0] <= 0:
+        return PhotonTransfer(0.0, 0.0, 0.0, 0.0, lines[0].share)
+    gain, blur = float(slopes[0]), 0.0
+    if slopes[0] < BLURRED * slopes[1] and np.isfinite(slopes).all():
+        gain, blur = _without_blur(slopes)
+    constant = lines[0].constant
+    significant = abs(constant) > 3 * lines[0].constant_std
+    offset = -constant / (2 * gain) if significant and constant < 0 else 0.0
+    read_noise = np.sqrt(constant / 2) if significant and constant > 0 else 0.0
+    return PhotonTransfer(gain, float(offset), float(read_noise), blur, lines[0].share)
+
+
+class _Line(NamedTuple):
+    slope: float
+    constant: float
+    constant_std: float
+    share: float
+
+
+_NO_LINE = _Line(np.nan, 0.0, np.inf, 0.0)
+
+
+def _transfer(
+    first: np.ndarray, second: np.ndarray, mask: np.ndarray | None, bins: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Mean square and mean sum of every pixel over the quietest pairs, and their number."""
+    used = np.ones(first.shape[1:], bool) if mask is None else mask
+    whole = _binned(used.astype(float)[None], bins)[0] == bins**2
+    known = ndimage.binary_erosion(whole, np.ones((3, 3)), border_value=0)
+    a, b = (_binned(np.where(used, pattern, 0.0), bins) for pattern in (first, second))
+    squares = _filtered(a - b, HIGH_PASS)[:, known] ** 2
+    sums = _filtered(a + b, HIGH_PASS**2)[:, known]
+    if squares.shape[1] < FEWEST:
+        return np.zeros(0), np.zeros(0), 0
+    restless = squares.mean(axis=1) / np.maximum(np.abs(sums.mean(axis=1)), 1e-300)
+    quiet = restless <= np.quantile(restless, QUIET)
+    return squares[quiet].mean(axis=0), sums[quiet].mean(axis=0), int(quiet.sum())
+
+
+def _binned(patterns: np.ndarray, bins: int) -> np.ndarray:
+    height, width = (size // bins * bins for size in patterns.shape[1:])
+    parts = patterns[:, :height, :width].astype(np.float64)
+    return parts.reshape(len(parts), height // bins, bins, width // bins, bins).sum(axis=(2, 4))
+
+
+def _filtered(patterns: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    return ndimage.convolve(patterns, kernel[None], mode="nearest")
+
+
+def _line(squares: np.ndarray, sums: np.ndarray, pairs: int) -> _Line:
+    """The straight line below what the specimen adds: slope and constant, by reweighted least squares."""
+    if len(squares) < GROUPS * 2:
+        return _NO_LINE
+    groups = np.array_split(np.argsort(sums), GROUPS)[:-BRIGHTEST]
+    x = np.array([sums[group].mean() for group in groups])
+    y = np.array([np.quantile(squares[group], LOWEST) for group in groups])
+    low, high = np.triu_indices(len(x), len(x) // 6)
+    apart = x[high] > x[low]
+    if not apart.any() or not np.any(y > 0):
+        return _NO_LINE if np.any(squares > 0) else _Line(0.0, 0.0, 0.0, 1.0)
+    slope = float(np.median(((y[high] - y[low])[apart]) / (x[high] - x[low])[apart]))
+    constant = float(np.median(y - slope * x))
+    # A square of Gaussian noise has the variance 2 (its mean)²; overlapping filters make few more of it.
+    relative = np.sqrt(2 / pairs)
+    used, inverse = np.zeros(len(squares), bool), np.zeros((2, 2))
+    for _ in range(ROUNDS):
+        expected = np.maximum(slope * sums + constant, 0.2 * np.quantile(squares, 0.1) + 1e-300)
+        error = relative * expected
+        used = np.abs(squares - expected) < FAR * np.sqrt(2) * error
+        if used.sum() < FEWEST:
+            return _NO_LINE
+        columns = np.stack([sums[used], np.ones(int(used.sum()))], axis=1) / error[used, None]
+        scale = np.linalg.norm(columns, axis=0)
+        inverse = np.linalg.pinv((columns / scale).T @ (columns / scale)) / np.outer(scale, scale)
+        slope, constant = (inverse @ (columns.T @ (squares[used] / error[used]))).tolist()
+    # Nine neighbors share their noise in the filter.
+    return _Line(slope, constant, 3 * float(np.sqrt(inverse[1, 1])), float(used.mean()))
+
+
+def _without_blur(slopes: np.ndarray) -> tuple[float, float]:
+    """Gain for sums of many pixels, and the blur, whose attenuation fits the slopes of all sums of pixels best."""
+    table = np.array([[_attenuation(sigma, bins) for bins in BINS] for sigma in SIGMAS])
+    table /= table[0]
+    ratio = np.log(np.maximum(slopes, 1e-300)) - np.log(table)
+    weights = np.clip(table, 0.02, 1.0)
+    gains = np.average(ratio, axis=1, weights=weights)
+    misfit = np.sum(weights * (ratio - gains[:, None]) ** 2, axis=1)
+    best = int(np.argmin(misfit))
+    return float(np.exp(gains[best])), float(SIGMAS[best])
+
+
+def _attenuation(sigma: float, bins: int, size: int = 64) -> float:
+    """Variance that the high pass leaves of white noise, blurred by a Gaussian and summed over squares of pixels."""
+    frequency = np.fft.fftfreq(size * bins)
+    blur = np.exp(-4 * np.pi**2 * sigma**2 * frequency**2)
+    box = (np.sinc(bins * frequency) / np.sinc(frequency)) ** 2
+    high = (2 - 2 * np.cos(2 * np.pi * bins * frequency)) ** 2 / 6
+    return float(np.mean(blur * box * high) ** 2)
