@@ -24,10 +24,8 @@ import numpy as np
 
 from jax4dstem import Mean, grad_patterns, open_dataset, reduce_patterns, use_all_cores
 from jax4dstem.coordinates import radius_from
-from jax4dstem.lattice.adjoint import Adjoint, Implicit, Unrolled
-from jax4dstem.lattice.disks import hexagonal_indices
-from jax4dstem.lattice.fit import FitLattice
-from jax4dstem.lattice.model import LatticeModel, starting_model
+from jax4dstem.lattice import FitLattice, Implicit, LatticeModel, Unrolled, starting_model
+from jax4dstem.simulate import hexagonal_indices
 
 SIZE, RINGS = 32, 22
 HERE = Path(__file__).parent
@@ -69,7 +67,7 @@ def fit_memory() -> dict:
     lattice = 15 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
     model, counts = starting_model(lattice, hexagonal_indices(1), 2.6), jnp.ones((32, 56, 56))
 
-    def total(adjoint: Adjoint) -> Callable:
+    def total(adjoint: Implicit | Unrolled) -> Callable:
         fit = FitLattice(9, adjoint=adjoint)
 
         def distortion(counts: jax.Array, model: LatticeModel) -> jax.Array:

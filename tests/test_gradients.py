@@ -5,11 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax4dstem.align import AlignDirectBeam
 from jax4dstem.coordinates import strain_of
-from jax4dstem.lattice.fit import FitLattice
-from jax4dstem.lattice.model import starting_model
+from jax4dstem.lattice import FitLattice, starting_model
 from jax4dstem.lattice.render import render
+from jax4dstem.patterns.align import AlignDirectBeam
 
 LATTICE = np.array([[0.3, 15.1], [-13.2, 7.4]])
 INDICES = np.array([[0, 0], [1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]], np.int32)

@@ -58,6 +58,11 @@ class Unrolled:
     """Derivatives of the iterations themselves: right before convergence too, forward and reverse.
 
     Reverse mode keeps what every iteration needs for the way back.
+
+    Example:
+        >>> from jax4dstem.lattice import FitLattice
+        >>> FitLattice(9, adjoint=Unrolled()).adjoint
+        Unrolled()
     """
 
     def solve(self, iterate: Callable, evaluate: Callable, start: Any, given: Any) -> Any:
@@ -78,6 +83,11 @@ class Implicit:
     with the true derivative of the scores, not its expectation. Heights of one reflection do not meet those of
     another, so they are eliminated block by block. Memory is that of one evaluation of the scores, whatever
     the number of iterations, and the start has no influence: its gradient is zero.
+
+    Example:
+        >>> from jax4dstem.lattice import FitLattice
+        >>> FitLattice(9).adjoint
+        Implicit()
 
     Reference: Blondel et al., Efficient and modular implicit differentiation, NeurIPS 35 (2022), eq. 2.
     """

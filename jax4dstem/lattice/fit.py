@@ -53,6 +53,18 @@ class FitLattice:
         coarse: Iterations with blurred edges.
         fine: Iterations with the model's own edges.
         adjoint: How it is differentiated: `Implicit`, as of the converged fit, or `Unrolled`.
+
+    Example:
+        >>> import numpy as np
+        >>> from jax4dstem.lattice.model import starting_model
+        >>> from jax4dstem.lattice.render import render
+        >>> indices = np.indices((3, 3)).reshape(2, 9).T - 1
+        >>> model = starting_model(np.diag([13.0, 13.0]), indices[[4, 0, 1, 2, 3, 5, 6, 7, 8]], 2.5)
+        >>> model = model._replace(background=jnp.full(2, 1e-4))
+        >>> expected = 1e4 * render((48, 48), jnp.array([23.6, 24.1]), jnp.eye(2), jnp.full(9, 0.1), model, 13)
+        >>> fit = FitLattice(9)(expected, jnp.array([24.0, 24.0]), jnp.eye(2), model)
+        >>> [round(float(x), 2) for x in fit.center]
+        [23.6, 24.1]
     """
 
     patch: int
@@ -346,6 +358,17 @@ def lattice_deviance(
         distortion: A of the lattice.
         model: Shared by the scan.
         patch: Side of the patches in px, odd.
+
+    Returns:
+        D, zero for counts that are as expected.
+
+    Example:
+        >>> import numpy as np
+        >>> from jax4dstem.lattice.model import starting_model
+        >>> model = starting_model(np.diag([13.0, 13.0]), np.array([[0, 0], [0, 1], [1, 0]]), 2.5)
+        >>> flat = jnp.full((48, 48), 7.0)
+        >>> bool(lattice_deviance(flat, jnp.array([24.0, 24.0]), jnp.eye(2), model, 9) < 1e-3)
+        True
     """
     total, pixels = total_deviance(pattern, center, distortion, model, patch)
     return total / jnp.maximum(pixels, 1.0)

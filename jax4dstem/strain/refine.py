@@ -40,15 +40,21 @@ class RefinedStrain:
 
     Attributes:
         strain: Of every position; its covariances contain those of everything shared.
-        names: Of the shared parameters: ``log_radius``, ``log_edge``, ``background`` (changes of the model), then
+        names: Of the shared parameters, ``(m,)``: ``log_radius``, ``log_edge``, ``background`` (changes of the model), then
             ``ellipse_axes`` a and ``ellipse_diagonals`` b of the detector's distortion exp([[-a, b], [b, a]]) on row
             vectors (y, x), ``scale`` (logarithm of the detector's magnification), and, unless the reference was given,
             the same two numbers for the reference lattice.
-        values: Of the shared parameters.
-        covariance: Of them.
+        values: Of the shared parameters, ``(m,)``.
+        covariance: Of them, ``(m, m)``.
         model: Refined, with the ellipse.
         deviance: Half of the deviance of all patterns, at every round.
         step: Last change of disks and background over their standard deviations, the largest.
+
+    Example:
+        >>> shared = ("log_radius", "scale"), np.array([0.01, 0.02]), np.diag([1e-4, 1e-6])
+        >>> found = RefinedStrain(None, *shared, None, [], 0.0)
+        >>> found.value("scale"), found.std("log_radius")
+        (0.02, 0.01)
     """
 
     strain: StrainMap
