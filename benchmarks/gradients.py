@@ -4,7 +4,8 @@
 
 The loss is the Poisson deviance of the detector's pixels from a radial profile with a shared center, 24 parameters; the
 reduction is the mean pattern. Each runs in a process of its own, on one uint16 file in the page cache, and reports the largest resident
-memory of the whole process, as the system counts it.
+memory of the whole process, as the system counts it. Then the temporary memory that XLA plans for a batch of lattice fits, forward and
+with the gradient by the model: implicit, and unrolled.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -22,6 +24,8 @@ import numpy as np
 
 from jax4dstem import Mean, grad_patterns, open_dataset, reduce_patterns, use_all_cores
 from jax4dstem.coordinates import radius_from
+from jax4dstem.lattice import FitLattice, Implicit, LatticeModel, Unrolled, starting_model
+from jax4dstem.simulate import hexagonal_indices
 
 SIZE, RINGS = 32, 22
 HERE = Path(__file__).parent
@@ -58,6 +62,30 @@ def run(what: str, path: Path) -> None:
     print(json.dumps({"peak_MiB": round(peak), "patterns_per_s": rate}))
 
 
+def fit_memory() -> dict:
+    """Memory of the way back over that of the fit."""
+    lattice = 15 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
+    model, counts = starting_model(lattice, hexagonal_indices(1), 2.6), jnp.ones((32, 56, 56))
+
+    def total(adjoint: Implicit | Unrolled) -> Callable:
+        fit = FitLattice(9, adjoint=adjoint)
+
+        def distortion(counts: jax.Array, model: LatticeModel) -> jax.Array:
+            return jnp.sum(fit(counts, jnp.array([27.3, 28.2]), jnp.eye(2), model).distortion)
+
+        return lambda model: jnp.sum(jax.vmap(distortion, (0, None))(counts, model))
+
+    def memory(fn: Callable) -> int:
+        return jax.jit(fn).lower(model).compile().memory_analysis().temp_size_in_bytes
+
+    forward = memory(total(Implicit()))
+    ratios = {
+        type(adjoint).__name__: memory(jax.grad(total(adjoint), allow_int=True)) / forward
+        for adjoint in (Implicit(), Unrolled())
+    }
+    return {name: round(ratio, 2) for name, ratio in ratios.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--patterns", type=int, default=65536)
@@ -77,6 +105,7 @@ def main() -> None:
             result[what] = json.loads(done.stdout.splitlines()[-1])
     ratio = result["gradient"]["peak_MiB"] / result["reduction"]["peak_MiB"]
     result["memory_ratio"] = round(ratio, 2)
+    result["fit_memory_ratio"] = fit_memory()
     text = json.dumps(result, indent=1)
     print(text)
     (HERE / "gradients.json").write_text(text + "\n")

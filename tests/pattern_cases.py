@@ -16,6 +16,7 @@ from jax4dstem.lattice import (
     measure,
     mixture,
     model,
+    patches,
     profiles,
     search,
 )
@@ -184,6 +185,14 @@ CASES |= {
     "disk_profile": Case(
         profiles.disk_profile, (OFF_TIES, DISTORTION, MODEL, np.zeros(40)), eager=()
     ),
+    "gather_patches": Case(
+        lambda pattern, *args: patches.gather_patches(pattern, *args, 7),
+        (np.array(CENTER), DISTORTION, MODEL),
+        eager=("float64",),
+    ),
+    "Detector.known": Case(lambda pattern, of: of.known(pattern), (DETECTOR,), "a yes or no"),
+    "Detector.usable": Case(lambda pattern, of: of.usable(pattern), (DETECTOR,), "a yes or no"),
+    "Detector.clip": Case(lambda pattern, of: of.clip(pattern), (DETECTOR,)),
     "MoveCounts": Case(neighbors.MoveCounts(3), (np.array([0, 0], np.int32), DETECTOR)),
 }
 

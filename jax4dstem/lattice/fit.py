@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jax4dstem.detector import pattern_dose
+from jax4dstem.lattice.adjoint import Adjoint, Equations, Implicit, Unknowns
 from jax4dstem.lattice.binning import bin_counts, bin_model, bin_point, unbin_point
 from jax4dstem.lattice.disks import disk_textures, soft_disk
 from jax4dstem.lattice.elimination import solve_small
@@ -20,6 +21,8 @@ from jax4dstem.lattice.patches import (
 from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
 
 LONGEST_STEP = 0.4  # disk radii that a reflection may move in one iteration
+CONVERGED = Implicit()
+PER_REFLECTION = ("indices", "intensity", "spread", "dispersion")  # attributes of a model
 SETTLED = (
     1.0  # standard errors that center and distortion of a converged fit move in the last iteration
 )
@@ -49,6 +52,19 @@ class FitLattice:
         binning: Pixels joined along an axis during the coarse iterations; see `search_binning`.
         coarse: Iterations with blurred edges.
         fine: Iterations with the model's own edges.
+        adjoint: How it is differentiated: `Implicit`, as of the converged fit, or `Unrolled`.
+
+    Example:
+        >>> import numpy as np
+        >>> from jax4dstem.lattice.model import starting_model
+        >>> from jax4dstem.lattice.render import render
+        >>> indices = np.indices((3, 3)).reshape(2, 9).T - 1
+        >>> model = starting_model(np.diag([13.0, 13.0]), indices[[4, 0, 1, 2, 3, 5, 6, 7, 8]], 2.5)
+        >>> model = model._replace(background=jnp.full(2, 1e-4))
+        >>> expected = 1e4 * render((48, 48), jnp.array([23.6, 24.1]), jnp.eye(2), jnp.full(9, 0.1), model, 13)
+        >>> fit = FitLattice(9)(expected, jnp.array([24.0, 24.0]), jnp.eye(2), model)
+        >>> [round(float(x), 2) for x in fit.center]
+        [23.6, 24.1]
     """
 
     patch: int
@@ -56,6 +72,7 @@ class FitLattice:
     binning: int = 1
     coarse: int = 4
     fine: int = 2
+    adjoint: Adjoint = CONVERGED
 
     def __call__(
         self, pattern: Pattern, center: Point, distortion: Float[Array, "2 2"], model: LatticeModel
@@ -71,26 +88,63 @@ class FitLattice:
         Returns:
             The fit; NaN for a pattern without counts.
         """
-        dose = pattern_dose(pattern, model.detector)
-        area = jnp.pi * model.radius**2
-        state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
-        state = self._coarse_fit(pattern, state, model, dose / area)
-        patches = gather_patches(pattern, state.center, state.distortion, model, self.patch)
-        edges = jnp.broadcast_to(model.edge_width, self.fine)
-        state, results = self._iterate(state, patches, model, edges, dose / area)
-        information, dispersion, longest, errors = jax.tree.map(lambda leaf: leaf[-1], results)
-        scale = area / dose
-        heights = state.heights
+        start = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
+        unknowns, rest = self.adjoint.solve(
+            self._iterations, self._evaluate, start, (pattern, model)
+        )
+        information, dispersion, longest, errors = rest
+        heights = unknowns.heights
         return LatticeFit(
-            state.center,
-            state.distortion,
+            *_split(unknowns.lattice),
             information,
-            heights[:, 0] * scale,
+            heights[:, 0] / _scale(pattern, model),
             dispersion,
             jnp.sum(heights[:, 2:] ** 2, axis=1) / heights[:, 0] ** 2,
             jnp.asarray(0.0),
             longest,
             errors < SETTLED,
+        )
+
+    def _iterations(self, start: "_State", given: Any) -> tuple[Unknowns, Any]:
+        pattern, model = given
+        scale = _scale(pattern, model)
+        state = self._coarse_fit(pattern, start, model, scale)
+        patches = gather_patches(pattern, state.center, state.distortion, model, self.patch)
+        edges = jnp.broadcast_to(model.edge_width, self.fine)
+        state, results = self._iterate(state, patches, model, edges, scale)
+        return _unknowns(state), jax.tree.map(lambda leaf: leaf[-1], results)
+
+    def _evaluate(self, unknowns: Unknowns, given: Any) -> tuple[Equations, Any]:
+        """Equations of the solution, and what the last iteration knows, at any state."""
+        pattern, model = given
+        scale = _scale(pattern, model)
+
+        # One reflection at a time, and computed again on the way back, so that its pixels are all that is kept.
+        @jax.checkpoint
+        def reflection(part: Any) -> tuple[Equations, Any]:
+            heights, *own = jax.tree.map(lambda leaf: leaf[None], part)
+            alone = model._replace(**dict(zip(PER_REFLECTION, own, strict=True)))
+            state = _State(*_split(unknowns.lattice), heights)
+            return self._evaluate_some(state, pattern, alone, scale)
+
+        parts = unknowns.heights, *(getattr(model, name) for name in PER_REFLECTION)
+        equations, (information, dispersion) = jax.lax.map(reflection, parts)
+        equations, dispersion = jax.tree.map(lambda leaf: leaf[:, 0], (equations, dispersion))
+        nothing = jnp.zeros(())  # moves any more
+        return equations, (jnp.sum(information, axis=0), dispersion, nothing, nothing)
+
+    def _evaluate_some(
+        self, state: "_State", pattern: Pattern, model: LatticeModel, scale: Scalar
+    ) -> tuple[Equations, Any]:
+        patches = gather_patches(pattern, state.center, state.distortion, model, self.patch)
+        normal = _normal_equations(state, patches, model, model.edge_width, scale)
+        lattice = jnp.einsum("nia,ni->na", lattice_moves(model), normal.score[:, :2])
+        # A height at its lower limit stays there.
+        held = jax.lax.stop_gradient(state.heights <= _lowest(state.heights.shape[1]))
+        heights = jnp.where(held, FLOOR - state.heights, normal.score[:, 2:])
+        return (
+            Equations(lattice / model.dispersion[:, None], heights),
+            (_eliminate(normal, model).information, normal.dispersion),
         )
 
     def _coarse_fit(
@@ -154,13 +208,27 @@ def _first_heights(
     return jnp.concatenate([disk[:, None], jnp.maximum(background, FLOOR)[:, None], zeros], axis=1)
 
 
-def _step(
+class _Normal(NamedTuple):
+    """Normal equations of every reflection, position first, then heights; priors included."""
+
+    gram: Array  # (n, 2 + k, 2 + k)
+    score: Array  # (n, 2 + k)
+    dispersion: Array
+
+
+class _Eliminated(NamedTuple):
+    """Normal equations of the lattice, and the heights that follow from the positions."""
+
+    information: Array
+    gradient: Array
+    solved: Array  # (n, k, 3): change of the heights by the position, and at the same position
+
+
+def _normal_equations(
     state: _State, patches: Patches, model: LatticeModel, edge: Scalar, scale: Scalar
-) -> tuple[_State, tuple[Array, Array, Array, Array]]:
-    """One iteration of Fisher scoring."""
+) -> _Normal:
     heights = state.heights
-    modes = heights.shape[1] - 2
-    by_position, by_height = _shapes(state, patches, model, edge, modes)
+    by_position, by_height = _shapes(state, patches, model, edge, heights.shape[1] - 2)
     expected = jnp.einsum("nk,nkp->np", heights, by_height) + FLOOR
     # Weights of flat disks: with texture the expected counts may come near zero, or below.
     flat = jnp.einsum("nk,nkp->np", heights[:, :2], by_height[:, :2]) + FLOOR
@@ -170,6 +238,16 @@ def _step(
     gram = jnp.einsum("nip,njp->nij", columns * weight[:, None], columns)
     score = jnp.einsum("nip,np->ni", columns, residual)
     gram, score = _add_priors(gram, score, heights, model, scale)
+    counted = jnp.sum(patches.used, axis=1)
+    dispersion = jnp.sum((patches.counts - expected) * residual, axis=1) / jnp.maximum(
+        counted - heights.shape[1] - 2, 1.0
+    )
+    return _Normal(gram, score, dispersion)
+
+
+def _eliminate(normal: _Normal, model: LatticeModel) -> _Eliminated:
+    """Schur complement of the heights, joined to the lattice."""
+    gram, score = normal.gram, normal.score
     solved, _ = solve_small(
         gram[:, 2:, 2:], jnp.concatenate([gram[:, 2:, :2], score[:, 2:, None]], axis=2)
     )
@@ -180,26 +258,52 @@ def _step(
     share = 1 / model.dispersion
     information = jnp.einsum("nia,nij,njb,n->ab", moves, disk_information, moves, share)
     gradient = jnp.einsum("nia,ni,n->a", moves, disk_score, share)
+    return _Eliminated(information, gradient, solved)
+
+
+def _step(
+    state: _State, patches: Patches, model: LatticeModel, edge: Scalar, scale: Scalar
+) -> tuple[_State, tuple[Array, Array, Array, Array]]:
+    """One iteration of Fisher scoring."""
+    normal = _normal_equations(state, patches, model, edge, scale)
+    information, gradient, solved = _eliminate(normal, model)
     # Of blurred edges, which real ones, being steeper, overshoot: both slopes taken as Gaussian.
     overshoot = jnp.sqrt(2 / (1 + (model.edge_width / edge) ** 2))
     change = _newton_step(information, gradient) / overshoot
-    errors = jnp.sqrt(jnp.maximum(change @ information @ change, 0.0) / len(change))
-    shift = jnp.einsum("nia,a->ni", moves, change)
-    longest = jnp.max(jnp.linalg.norm(shift, axis=1))
+    errors = jnp.sqrt(jnp.maximum(change @ information @ change, 1e-30) / len(change))
+    shift = jnp.einsum("nia,a->ni", lattice_moves(model), change)
+    # Where nothing moves, the root has no slope.
+    longest = jnp.sqrt(jnp.max(jnp.sum(shift**2, axis=1)) + 1e-30)
     damping = jnp.minimum(1.0, LONGEST_STEP * model.radius / jnp.maximum(longest, 1e-9))
     change, shift = damping * change, damping * shift
+    heights = state.heights
     heights = heights + solved[:, :, 2] - jnp.einsum("nki,ni->nk", solved[:, :, :2], shift)
-    lowest = jnp.full(heights.shape[1], -jnp.inf).at[:2].set(FLOOR)
-    counted = jnp.sum(patches.used, axis=1)
-    dispersion = jnp.sum((patches.counts - expected) * residual, axis=1) / jnp.maximum(
-        counted - heights.shape[1] - 2, 1.0
-    )
+    center, distortion = _split(change)
     new = _State(
-        state.center + change[:2],
-        state.distortion + change[2:].reshape(2, 2).T,
-        jnp.maximum(heights, lowest),
+        state.center + center,
+        state.distortion + distortion,
+        jnp.maximum(heights, _lowest(heights.shape[1])),
     )
-    return new, (information, dispersion, longest, errors)
+    return new, (information, normal.dispersion, longest, errors)
+
+
+def _lowest(count: int) -> Array:
+    """Lower limits of the heights: disk and background cannot be negative, textures can."""
+    return jnp.full(count, -jnp.inf).at[:2].set(FLOOR)
+
+
+def _scale(pattern: Pattern, model: LatticeModel) -> Scalar:
+    """Height of a disk that holds all of the pattern's electrons."""
+    return pattern_dose(pattern, model.detector) / (jnp.pi * model.radius**2)
+
+
+def _unknowns(state: _State) -> Unknowns:
+    return Unknowns(jnp.concatenate([state.center, state.distortion.T.ravel()]), state.heights)
+
+
+def _split(lattice: Array) -> tuple[Array, Array]:
+    """Center and distortion of (c_y, c_x, A_00, A_10, A_01, A_11)."""
+    return lattice[:2], lattice[2:].reshape(2, 2).T
 
 
 def _add_priors(
@@ -254,7 +358,30 @@ def lattice_deviance(
         distortion: A of the lattice.
         model: Shared by the scan.
         patch: Side of the patches in px, odd.
+
+    Returns:
+        D, zero for counts that are as expected.
+
+    Example:
+        >>> import numpy as np
+        >>> from jax4dstem.lattice.model import starting_model
+        >>> model = starting_model(np.diag([13.0, 13.0]), np.array([[0, 0], [0, 1], [1, 0]]), 2.5)
+        >>> flat = jnp.full((48, 48), 7.0)
+        >>> bool(lattice_deviance(flat, jnp.array([24.0, 24.0]), jnp.eye(2), model, 9) < 1e-3)
+        True
     """
+    total, pixels = total_deviance(pattern, center, distortion, model, patch)
+    return total / jnp.maximum(pixels, 1.0)
+
+
+def total_deviance(
+    pattern: Pattern,
+    center: Point,
+    distortion: Float[Array, "2 2"],
+    model: LatticeModel,
+    patch: int,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Sum over the pixels whose mean is `lattice_deviance`, of the same arguments, and their number."""
     state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
     patches = gather_patches(pattern, state.center, state.distortion, model, patch)
     positions = reflection_positions(state.center, state.distortion, model)
@@ -271,4 +398,4 @@ def lattice_deviance(
         heights = jnp.maximum(solve_small(gram, right[..., None])[0][..., 0], FLOOR)
     expected = jnp.einsum("nk,nkp->np", heights, shapes) + FLOOR
     share = (patches.used / model.dispersion[:, None]) * noise.deviance(patches.counts, expected)
-    return jnp.sum(share) / jnp.maximum(jnp.sum(patches.used), 1.0)
+    return jnp.sum(share), jnp.sum(patches.used)

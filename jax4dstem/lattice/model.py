@@ -27,6 +27,11 @@ class LatticeModel(NamedTuple):
         texture: Typical contrast inside a disk, relative to its height.
         detector: Noise, saturation and mask of what counted.
         ellipse: Distortion by the projector lenses, of row vectors (y, x) on the detector.
+
+    Example:
+        >>> model = starting_model(np.diag([12.0, 12.0]), np.array([[0, 0], [0, 1]]), 3.0)
+        >>> model.distorted(0.5 * jnp.eye(2)).tolist()
+        [[6.0, 0.0], [0.0, 6.0]]
     """
 
     lattice: Float[Array, "2 2"]
@@ -80,7 +85,22 @@ class LatticeFit(NamedTuple):
 def starting_model(
     lattice: np.ndarray, indices: np.ndarray, radius: float, detector: Detector = IDEAL
 ) -> LatticeModel:
-    """A model that knows nothing but the lattice and the size of the disks."""
+    """A model that knows nothing but the lattice and the size of the disks.
+
+    Args:
+        lattice: g1, g2 as rows (y, x) in px, ``(2, 2)``.
+        indices: Reflections (h, k), ``(n, 2)``, the direct beam (0, 0) first.
+        radius: Of the disks, in px.
+        detector: Noise, saturation and mask of what counted.
+
+    Returns:
+        The model; its background is flat.
+
+    Example:
+        >>> model = starting_model(np.diag([12.0, 12.0]), np.array([[0, 0], [0, 1]]), 3.0)
+        >>> model.intensity.shape
+        (2,)
+    """
     count = len(indices)
     return LatticeModel(
         jnp.asarray(lattice, float),

@@ -229,6 +229,9 @@ def ring_mean(values: FloatPattern, distance: FloatPattern) -> FloatPattern:
         values: ``(det_y, det_x)``.
         distance: Of every pixel from the center, in px.
 
+    Returns:
+        The mean of each pixel's ring, of the same shape.
+
     Example:
         >>> import jax.numpy as jnp
         >>> distance = radius_from(jnp.array([3.2, 4.1]), (8, 8))

@@ -25,6 +25,7 @@ from jax4dstem.strain.neighbors import sum_neighbors
 from jax4dstem.strain.pooling import PooledStrain, pool_strain
 from jax4dstem.strain.presence import base_of_positions, lattice_amount
 from jax4dstem.strain.reference import StrainReference
+from jax4dstem.strain.refine import RefinedStrain, refine_strain
 
 __all__ = [
     "COMPONENTS",
@@ -37,6 +38,7 @@ __all__ = [
     "MeasuredLattices",
     "NoStrain",
     "PooledStrain",
+    "RefinedStrain",
     "Status",
     "StrainAnswers",
     "StrainMap",
@@ -51,6 +53,7 @@ __all__ = [
     "measure_strain",
     "mix_bases",
     "pool_strain",
+    "refine_strain",
     "strain_by_bases",
     "strain_from_cepstrum",
     "strain_in_blocks",

@@ -23,7 +23,16 @@ CACHE_BYTES = 2**20  # patterns a CPU core works on at once; they stay in its ca
 
 @dataclass(frozen=True)
 class Tile:
-    """A rectangle of the scan that is read at once."""
+    """A rectangle of the scan that is read at once.
+
+    Attributes:
+        rows: Of the scan.
+        cols: Columns of the scan.
+
+    Example:
+        >>> Tile(slice(0, 2), slice(3, 8)).n_patterns
+        10
+    """
 
     rows: slice
     cols: slice
@@ -44,7 +53,20 @@ def use_all_cores() -> None:
 
 
 def tiles(scan_shape: tuple[int, int], chunks: tuple[int, int], limit: int) -> list[Tile]:
-    """Cut a scan into chunk-aligned rectangles of at most ``limit`` positions (at least one chunk)."""
+    """Cut a scan into chunk-aligned rectangles of at most ``limit`` positions (at least one chunk).
+
+    Args:
+        scan_shape: ``(scan_y, scan_x)``.
+        chunks: Rows and columns of the scan that are stored together.
+        limit: Positions in a tile.
+
+    Returns:
+        The tiles; together they cover the scan once.
+
+    Example:
+        >>> [tile.n_patterns for tile in tiles((4, 6), (1, 1), 12)]
+        [12, 12]
+    """
     (height, width), (chunk_y, chunk_x) = scan_shape, chunks
     if chunk_y * width <= limit:
         step_y, step_x = _even_step(height, chunk_y, limit // (chunk_y * width)), width
