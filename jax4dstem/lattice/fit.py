@@ -49,6 +49,19 @@ class FitLattice:
         binning: Pixels joined along an axis during the coarse iterations; see `search_binning`.
         coarse: Iterations with blurred edges.
         fine: Iterations with the model's own edges.
+
+    Example:
+        >>> from jax4dstem.lattice import starting_model
+        >>> from jax4dstem.simulate import bragg_disks
+        >>> lattice = jnp.array([[0.0, 12.0], [12.0, 0.0]])
+        >>> indices = jnp.array([[0, 0], [0, 1], [0, -1], [1, 0], [-1, 0]])
+        >>> places = 24.3 + 1.02 * indices @ lattice
+        >>> shares = jnp.array([0.4, 0.15, 0.15, 0.15, 0.15])
+        >>> pattern = 0.1 + 1e4 * bragg_disks((48, 48), places, shares, 3.0, 0.3, 11)
+        >>> model = starting_model(lattice, indices, 3.0)
+        >>> found = jax.jit(FitLattice(11))(pattern, jnp.array([24.0, 24.0]), jnp.eye(2), model)
+        >>> found.center.round(1).tolist(), found.distortion.diagonal().round(2).tolist()
+        ([24.3..., 24.3...], [1.01..., 1.01...])
     """
 
     patch: int

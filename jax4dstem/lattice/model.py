@@ -27,6 +27,11 @@ class LatticeModel(NamedTuple):
         texture: Typical contrast inside a disk, relative to its height.
         detector: Noise, saturation and mask of what counted.
         ellipse: Distortion by the projector lenses, of row vectors (y, x) on the detector.
+
+    Example:
+        >>> model = starting_model(np.diag([12.0, 10.0]), np.array([[0, 0], [1, 0]]), 3.0)
+        >>> model.distorted(1.5 * jnp.eye(2)).tolist()
+        [[18.0, 0.0], [0.0, 15.0]]
     """
 
     lattice: Float[Array, "2 2"]
@@ -80,7 +85,21 @@ class LatticeFit(NamedTuple):
 def starting_model(
     lattice: np.ndarray, indices: np.ndarray, radius: float, detector: Detector = IDEAL
 ) -> LatticeModel:
-    """A model that knows nothing but the lattice and the size of the disks."""
+    """A model that knows nothing but the lattice and the size of the disks.
+
+    Args:
+        lattice: g1, g2 as rows (y, x) in px.
+        indices: Reflections, ``(n, 2)``, the direct beam (0, 0) first.
+        radius: Of the disks in px.
+        detector: What counted.
+
+    Returns:
+        The model: flat background, all reflections alike.
+
+    Example:
+        >>> starting_model(np.eye(2), np.array([[0, 0], [1, 0]]), 3.0).intensity.shape
+        (2,)
+    """
     count = len(indices)
     return LatticeModel(
         jnp.asarray(lattice, float),
