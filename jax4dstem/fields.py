@@ -54,8 +54,15 @@ class Field:
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """How an attribute of a result is written to a file."""
+class Entry:
+    """How an attribute of a result is written to a file.
+
+    Attributes:
+        dims: Names of its axes.
+        units: Of its values; may contain attributes of the result in braces.
+        description: What it is, in the same way.
+        path: Where in the tree of fields.
+    """
 
     dims: tuple[str, ...]
     units: str
@@ -85,7 +92,7 @@ def entry(dims: str, units: str, description: str, path: str = "", **options: An
     Returns:
         What `dataclasses.field` returns.
     """
-    about = _Entry(tuple(dims.split()), units, description, path)
+    about = Entry(tuple(dims.split()), units, description, path)
     return dataclasses.field(metadata={_ENTRY: about, _PATH: path}, **options)
 
 
@@ -159,6 +166,20 @@ class Result:
             return cls(**values)
         except TypeError as error:
             raise InputError(f"the results lack parts of {cls.__name__}: {error}") from error
+
+    @classmethod
+    def layout(cls) -> dict[str, Entry]:
+        """What `fields` can give, by path; ``<name>`` stands for the keys of a dictionary."""
+        found: dict[str, Entry] = {}
+        for name, path, about in _declared(cls):
+            kind = _result_type(cls, name)
+            if _is_mapping(cls, name):
+                path = f"{path}/<name>"
+            if about is not None:
+                found[path] = about
+            elif kind is not None:
+                found |= {f"{path}/{below}": item for below, item in kind.layout().items()}
+        return found
 
     def to_xarray(self, calibration: Calibration | None = None) -> xarray.DataTree:
         """The fields as an xarray tree, a node per group.
@@ -248,7 +269,7 @@ def _groups(tree: Tree, name: str = "/") -> list[tuple[str, dict[str, Field]]]:
     return found
 
 
-def _declared(cls: type) -> list[tuple[str, str, _Entry | None]]:
+def _declared(cls: type) -> list[tuple[str, str, Entry | None]]:
     """Name, path and entry of every attribute of a result."""
     found = []
     for item in dataclasses.fields(cls):

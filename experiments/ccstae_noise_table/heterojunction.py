@@ -76,7 +76,7 @@ def main() -> None:
     figure = Figure(figsize=(13, 6.4), layout="constrained")
     grid, found = figure.subplots(2, 4), {}
     for axes, (name, (dataset, settings)) in zip(grid, cases.items(), strict=True):
-        recipe = load_recipe(None, {**settings, "strain.cepstrum": False})
+        recipe = load_recipe(None, {**settings, "strain.further": []})
         answers = analyze_in_memory(dataset, recipe, STRAIN_STAGES).strain
         found[name] = judge(answers, truth)
         strain = answers.bases.strain

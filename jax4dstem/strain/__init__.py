@@ -1,6 +1,7 @@
 """Strain: from raw counts to maps with error bars."""
 
 from jax4dstem.strain.answers import (
+    FURTHER_WAYS,
     NoStrain,
     StrainAnswers,
     StrainWays,
@@ -28,6 +29,7 @@ from jax4dstem.strain.reference import StrainReference
 
 __all__ = [
     "COMPONENTS",
+    "FURTHER_WAYS",
     "BaseStrain",
     "BaseTable",
     "CCSTAEStrain",
