@@ -62,6 +62,12 @@ class Entry:
         units: Of its values; may contain attributes of the result in braces.
         description: What it is, in the same way.
         path: Where in the tree of fields.
+
+    Example:
+        >>> Result.layout()
+        {}
+        >>> Entry(("vector",), "px", "of every vector", "length").dims
+        ('vector',)
     """
 
     dims: tuple[str, ...]
@@ -91,6 +97,14 @@ def entry(dims: str, units: str, description: str, path: str = "", **options: An
 
     Returns:
         What `dataclasses.field` returns.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Length(Result):
+        ...     length: np.ndarray = entry("vector", "{unit}", "of every vector")
+        ...     unit: str = "px"
+        >>> Length(np.ones(2), "nm").fields()["length"].units
+        'nm'
     """
     about = Entry(tuple(dims.split()), units, description, path)
     return dataclasses.field(metadata={_ENTRY: about, _PATH: path}, **options)
@@ -102,6 +116,19 @@ def group(path: str, **options: Any) -> Any:
     Args:
         path: Such as ``"clusters/splits"``.
         options: Of `dataclasses.field`.
+
+    Returns:
+        What `dataclasses.field` returns.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class One(Result):
+        ...     value: float = entry("", "1", "a number")
+        >>> @dataclass(frozen=True)
+        ... class All(Result):
+        ...     parts: dict[str, One] = group("parts")
+        >>> sorted(All({"a": One(1.0), "b": One(2.0)}).fields()["parts"])
+        ['a', 'b']
     """
     return dataclasses.field(metadata={_PATH: path}, **options)
 
@@ -302,3 +329,6 @@ def _data(item: Field | Tree) -> Any:
         if isinstance(item.data, np.ndarray | np.generic) and not np.ndim(item.data)
         else item.data
     )
+
+
+__all__ = ["Entry", "Field", "Result", "entry", "group"]

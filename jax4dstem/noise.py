@@ -176,3 +176,6 @@ def quietest_gain(mean: np.ndarray, variance: np.ndarray) -> ElectronNoise:
         variance: Of the same.
     """
     return ElectronNoise(gain=float(np.quantile(variance / mean, 0.1)))
+
+
+__all__ = ["NOISES", "ElectronNoise", "Noise"]
