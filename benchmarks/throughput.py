@@ -34,9 +34,7 @@ from jax4dstem import (
     use_all_cores,
     virtual_image,
 )
-from jax4dstem.patterns.cepstrum import cepstral_ring
-from jax4dstem.patterns.detectors import annular_mask
-from jax4dstem.patterns.features import gather_features
+from jax4dstem.patterns import annular_mask, cepstral_ring, gather_features
 
 SIZE = 128
 CENTER = (64.0, 64.0)

@@ -122,3 +122,6 @@ def find_bad_pixels(
     quietest_neighbor = ndimage.minimum_filter(counts, footprint=ring, mode="nearest")
     dead = (std == 0) & (quietest_neighbor > FEWEST_COUNTS)
     return hot | dead
+
+
+__all__ = ["Detector"]

@@ -54,8 +54,21 @@ class Field:
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """How an attribute of a result is written to a file."""
+class Entry:
+    """How an attribute of a result is written to a file.
+
+    Attributes:
+        dims: Names of its axes.
+        units: Of its values; may contain attributes of the result in braces.
+        description: What it is, in the same way.
+        path: Where in the tree of fields.
+
+    Example:
+        >>> Result.layout()
+        {}
+        >>> Entry(("vector",), "px", "of every vector", "length").dims
+        ('vector',)
+    """
 
     dims: tuple[str, ...]
     units: str
@@ -84,8 +97,16 @@ def entry(dims: str, units: str, description: str, path: str = "", **options: An
 
     Returns:
         What `dataclasses.field` returns.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Length(Result):
+        ...     length: np.ndarray = entry("vector", "{unit}", "of every vector")
+        ...     unit: str = "px"
+        >>> Length(np.ones(2), "nm").fields()["length"].units
+        'nm'
     """
-    about = _Entry(tuple(dims.split()), units, description, path)
+    about = Entry(tuple(dims.split()), units, description, path)
     return dataclasses.field(metadata={_ENTRY: about, _PATH: path}, **options)
 
 
@@ -95,6 +116,19 @@ def group(path: str, **options: Any) -> Any:
     Args:
         path: Such as ``"clusters/splits"``.
         options: Of `dataclasses.field`.
+
+    Returns:
+        What `dataclasses.field` returns.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class One(Result):
+        ...     value: float = entry("", "1", "a number")
+        >>> @dataclass(frozen=True)
+        ... class All(Result):
+        ...     parts: dict[str, One] = group("parts")
+        >>> sorted(All({"a": One(1.0), "b": One(2.0)}).fields()["parts"])
+        ['a', 'b']
     """
     return dataclasses.field(metadata={_PATH: path}, **options)
 
@@ -159,6 +193,20 @@ class Result:
             return cls(**values)
         except TypeError as error:
             raise InputError(f"the results lack parts of {cls.__name__}: {error}") from error
+
+    @classmethod
+    def layout(cls) -> dict[str, Entry]:
+        """What `fields` can give, by path; ``<name>`` stands for the keys of a dictionary."""
+        found: dict[str, Entry] = {}
+        for name, path, about in _declared(cls):
+            kind = _result_type(cls, name)
+            if _is_mapping(cls, name):
+                path = f"{path}/<name>"
+            if about is not None:
+                found[path] = about
+            elif kind is not None:
+                found |= {f"{path}/{below}": item for below, item in kind.layout().items()}
+        return found
 
     def to_xarray(self, calibration: Calibration | None = None) -> xarray.DataTree:
         """The fields as an xarray tree, a node per group.
@@ -250,7 +298,7 @@ def _groups(tree: Tree, name: str = "/") -> list[tuple[str, dict[str, Field]]]:
     return found
 
 
-def _declared(cls: type) -> list[tuple[str, str, _Entry | None]]:
+def _declared(cls: type) -> list[tuple[str, str, Entry | None]]:
     """Name, path and entry of every attribute of a result."""
     found = []
     for item in dataclasses.fields(cls):
@@ -283,3 +331,6 @@ def _data(item: Field | Tree) -> Any:
         if isinstance(item.data, np.ndarray | np.generic) and not np.ndim(item.data)
         else item.data
     )
+
+
+__all__ = ["Entry", "Field", "Result", "entry", "group"]

@@ -16,6 +16,10 @@ class Noise(Protocol):
     All functions work element by element; expected counts are not negative.
     """
 
+    def units(self) -> dict[str, str]:
+        """Its parameters, by name, and their units: what results files keep of it."""
+        ...
+
     def variance(self, expected: Any) -> Any:
         """Variance of counts of a given expectation, of the same shape; NumPy or JAX."""
         ...
@@ -68,6 +72,10 @@ class ElectronNoise(NamedTuple):
 
     gain: Scalar = 1.0
     read_noise: Scalar = 0.0
+
+    def units(self) -> dict[str, str]:
+        """Units of gain and read-out noise."""
+        return {"gain": "counts/electron", "read_noise": "counts"}
 
     def variance(self, expected: Any) -> Any:
         r"""Variance :math:`g \lambda + s^2` of counts of a given expectation λ."""
@@ -145,6 +153,8 @@ class ElectronNoise(NamedTuple):
         return (gain * electrons + noise).astype(np.float32)
 
 
+# Noise models by name, as results files call them.
+NOISES: dict[str, type[Noise]] = {"electrons": ElectronNoise}
 COUNTED = ElectronNoise()  # electrons counted one by one
 
 
@@ -166,3 +176,6 @@ def quietest_gain(mean: np.ndarray, variance: np.ndarray) -> ElectronNoise:
         variance: Of the same.
     """
     return ElectronNoise(gain=float(np.quantile(variance / mean, 0.1)))
+
+
+__all__ = ["NOISES", "ElectronNoise", "Noise"]

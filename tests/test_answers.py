@@ -1,23 +1,21 @@
-"""The pipeline adds nothing: public functions give every field of a results file, and the README's lines run."""
+"""The pipeline adds nothing: public functions give every field of a results file."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jax4dstem import beam, domains, open_results
+from jax4dstem import Results, beam, domains
 from jax4dstem.fields import Field, Tree, merge
 from jax4dstem.pipeline import analyze_in_memory, load_recipe
 from jax4dstem.simulate import polycrystal
 from jax4dstem.strain import StrainWays, find_strain
 
-README = Path(__file__).resolve().parents[1] / "README.md"
 QUICK = {
     "embed.umap": False,
     "cluster.methods": ["kmeans"],
     "strain.bases": 0,
-    "strain.cepstrum": False,
+    "strain.further": [],
 }
 
 
@@ -39,7 +37,7 @@ def by_hand(scan) -> Tree:
     found = domains.find_domains(scores.scores, [domains.KMeansSplitter()])
     tables = domains.describe_domains(found, prepared, images.annular_dark_field)
     strain = find_strain(
-        scan, positions.center, positions.radius, ways=StrainWays(bases=0, cepstrum=False)
+        scan, positions.center, positions.radius, ways=StrainWays(bases=0, further=())
     )
     tree: Tree = {}
     for answer in (survey, positions, images, features, scores, found, tables, strain):
@@ -56,14 +54,28 @@ def leaves(tree: Tree, path: str = "") -> dict[str, Field]:
     return found
 
 
-def test_public_calls_give_every_field_of_the_results(scan):
-    made = leaves(analyze_in_memory(scan, load_recipe(None, QUICK)).fields())
+@pytest.fixture(scope="module")
+def made(scan):
+    return leaves(analyze_in_memory(scan, load_recipe(None, QUICK)).fields())
+
+
+def test_public_calls_give_every_field_of_the_results(scan, made):
     called = leaves(by_hand(scan))
     assert set(called) == set(made)
     assert len(made) > 90
     for path, field in made.items():
         assert field.dims == called[path].dims, path
         np.testing.assert_array_equal(field.data, called[path].data, path)
+
+
+def test_the_layout_tells_every_field(made):
+    """What `Results.layout` says, and docs/results.md with it, is what there is."""
+    layout = Results.layout()
+    for path, field in made.items():
+        general = re.sub(r"^/(labels|clusters|splits)/[^/]+", r"/\1/<name>", path).lstrip("/")
+        assert layout[general].dims == field.dims, path
+        if "{" not in layout[general].units:
+            assert layout[general].units == field.units, path
 
 
 def test_axes_of_a_plot_are_the_right_way_up(scan):
@@ -81,16 +93,3 @@ def test_axes_of_a_plot_are_the_right_way_up(scan):
         axes.collections[0].get_coordinates()[0, 0, 1]
         > axes.collections[0].get_coordinates()[-1, 0, 1]
     )
-
-
-def test_the_lines_of_the_readme_run(scan, tmp_path, monkeypatch):
-    text = README.read_text()
-    code = re.search(r"<!-- main job -->\n```python\n(.*?)```", text, re.S).group(1)
-    assert len([line for line in code.splitlines() if line.strip()]) <= 12
-    np.save(tmp_path / "scan.npy", scan.source.read(slice(0, 8), slice(0, 8)))
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    exec(code.replace("scan.h5", "scan.npy"), names)
-    assert names["domains"].levels[0].shape == (8, 8)
-    assert names["strain"].e_xx.shape == (8, 8)
-    assert open_results.__doc__

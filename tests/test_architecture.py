@@ -275,10 +275,6 @@ def test_private_names_are_seen():
     }
 
 
-# What people's code reaches inside for, by file; each is to become public or unnecessary: this list only gets shorter.
-REACH_INSIDE: dict[str, list[str]] = json.loads(
-    (Path(__file__).with_name("reach_inside.json")).read_text()
-)
 PEOPLE = sorted(
     str(file.relative_to(PROJECT))
     for pattern in (
@@ -292,17 +288,9 @@ PEOPLE = sorted(
 )
 
 
-@pytest.mark.parametrize("file", sorted({*PEOPLE, *REACH_INSIDE}))
+@pytest.mark.parametrize("file", PEOPLE)
 def test_experiments_benchmarks_and_docs_use_public_names(file):
-    assert (PROJECT / file).exists(), f"take {file} off tests/reach_inside.json"
-    found = private_names_in(code_of(PROJECT / file))
-    listed = set(REACH_INSIDE.get(file, []))
-    assert not found - listed, "not in the __all__ of a room"
-    assert not listed - found, f"take these of {file} off tests/reach_inside.json"
-
-
-# Code of people that is behind the library: this list only gets shorter.
-OUT_OF_DATE = {"experiments/wse2_heterojunction/run.py"}
+    assert not private_names_in(code_of(PROJECT / file)), "not in the __all__ of a room"
 
 
 def exists(target: str, name: str) -> bool:
@@ -316,7 +304,7 @@ def exists(target: str, name: str) -> bool:
 def test_experiments_benchmarks_and_docs_name_what_there_is(file):
     imports = [item for item in read_imports(code_of(PROJECT / file)) if PACKAGE in item.target]
     missing = [item for item in imports if not exists(item.target, item.name)]
-    assert bool(missing) == (file in OUT_OF_DATE), missing
+    assert not missing
 
 
 def test_every_room_is_public():

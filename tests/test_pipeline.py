@@ -148,7 +148,7 @@ def test_a_second_run_reuses_the_stages(finished, scan_file):
 
 def test_other_results_in_a_directory_stay_while_they_fit(tmp_path):
     scan, _ = polycrystal((6, 6), (64, 64), background=0.1, n_grains=1, seed=2)
-    quick = {**QUICK, "strain.bases": 0, "strain.cepstrum": False, "cluster.methods": ["kmeans"]}
+    quick = {**QUICK, "strain.bases": 0, "strain.further": [], "cluster.methods": ["kmeans"]}
     lines = []
     analyze_dataset(scan, tmp_path, load_recipe(None, quick), lines.append, DOMAIN_STAGES)
     labels = labels_of(tmp_path)

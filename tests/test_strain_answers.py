@@ -237,7 +237,7 @@ def test_strain_of_blocks_has_the_size_of_the_scan(found):
     scan, truth, _ = found
     center = np.asarray(truth.parameters.center)
     reference = StrainReference.vectors(*truth.vectors)
-    ways = StrainWays(cepstrum=False)
+    ways = StrainWays(further=())
     answers = strain_in_blocks(scan, center, 4.2, 6, reference=reference, ways=ways)
     assert answers.strain.e_xx.shape == (12, 12)
     assert np.ptp(answers.strain.e_xx[:6, :6]) == 0  # one value per block

@@ -7,7 +7,6 @@ Writes heterojunction.json and heterojunction.png beside this script; about 3 mi
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 
 import h5py
@@ -17,9 +16,9 @@ from matplotlib.figure import Figure
 from sklearn.metrics import adjusted_rand_score
 
 from jax4dstem import Dataset, open_dataset, use_all_cores
-from jax4dstem.io.results import read_group
-from jax4dstem.pipeline import STRAIN_STAGES, analyze_dataset, load_recipe
-from jax4dstem.report.style import calibration, scale_bar
+from jax4dstem.pipeline import STRAIN_STAGES, analyze_in_memory, load_recipe
+from jax4dstem.report import scale_bar
+from jax4dstem.strain import StrainAnswers
 
 HERE = Path(__file__).parent
 LOW_DOSE, SUMMED = 300, 4
@@ -37,12 +36,12 @@ def thinned(dataset: Dataset, electrons: float, seed: int) -> Dataset:
     return Dataset.from_array(counts, calibration=dataset.calibration)
 
 
-def judge(done: dict, truth: dict) -> dict:
-    group, inner = done["strain"]["bases"], truth["interior"]
-    crystal, base = truth["label"] > 0, group["base"].data
-    dilatation = (group["e_xx"].data + group["e_yy"].data) / 2
+def judge(found: StrainAnswers, truth: dict) -> dict:
+    strain, inner = found.bases.strain, truth["interior"]
+    crystal, base = truth["label"] > 0, found.bases.base
+    dilatation = (strain.e_xx + strain.e_yy) / 2
     known = (truth["e_xx_ws2"] + truth["e_yy_ws2"]) / 2
-    rejected = done["strain"]["lattice"]["status"].data != 0
+    rejected = ~found.strain.ok
 
     def step(values: np.ndarray) -> float:
         medians = [np.nanmedian(values[(truth["label"] == i) & inner]) for i in (1, 2)]
@@ -55,7 +54,7 @@ def judge(done: dict, truth: dict) -> dict:
         "crystal_rejected_percent": round(100 * float(rejected[crystal & inner].mean()), 2),
         "step_percent": step(dilatation),
         "true_step_percent": step(known),
-        "error_bar_percent": round(100 * float(np.nanmedian(group["e_xx_std"].data)), 3),
+        "error_bar_percent": round(100 * float(np.nanmedian(strain.std("e_xx"))), 3),
     }
 
 
@@ -77,20 +76,20 @@ def main() -> None:
     figure = Figure(figsize=(13, 6.4), layout="constrained")
     grid, found = figure.subplots(2, 4), {}
     for axes, (name, (dataset, settings)) in zip(grid, cases.items(), strict=True):
-        with tempfile.TemporaryDirectory() as folder:
-            recipe = load_recipe(None, {**settings, "strain.cepstrum": False})
-            done, about = read_group(analyze_dataset(dataset, folder, recipe, print, STRAIN_STAGES))
-        found[name] = judge(done, truth)
-        group = done["strain"]["bases"]
+        recipe = load_recipe(None, {**settings, "strain.further": []})
+        answers = analyze_in_memory(dataset, recipe, STRAIN_STAGES).strain
+        found[name] = judge(answers, truth)
+        strain = answers.bases.strain
         for ax, (component, limit) in zip(
             axes, {"e_xx": 4, "e_yy": 4, "e_xy": 1, "theta": 3}.items(), strict=True
         ):
             scale = np.degrees(1) if component == "theta" else 100
-            image = ax.imshow(scale * group[component].data, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            values = scale * getattr(strain, component)
+            image = ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
             unit = "°" if component == "theta" else "%"
             figure.colorbar(image, ax=ax, shrink=0.8)
             ax.set(title=f"{component} / {unit}, {name}", xticks=[], yticks=[], facecolor="0.7")
-        scale_bar(axes[0], group["e_xx"].data.shape[1], *calibration(about).scan_units)
+        scale_bar(axes[0], dataset.scan_shape[1], *dataset.calibration.scan_units)
     FigureCanvasAgg(figure).print_png(options.out.with_suffix(".png"))
     options.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))

@@ -16,8 +16,14 @@ from specimen import CLASSES, STEP_NM, cube, particle
 
 from jax4dstem import use_all_cores
 from jax4dstem.domains import agreement
-from jax4dstem.pipeline import DOMAIN_STAGES, STRAIN_STAGES, analyze_in_memory, load_recipe
-from jax4dstem.report.style import cluster_image
+from jax4dstem.pipeline import (
+    DOMAIN_STAGES,
+    STRAIN_STAGES,
+    Results,
+    analyze_in_memory,
+    load_recipe,
+)
+from jax4dstem.report import cluster_image
 
 HERE = Path(__file__).parent
 SEEDS = (1, 2, 3)  # the recipe was made on seed 0
@@ -26,20 +32,18 @@ CRYSTALS = range(
 )  # classes by crystallinity: four crystals, then the polycrystal, then the amorphous oxide
 
 
-def judge(done: dict, truth) -> dict:
+def judge(found: Results, truth) -> dict:
     """The clusters against the six classes, what each is called, and the order of crystallinity."""
-    labels = done["labels"]["level_1"].data
-    group = done["clusters"]["level_1"]
+    labels = found.domains.levels[0]
+    clusters = found.clusters.levels["level_1"]
     inside = truth.interior
     majority = {
         int(i): int(np.bincount(truth.label[labels == i], minlength=6).argmax())
-        for i in group["ids"].data
+        for i in clusters.ids
     }
-    states = str(group["state"].data).split("\n")
-    names = str(group["relation"].data).split("\n")
     rank = {
         majority[int(i)]: float(c)
-        for i, c in zip(group["ids"].data, group["crystallinity"].data, strict=True)
+        for i, c in zip(clusters.ids, clusters.crystallinity, strict=True)
     }
     ordered = len(rank) == 6 and min(rank[i] for i in CRYSTALS) > rank[4] > rank[5]
     return {
@@ -49,9 +53,11 @@ def judge(done: dict, truth) -> dict:
         "crystallinity_order_right": bool(ordered),
         "clusters": {
             CLASSES[majority[int(i)]]: f"{state}: {name}; crystallinity {c:.1f}"
-            for i, state, name, c in zip(group["ids"].data, states, names, group["crystallinity"].data, strict=True)
+            for i, state, name, c in zip(
+                clusters.ids, clusters.state, clusters.relation, clusters.crystallinity, strict=True
+            )
         },
-    }  # fmt: skip
+    }
 
 
 def strain_profile(seed: int) -> dict:
@@ -72,13 +78,13 @@ def strain_profile(seed: int) -> dict:
     return {"profile": profile, "rms_error_e_xx": error}
 
 
-def draw(truth, done, profile) -> Figure:
+def draw(truth, found: Results, profile) -> Figure:
     figure = Figure(figsize=(16, 4.6), layout="constrained")
     axes = figure.subplots(1, 4)
     shown = [
         (cluster_image(truth.label), "true classes", None),
-        (done["images"]["annular_dark_field"].data, "annular dark field", "gray"),
-        (cluster_image(done["labels"]["level_1"].data), "clusters of the cepstra", None),
+        (found.images.annular_dark_field, "annular dark field", "gray"),
+        (cluster_image(found.domains.levels[0]), "clusters of the cepstra", None),
     ]
     for one, (image, title, colors) in zip(axes, shown, strict=False):
         one.imshow(image, cmap=colors)
@@ -103,11 +109,11 @@ def main() -> None:
     result: dict = {}
     for seed in SEEDS:
         scan, truth = particle(seed=seed)
-        done = analyze_in_memory(scan, recipe, DOMAIN_STAGES)
-        result[f"particle, seed {seed}"] = judge(done, truth)
+        found = analyze_in_memory(scan, recipe, DOMAIN_STAGES)
+        result[f"particle, seed {seed}"] = judge(found, truth)
         print(json.dumps(result[f"particle, seed {seed}"], indent=1), flush=True)
         if seed == SEEDS[0]:
-            first = (truth, done)
+            first = (truth, found)
     result["cube, seed 1"] = strain_profile(1)
     print(result["cube, seed 1"]["rms_error_e_xx"], flush=True)
     FigureCanvasAgg(draw(*first, result["cube, seed 1"])).print_png(HERE / "result.png")

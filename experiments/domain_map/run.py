@@ -8,29 +8,28 @@ The truth file holds ``label``, ``center_y`` and ``center_x`` over the scan.
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from jax4dstem import use_all_cores
+from jax4dstem import open_dataset, use_all_cores
 from jax4dstem.domains import domain_agreement
-from jax4dstem.io.results import read_group
-from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
+from jax4dstem.pipeline import DOMAIN_STAGES, analyze_in_memory, load_recipe
 from jax4dstem.simulate import heterojunction
 
 
-def score(results, label, center):
-    """Descan error after removing the mean, and agreement at every level."""
-    tree, _ = read_group(results)
-    error = tree["center"].data - center
+def score(scan, label, center):
+    """Descan error after removing the mean, and agreement at every level, of the default recipe."""
+    # The default clusters PCA scores; UMAP is a picture.
+    found = analyze_in_memory(scan, load_recipe(None, {"embed.umap": False}), DOMAIN_STAGES)
+    error = found.beam.center - center
     error = np.linalg.norm(error - error.mean((0, 1)), axis=-1)
     levels = {}
-    for name, field in tree["labels"].items():
-        plain, merged = domain_agreement(field.data, label)
+    for name, labels in found.domains.labels.items():
+        plain, merged = domain_agreement(labels, label)
         levels[name] = {
-            "clusters": len(np.unique(field.data[field.data >= 0])),
+            "clusters": len(np.unique(labels[labels >= 0])),
             "adjusted_rand_index": round(plain, 4),
             "merged_by_majority": round(merged, 4),
         }
@@ -48,22 +47,17 @@ def main():
     options = parser.parse_args()
     use_all_cores()
     found = json.loads(options.out.read_text()) if options.out.exists() else {}
-    overrides = {"embed.umap": False}  # the default clusters PCA scores; UMAP is a picture
-    with tempfile.TemporaryDirectory() as folder:
-        if options.data:
-            given = {"input.pixel_inv_angstrom": options.pixel, "input.scan_step_nm": options.step}
-            given = {key: value for key, value in given.items() if value is not None}
-            recipe = load_recipe(None, {**overrides, **given})
-            with h5py.File(options.truth) as truth:
-                label = truth["label"][()]
-                center = np.stack([truth["center_y"][()], truth["center_x"][()]], -1)
-            results = analyze(options.data, Path(folder) / "data", recipe)
-            found[options.data.name] = score(results, label, center)
-        for seed in options.demo_seeds:
-            dataset, truth = heterojunction(seed=seed)
-            recipe = load_recipe(None, overrides)
-            results = analyze_dataset(dataset, Path(folder) / f"demo{seed}", recipe)
-            found[f"demonstration seed {seed}"] = score(results, truth.label, truth.center)
+    if options.data:
+        scan = open_dataset(
+            options.data, pixel_inv_angstrom=options.pixel, scan_step_nm=options.step
+        )
+        with h5py.File(options.truth) as truth:
+            label = truth["label"][()]
+            center = np.stack([truth["center_y"][()], truth["center_x"][()]], -1)
+        found[options.data.name] = score(scan, label, center)
+    for seed in options.demo_seeds:
+        scan, truth = heterojunction(seed=seed)
+        found[f"demonstration seed {seed}"] = score(scan, truth.label, truth.center)
     options.out.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
 

@@ -74,9 +74,9 @@ def published(scan: Dataset, truth: np.ndarray, seed: int) -> dict[str, float]:
             {"features.kind": kind, "features.scale": "none", "embed.keep_features": True, "seed": seed, "cluster.k": 3,
              "cluster.methods": ["kmeans"], "cluster.restarts": 1},
         )  # fmt: skip
-        embedding = analyze_in_memory(scan, recipe, DOMAIN_STAGES)["embedding"]
-        for space, key in {"data": "features", "manifold": "umap"}.items():
-            points = embedding[key].data
+        embedding = analyze_in_memory(scan, recipe, DOMAIN_STAGES).embedding
+        for space, maps in {"data": embedding.features, "manifold": embedding.umap}.items():
+            points = maps.reshape(scan.n_patterns, -1)
             for clusterer in (
                 sklearn.cluster.HDBSCAN(50, copy=True),
                 sklearn.cluster.KMeans(3, n_init=10, random_state=seed),
@@ -89,11 +89,11 @@ def published(scan: Dataset, truth: np.ndarray, seed: int) -> dict[str, float]:
 def ours(scan: Dataset, truth: np.ndarray, seed: int) -> dict[str, float]:
     """Accuracy of the recipe beside this script, and of its variants."""
     recipe = dataclasses.replace(load_recipe(HERE / "recipe.toml"), seed=seed)
-    done = analyze_in_memory(scan, recipe, DOMAIN_STAGES)
-    points = done["embedding"]["pca"].data
+    found = analyze_in_memory(scan, recipe, DOMAIN_STAGES)
+    points = found.scores.scores.reshape(scan.n_patterns, -1)
     k_means = sklearn.cluster.KMeans(3, n_init=10, random_state=seed).fit_predict(points)
     return {
-        "recipe": accuracy(truth, done["labels"]["level_1"].data.ravel()),
+        "recipe": accuracy(truth, found.domains.levels[0].ravel()),
         "angular correlations, KMeans": accuracy(truth, k_means),
     }
 
@@ -134,11 +134,15 @@ def draw_embeddings(patterns: np.ndarray) -> Figure:
     """PCA, UMAP and the codes of a variational autoencoder of the same features of one disturbed scan."""
     scan, truth = make_scan(patterns, True, 3e3, SEEDS[0])
     overrides = {"embed.umap": True, "embed.codes": "vae"}
-    done = analyze_in_memory(scan, load_recipe(HERE / "recipe.toml", overrides), DOMAIN_STAGES)
+    found = analyze_in_memory(scan, load_recipe(HERE / "recipe.toml", overrides), DOMAIN_STAGES)
     figure = Figure(figsize=(15, 4.8), layout="constrained")
-    names = {"pca": "PCA", "codes": "variational autoencoder", "umap": "UMAP"}
-    for one, (key, name) in zip(figure.subplots(1, 3), names.items(), strict=True):
-        points = done["embedding"][key].data
+    embeddings = {
+        "PCA": found.scores.scores,
+        "variational autoencoder": found.embedding.codes,
+        "UMAP": found.embedding.umap,
+    }
+    for one, (name, maps) in zip(figure.subplots(1, 3), embeddings.items(), strict=True):
+        points = maps.reshape(scan.n_patterns, -1)
         for orientation, label in enumerate(("[100]", "[110]", "[111]")):
             chosen = truth == orientation
             one.scatter(*points[chosen, :2].T, s=14, label=label)

@@ -21,8 +21,7 @@ import numpy as np
 from run import beam_centers, errors, measure, save
 
 from jax4dstem import Dataset, map_patterns, open_dataset, use_all_cores
-from jax4dstem.lattice.cold_start import learn_lattice
-from jax4dstem.lattice.sample import sample_scan
+from jax4dstem.lattice import learn_lattice, sample_scan
 from jax4dstem.simulate import PolycrystalTruth, polycrystal
 from jax4dstem.strain import StrainMap
 

@@ -16,13 +16,16 @@ import jax.numpy as jnp
 from run import as_detectors_write, beam_centers
 
 from jax4dstem import Dataset, map_patterns
-from jax4dstem.lattice.binning import bin_counts, bin_point
-from jax4dstem.lattice.cold_start import learn_lattice
-from jax4dstem.lattice.detection import disk_contrast
-from jax4dstem.lattice.measure import LatticeSetup
-from jax4dstem.lattice.sample import sample_scan
-from jax4dstem.lattice.search import search_lattice
-from jax4dstem.patterns.detectors import total_counts
+from jax4dstem.lattice import (
+    LatticeSetup,
+    bin_counts,
+    bin_point,
+    disk_contrast,
+    learn_lattice,
+    sample_scan,
+    search_lattice,
+)
+from jax4dstem.patterns import total_counts
 from jax4dstem.simulate import polycrystal
 from jax4dstem.typing import Array, Pattern, Point
 

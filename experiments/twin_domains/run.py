@@ -15,22 +15,22 @@ from sklearn.metrics import adjusted_rand_score
 from specimen import PROBE_NM, STEP_NM, twin_domains
 
 from jax4dstem import use_all_cores
-from jax4dstem.pipeline import DOMAIN_STAGES, analyze_in_memory, load_recipe
-from jax4dstem.report.style import cluster_image
+from jax4dstem.pipeline import DOMAIN_STAGES, Results, analyze_in_memory, load_recipe
+from jax4dstem.report import cluster_image
 
 HERE = Path(__file__).parent
 SEEDS = (1, 2, 3)  # the recipe was made on seed 0
 
 
-def judge(done: dict, truth) -> dict:
+def judge(found: Results, truth) -> dict:
     """Both clusterings against the domains, and what the clusters are called."""
-    labels = done["labels"]["level_1"].data
-    other = done["clusters"]["comparison"]["labels"].data
+    labels = found.domains.levels[0]
+    other = found.domains.comparison.labels
     inside = truth.interior
     far = truth.distance[other < 0] * STEP_NM
     clustered = inside & (other >= 0)
     slope = np.linalg.norm(truth.tilt, axis=-1)
-    dark = done["images"]["annular_dark_field"].data
+    dark = found.images.annular_dark_field
     return {
         "clusters_kmeans": len(np.unique(labels)),
         "ari_kmeans_interior": float(adjusted_rand_score(truth.label[inside], labels[inside])),
@@ -46,7 +46,7 @@ def judge(done: dict, truth) -> dict:
         "outliers_within_probe_diameter": float(np.mean(far <= PROBE_NM)) if len(far) else None,
         "dark_field_explained_by_tilt": explained(dark, np.digitize(slope, np.quantile(slope, np.linspace(0, 1, 30)[1:-1]))),
         "dark_field_explained_by_domain": explained(dark, truth.label),
-        "clusters_are": str(done["clusters"]["level_1"]["relation"].data).split("\n"),
+        "clusters_are": found.clusters.levels["level_1"].relation.tolist(),
     }  # fmt: skip
 
 
@@ -63,15 +63,13 @@ def draw(truth, found: dict[str, dict]) -> Figure:
     panels = [
         (cluster_image(truth.label), "true domains", {}),
         (1e3 * np.linalg.norm(truth.tilt, axis=-1), "tilt / mrad", {"cmap": "viridis"}),
-        (cepstral["images"]["annular_dark_field"].data, "annular dark field", {"cmap": "gray"}),
+        (cepstral.images.annular_dark_field, "annular dark field", {"cmap": "gray"}),
     ]
     for kind in ("cepstrum", "raw"):
         name = "cepstrum" if kind == "cepstrum" else "patterns"
-        comparison = found[kind]["clusters"]["comparison"]
-        panels.append(
-            (cluster_image(found[kind]["labels"]["level_1"].data), f"K-means, {name}", {})
-        )
-        panels.append((cluster_image(comparison["labels"].data), f"HDBSCAN, {name}", {}))
+        domains = found[kind].domains
+        panels.append((cluster_image(domains.levels[0]), f"K-means, {name}", {}))
+        panels.append((cluster_image(domains.comparison.labels), f"HDBSCAN, {name}", {}))
     for one, (image, title, options) in zip(axes.ravel(), panels, strict=False):
         shown = one.imshow(image, **options)
         one.set_title(title, fontsize=15)
@@ -81,7 +79,7 @@ def draw(truth, found: dict[str, dict]) -> Figure:
             figure.colorbar(shown, ax=one, shrink=0.8)
     axes[0, 0].plot([5, 25], [75, 75], color="white", lw=4)
     axes[0, 0].text(15, 72, f"{20 * STEP_NM:.0f} nm", color="white", ha="center", fontsize=13)
-    points = cepstral["embedding"]["pca"].data
+    points = cepstral.scores.scores.reshape(truth.label.size, -1)
     axes[1, 3].scatter(*points[:, :2].T, c=cluster_image(truth.label.reshape(1, -1))[0], s=3)
     axes[1, 3].set_title("cepstral components (true colors)", fontsize=15)
     return figure
@@ -101,7 +99,7 @@ def main() -> None:
                 DOMAIN_STAGES,
             ),
         }
-        result[f"seed {seed}"] = {kind: judge(done, truth) for kind, done in found.items()}
+        result[f"seed {seed}"] = {kind: judge(one, truth) for kind, one in found.items()}
         print(json.dumps(result[f"seed {seed}"], indent=1), flush=True)
         if seed == SEEDS[0]:
             FigureCanvasAgg(draw(truth, found)).print_png(HERE / "result.png")

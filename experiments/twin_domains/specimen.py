@@ -9,7 +9,7 @@ from scipy.ndimage import distance_transform_edt
 
 from jax4dstem import Calibration, Dataset
 from jax4dstem.coordinates import electron_wavelength, reciprocal_basis, rotation_matrix
-from jax4dstem.lattice.relation import mirror_lattice
+from jax4dstem.lattice import mirror_lattice
 from jax4dstem.simulate import (
     Background,
     Optics,

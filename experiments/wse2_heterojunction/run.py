@@ -17,22 +17,26 @@ from pathlib import Path
 import h5py
 import jax.numpy as jnp
 import numpy as np
-from jax4dstem.pipeline.feature_space import found_vectors
-from jax4dstem.pipeline.latent import standardized
-from jax4dstem.pipeline.prepared import beam_position, prepare
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
-from jax4dstem import map_patterns, open_dataset, use_all_cores
+from jax4dstem import (
+    Dataset,
+    map_patterns,
+    open_dataset,
+    open_results,
+    prepare_patterns,
+    use_all_cores,
+)
+from jax4dstem.domains import VaryingPixels, feature_vectors
 from jax4dstem.embed import RotationInvariantEstimator, embed_tsne, embed_umap
-from jax4dstem.io.results import read_group
-from jax4dstem.patterns.polar import to_polar
-from jax4dstem.pipeline import analyze, analyze_dataset, load_recipe
-from jax4dstem.report import write_report
-from jax4dstem.report.style import scale_bar
+from jax4dstem.patterns import to_polar
+from jax4dstem.pipeline import Results, analyze, analyze_dataset, load_recipe
+from jax4dstem.regions import standardize_region
+from jax4dstem.report import scale_bar, write_report
 from jax4dstem.simulate import heterojunction
 
 HERE = Path(__file__).parent
@@ -40,9 +44,10 @@ STEP_NM = 8.0
 MATERIALS = {"WS2": 1, "WSe2": 2}
 K = 4
 # The study's recipe: annulus 24 to 57 px, top 30 % of its pixels, 512 hidden, 8 latent, 40 epochs.
+INNER, OUTER = 24.0, 57.0
 STUDY = {
-    "features.inner": 24.0,
-    "features.outer": 57.0,
+    "features.inner": INNER,
+    "features.outer": OUTER,
     "features.fraction": 0.3,
     "strain.enabled": False,
     "latent.enabled": True,
@@ -71,22 +76,21 @@ def identity(x):
 
 def polar(pattern, center):
     """Square root of the counts on rings of the annulus, so that noise is equal everywhere."""
-    return to_polar(jnp.sqrt(jnp.maximum(pattern, 0)), center, 24.0, 57.0, (RINGS, ANGLES))
+    return to_polar(jnp.sqrt(jnp.maximum(pattern, 0)), center, INNER, OUTER, (RINGS, ANGLES))
 
 
-def compare(dataset, done, recipe, truth) -> dict:
+def compare(dataset: Dataset, found: Results, level: np.ndarray, truth: dict) -> dict:
     """Every representation's clusters against the true fields, within each material."""
-    level = done["labels"][f"level_{recipe.latent.level}"].data
-    vectors = found_vectors(dataset, done, recipe)
-    center = jnp.asarray(beam_position(dataset, recipe))
-    rings = map_patterns(polar, prepare(dataset, done, recipe), center)
+    prepared = prepare_patterns(dataset, found.survey, found.beam)
+    vectors = feature_vectors(prepared, VaryingPixels(INNER, OUTER), found.features)
+    rings = map_patterns(polar, prepared.patterns, jnp.asarray(prepared.center))
     result = {}
     for material, number in MATERIALS.items():
         inside = truth["label"] == number
         ids, counts = np.unique(level[inside & (level >= 0)], return_counts=True)
         region = int(ids[counts.argmax()])
         chosen = level == region
-        x = map_patterns(identity, standardized(vectors, chosen))[chosen]
+        x = map_patterns(identity, standardize_region(vectors, chosen))[chosen]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             rvae = RotationInvariantEstimator((RINGS, ANGLES), 4, epochs=40, batch_size=256)
@@ -96,8 +100,8 @@ def compare(dataset, done, recipe, truth) -> dict:
         labels = {
             "raw features": clusters(x),
             "PCA, 8 components": clusters(PCA(8, random_state=0).fit_transform(x)),
-            "AE": done["latent"]["ae"]["labels"].data[chosen],
-            "VAE": done["latent"]["vae"]["labels"].data[chosen],
+            "AE": found.latent.models["ae"].labels[chosen],
+            "VAE": found.latent.models["vae"].labels[chosen],
             "rVAE content": clusters(content),
             "rVAE content and angle": clusters(
                 np.c_[
@@ -105,19 +109,14 @@ def compare(dataset, done, recipe, truth) -> dict:
                 ]
             ),
         }
+        regions = {k: m.regions[f"region_{region}"] for k, m in found.latent.models.items()}
         models = {
             kind: {
-                "loss": float(
-                    done["latent"][kind][f"region_{region}"]["history"]["reconstruction"].data[-1]
-                ),
-                "held_out": float(
-                    done["latent"][kind][f"region_{region}"]["history"]["validation"].data[-1]
-                ),
-                "boundary_sharpness": float(
-                    done["latent"][kind][f"region_{region}"]["boundary_sharpness"].data
-                ),
+                "loss": float(own.trained.history["reconstruction"][-1]),
+                "held_out": float(own.trained.history["validation"][-1]),
+                "boundary_sharpness": own.boundary_sharpness,
             }
-            for kind in ("ae", "vae")
+            for kind, own in regions.items()
         }
         own = truth["label"][chosen] == number
         result[material] = {
@@ -127,10 +126,12 @@ def compare(dataset, done, recipe, truth) -> dict:
             "models": models,
             "eta_squared": {
                 name: {
-                    field: explained(np.where(own, truth[field][chosen], np.nan), np.asarray(found))
+                    field: explained(
+                        np.where(own, truth[field][chosen], np.nan), np.asarray(own_labels)
+                    )
                     for field in ("theta", "e_xx", "e_yy")
                 }
-                for name, found in labels.items()
+                for name, own_labels in labels.items()
             },
             "rvae_angle_error_deg": angle_error(turned[own], truth["theta"][chosen][own]),
         }
@@ -148,13 +149,13 @@ def angle_error(found: np.ndarray, true: np.ndarray) -> float:
     return float(np.degrees(np.median(np.abs(wrapped(found - true)))))
 
 
-def draw(done: dict, found: dict, level: np.ndarray, path: Path) -> None:
+def draw(found: Results, regions: dict[str, int], level: np.ndarray, path: Path) -> None:
     """Clusters of the AE codes on the scan, and three pictures of the codes, per material."""
     figure = Figure(figsize=(14, 7), layout="constrained")
-    group = done["latent"]["ae"]
+    codes_of_all = found.latent.models["ae"]
     for axes, material in zip(figure.subplots(2, 4), MATERIALS, strict=True):
-        chosen = level == found[material]["region"]
-        labels, codes = group["labels"].data, group["codes"].data[chosen]
+        chosen = level == regions[material]
+        labels, codes = codes_of_all.labels, codes_of_all.codes[chosen]
         names, own = np.unique(labels[chosen], return_inverse=True)
         shown = np.full(level.shape, np.nan)
         shown[chosen] = own
@@ -191,27 +192,28 @@ def main() -> None:
             given = {"input.pixel_inv_angstrom": 0.016, "input.scan_step_nm": STEP_NM}
             recipe = load_recipe(None, {**overrides, **given})
             dataset = open_dataset(options.data, pixel_inv_angstrom=0.016, scan_step_nm=STEP_NM)
-            results = analyze(options.data, out, recipe)
+            analyze(options.data, out, recipe)
             with h5py.File(options.truth) as file:
                 truth = {name: file[name][()] for name in ("label", "e_xx", "e_yy")}
                 truth["theta"] = np.radians(file["theta_ccw_deg"][()])
         else:
             recipe = load_recipe(None, overrides)
             dataset, made = heterojunction()
-            results = analyze_dataset(dataset, out, recipe)
+            analyze_dataset(dataset, out, recipe)
             truth = {name: getattr(made, name) for name in ("label", "e_xx", "e_yy", "theta")}
         seconds = time.perf_counter() - begin
         write_report(out)
-        done, _ = read_group(results)
-        found = compare(dataset, done, recipe, truth)
-        level = done["labels"][f"level_{recipe.latent.level}"].data
-        found["adjusted_rand_index"] = float(
-            adjusted_rand_score(truth["label"].ravel(), level.ravel())
-        )
-        found["seconds_of_analyze"] = round(seconds, 1)
-        draw(done, found, level, options.out.with_suffix(".png"))
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+        found = open_results(out)
+        level = found.domains.levels[recipe.latent.level - 1]
+        result = compare(dataset, found, level, truth)
+        regions = {material: result[material]["region"] for material in MATERIALS}
+        draw(found, regions, level, options.out.with_suffix(".png"))
+    result["adjusted_rand_index"] = float(
+        adjusted_rand_score(truth["label"].ravel(), level.ravel())
+    )
+    result["seconds_of_analyze"] = round(seconds, 1)
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

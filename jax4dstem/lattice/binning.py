@@ -31,6 +31,9 @@ def bin_counts(pattern: Pattern, detector: Detector, factor: int) -> Float[Array
         detector: Its saturation is used.
         factor: Pixels along each side of a square.
 
+    Returns:
+        The sums; pixels that fill no whole square are left out.
+
     Example:
         >>> pattern = jnp.array([[1.0, 2.0, 3.0, 9.0], [4.0, 5.0, 1.0, 2.0]])
         >>> bin_counts(pattern, Detector(saturation=9.0), 2).tolist()
@@ -56,7 +59,19 @@ def bin_detector(detector: Detector, factor: int) -> Detector:
 
 
 def bin_point(point: Point, factor: int) -> Point:
-    """A position (y, x) in px of the binned pattern."""
+    """A position in px of the binned pattern.
+
+    Args:
+        point: (y, x) in px of the pattern.
+        factor: Pixels along each side of a square.
+
+    Returns:
+        (y, x) in px of the binned pattern.
+
+    Example:
+        >>> bin_point(jnp.array([0.5, 4.5]), 2).tolist()
+        [0.0, 2.0]
+    """
     return (point - 0.5 * (factor - 1)) / factor
 
 

@@ -30,6 +30,9 @@ def zone_lattice(
     Raises:
         InputError: gemmi is not installed, the file is no crystal structure, or the zone shows no
             two-dimensional lattice.
+
+    Example:
+        >>> zone_lattice("MgO.cif", (0, 0, 1), 0.016)  # doctest: +SKIP
     """
     try:
         import gemmi

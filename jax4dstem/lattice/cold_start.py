@@ -70,6 +70,17 @@ def learn_lattice(
 
     Raises:
         InputError: No lattice is found, or the given one does not fit the detector.
+
+    Example:
+        >>> from jax4dstem.lattice import sample_scan
+        >>> from jax4dstem.simulate import polycrystal
+        >>> scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
+        >>> sample = sample_scan(scan)
+        >>> center = sample.of(truth.parameters.center)
+        >>> learned = learn_lattice(sample, center, 4.2, truth.vectors)
+        >>> fits = map_patterns(learned.measure, sample.dataset, learned.setup, per_position=(center,))
+        >>> fits.distortion.shape, bool(np.median(fits.score) > 10)
+        ((12, 12, 2, 2), True)
     """
     detector = find_saturation(sample, radius, detector).as_arrays()
     explained, message = 1.0, GIVEN_TOO_LARGE

@@ -55,6 +55,13 @@ def disk_kernels(shape: tuple[int, int], radius: float, detector: Detector = IDE
         shape: ``(det_y, det_x)``.
         radius: Of the disks in px.
         detector: What counted.
+
+    Returns:
+        The filters, for `disk_contrast` and `find_bragg_disks`.
+
+    Example:
+        >>> disk_kernels((32, 32), 3.0).difference.shape
+        (32, 17)
     """
     middle = jnp.array([shape[0] // 2, shape[1] // 2], float)
     distance = np.asarray(radius_from(middle, shape), np.float64)

@@ -38,6 +38,12 @@ class MeasureLattice:
 
     Attributes:
         fit: The likelihood fit that follows the search; its binning is the search's.
+
+    Example:
+        `learn_lattice` makes it, with the setup that it needs, and shows how it is mapped over a scan.
+
+        >>> MeasureLattice(FitLattice(11, binning=2)).fit.modes
+        0
     """
 
     fit: FitLattice

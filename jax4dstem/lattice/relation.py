@@ -91,6 +91,9 @@ def mirror_lattice(basis: np.ndarray, row: tuple[int, int]) -> np.ndarray:
         basis: Vectors as rows (y, x).
         row: Indices of the row's direction.
 
+    Returns:
+        The mirrored vectors as rows (y, x).
+
     Example:
         >>> mirror_lattice(np.array([[0.0, 3.0], [-2.0, 1.0]]), (1, 0)).tolist()
         [[0.0, 3.0], [2.0, 1.0]]

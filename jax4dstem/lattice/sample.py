@@ -17,8 +17,13 @@ class ScanSample(NamedTuple):
     Attributes:
         dataset: Their patterns, with the detector steps of the scan.
         rows: Scan rows, block by block.
-        cols: Scan columns.
+        cols: Scan columns, in the same way.
         block: Positions along y and x in a block.
+
+    Example:
+        >>> scan = Dataset.from_array(np.zeros((9, 5, 4, 4), np.uint8))
+        >>> sample_scan(scan).of(np.zeros((9, 5, 2))).shape
+        (8, 4, 2)
     """
 
     dataset: Dataset
@@ -36,6 +41,13 @@ def sample_scan(dataset: Dataset) -> ScanSample:
 
     Args:
         dataset: A scan whose steps do not differ per position.
+
+    Returns:
+        The sampled positions and their patterns, read.
+
+    Example:
+        >>> sample_scan(Dataset.from_array(np.zeros((9, 5, 4, 4), np.uint8))).rows.tolist()
+        [0, 1, 2, 3, 5, 6, 7, 8]
     """
     pattern = int(np.prod(dataset.detector_shape)) * dataset.dtype.itemsize
     blocks = int(np.clip(np.sqrt(MAX_BYTES / pattern) / BLOCK, 1, MAX_BLOCKS))

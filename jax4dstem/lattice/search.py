@@ -29,7 +29,12 @@ class Hypotheses(NamedTuple):
 
 
 class LatticeSearch(NamedTuple):
-    """The best hypothesis, and its score in units of the noise."""
+    """The best hypothesis.
+
+    Attributes:
+        vectors: g1, g2 as rows (y, x) in px.
+        score: In units of the noise.
+    """
 
     vectors: Float[Array, "2 2"]
     score: Scalar
@@ -47,6 +52,14 @@ def rotated_lattices(
         indices: Reflections to compare, ``(n, 2)``.
         weights: Their typical contrast, ``(n,)``.
         radius: Of the disks in px.
+
+    Returns:
+        What `search_lattice` compares a pattern with.
+
+    Example:
+        >>> reflections = np.array([[0, 1], [1, 0]])
+        >>> rotated_lattices(np.diag([20.0, 20.0]), reflections, np.ones(2), 3.0).vectors.shape
+        (63, 2, 2)
     """
     sector = 2 * np.pi / symmetry_order(vectors)
     reach = np.linalg.norm(indices @ vectors, axis=1).max()
@@ -72,6 +85,14 @@ def search_lattice(contrast: FloatPattern, center: Point, hypotheses: Hypotheses
 
     Returns:
         The best hypothesis and its Z. A reflection beyond the detector counts as S = 0.
+
+    Example:
+        >>> square = np.diag([8.0, 8.0])
+        >>> hypotheses = rotated_lattices(square, np.array([[0, 1], [1, 0]]), np.ones(2), 2.0)
+        >>> contrast = jnp.zeros((32, 32)).at[16, 24].set(6.0).at[24, 16].set(6.0)
+        >>> found = search_lattice(contrast, jnp.array([16.0, 16.0]), hypotheses)
+        >>> found.vectors.diagonal().round().tolist(), round(float(found.score), 1)
+        ([8.0, 8.0], 8.5)
     """
     scores = score_lattice(contrast, center, hypotheses.vectors, hypotheses)
     best = jnp.argmax(scores)

@@ -12,7 +12,7 @@ from jax4dstem.beam import BeamPositions, Survey, VirtualImages
 from jax4dstem.coordinates import Calibration
 from jax4dstem.domains import Domains, DomainTables, Embedding, Features, Scores
 from jax4dstem.errors import InputError
-from jax4dstem.fields import Result, Tree, merge, tree_to_xarray
+from jax4dstem.fields import Entry, Result, Tree, merge, tree_to_xarray
 from jax4dstem.io.results import read_group
 from jax4dstem.io.schema import SCHEMA, upgrade
 from jax4dstem.regions import RegionCodes
@@ -95,6 +95,16 @@ class Results:
             if answer is not None:
                 merge(tree, answer.fields())
         return tree
+
+    @staticmethod
+    def layout() -> dict[str, Entry]:
+        """All that a results file can hold, by path: axes, units and meaning."""
+        return {
+            path: about
+            for kinds in KINDS.values()
+            for kind in kinds
+            for path, about in kind.layout().items()
+        }
 
     def to_xarray(self) -> "xarray.DataTree":
         """All fields as an xarray tree, a node per group; its attributes are the provenance."""

@@ -285,7 +285,9 @@ class Strain:
         Rectangle | None, Doc("y0, y1, x0, x1: the reference is the median there", "positions")
     ] = None
     cluster: Annotated[int | None, Doc("cluster of level 1: the reference is its median")] = None
-    cepstrum: Annotated[bool, Doc("measure strain from the cepstrum too")] = True
+    further: Annotated[
+        tuple[str, ...], Doc("further ways by name: cepstrum, which needs no model of disks")
+    ] = ("cepstrum",)
     bases: Annotated[
         int, AtLeast(0), Doc("most base lattices that are learned from all fits; 0: none")
     ] = 64

@@ -38,7 +38,7 @@ from jax4dstem.domains import (
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Result
 from jax4dstem.pipeline.sections import Recipe
-from jax4dstem.pipeline.strain import strain
+from jax4dstem.pipeline.strain import strain, strain_ways
 from jax4dstem.regions import RegionCodes, RegionTraining, encode_regions
 from jax4dstem.registry import create
 from jax4dstem.strain import NoStrain, StrainAnswers
@@ -218,8 +218,9 @@ def splitter(name: str, recipe: Recipe, level: int, k: int | None = None) -> Spl
 
 
 def check_kinds(recipe: Recipe) -> None:
-    """Raise InputError for a kind of features or a clusterer that there is not."""
+    """Raise InputError for a kind of features, a clusterer or a way to strain that there is not."""
     feature_kind(recipe)
+    strain_ways(recipe)
     others = () if recipe.cluster.compare == "none" else (recipe.cluster.compare,)
     for name in (*recipe.cluster.methods, *others):
         splitter(name, recipe, 1)

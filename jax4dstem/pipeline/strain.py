@@ -26,7 +26,7 @@ def strain(scan: Dataset, done: Mapping[str, Any], recipe: Recipe) -> StrainAnsw
     """
     options, beam, bad = recipe.strain, done["beam"], done["survey"].bad_pixels
     reference = strain_reference(scan, done, recipe)
-    ways = StrainWays(options.bases, options.mixing, options.cepstrum, recipe.seed)
+    ways = strain_ways(recipe)
     detector = Detector(mask=~bad) if bad.any() else IDEAL
     try:
         return strain_in_blocks(
@@ -42,6 +42,16 @@ def strain(scan: Dataset, done: Mapping[str, Any], recipe: Recipe) -> StrainAnsw
         if options.references:
             raise
         return NoStrain(str(error))
+
+
+def strain_ways(recipe: Recipe) -> StrainWays:
+    """The ways to strain that a recipe names.
+
+    Raises:
+        InputError: There is no such way.
+    """
+    options = recipe.strain
+    return StrainWays(options.bases, options.mixing, options.further, recipe.seed)
 
 
 def strain_reference(scan: Dataset, done: Mapping[str, Any], recipe: Recipe) -> StrainReference:

@@ -9,6 +9,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
+from jax4dstem.coordinates import Calibration
 from jax4dstem.fields import Tree
 from jax4dstem.patterns.cepstrum import unfold_cepstrum
 from jax4dstem.report.style import (
@@ -269,7 +270,9 @@ def mean_patterns(done: Tree, about: dict[str, Any], level: int) -> Figure:
         title = f"cluster {cluster}  ({group['size'].data[n]})"
         show_image(top, pattern, title, cmap="magma", norm=log_norm(pattern))
         top.title.set_color(cluster_color(int(cluster)))
-        cepstrum_on(bottom, group["mean_cepstrum"].data[n], cepstrum_shape(group), about)
+        draw_cepstrum(
+            bottom, group["mean_cepstrum"].data[n], cepstrum_shape(group), calibration(about)
+        )
         if n == 0:
             scale_bar(top, pattern.shape[1], pixel, unit)
         for axes in (top, bottom):
@@ -284,10 +287,24 @@ def cepstrum_shape(group: dict[str, Any]) -> tuple[int, int]:
     return height, detector[1] * (height // detector[0])
 
 
-def cepstrum_on(
-    axes: Axes, half: np.ndarray, shape: tuple[int, int], about: dict[str, Any]
+def draw_cepstrum(
+    axes: Axes, half: np.ndarray, shape: tuple[int, int], calibration: Calibration
 ) -> None:
-    """The inner half of a cepstrum, with colors for what lies beyond its bright center."""
+    """The inner half of a cepstrum, with colors for what lies beyond its bright center, and a scale bar.
+
+    Args:
+        axes: To draw on.
+        half: Right half plane of the cepstrum, ``(quefrency_y, quefrency_x)``, as in `ClusterTable`.
+        shape: Of the whole transform.
+        calibration: Of the prepared patterns.
+
+    Example:
+        >>> axes = Figure().subplots()
+        >>> half = np.random.default_rng(0).random((32, 17))
+        >>> draw_cepstrum(axes, half, (32, 32), Calibration(pixel_inv_angstrom=0.1))
+        >>> axes.texts[0].get_text()
+        '1 Å'
+    """
     full = np.asarray(unfold_cepstrum(jnp.asarray(half), shape[1]))
     height, width = shape
     rows = slice(height // 4, height - height // 4)
@@ -298,7 +315,7 @@ def cepstrum_on(
     visible = inner[outside[rows, cols] & np.isfinite(inner)]
     top = float(np.percentile(visible, 99.7)) if visible.size else 1.0
     show_image(axes, inner, "", cmap="viridis", vmin=0, vmax=top or 1.0)
-    scale_bar(axes, inner.shape[1], *calibration(about).quefrency_step(width))
+    scale_bar(axes, inner.shape[1], *calibration.quefrency_step(width))
 
 
 def split_curves(done: Tree, about: dict[str, Any]) -> Figure | None:

@@ -21,7 +21,18 @@ OUTLIER = (0.0, 0.0, 0.0)
 
 
 def cluster_color(cluster: int) -> tuple[float, float, float]:
-    """Color of a cluster id: the palette first, then the same colors lighter; outliers are black."""
+    """Color of a cluster id: the palette first, then the same colors lighter; outliers are black.
+
+    Args:
+        cluster: Its id; negative for outliers.
+
+    Returns:
+        Red, green and blue, 0 to 1.
+
+    Example:
+        >>> cluster_color(-1), cluster_color(0) == cluster_color(12)
+        ((0.0, 0.0, 0.0), False)
+    """
     if cluster < 0:
         return OUTLIER
     red, green, blue = to_rgb(PALETTE[cluster % len(PALETTE)])
@@ -31,7 +42,18 @@ def cluster_color(cluster: int) -> tuple[float, float, float]:
 
 
 def cluster_image(labels: np.ndarray) -> np.ndarray:
-    """Label map as an RGB image."""
+    """Label map as an image in the colors of `cluster_color`.
+
+    Args:
+        labels: Cluster ids, ``(scan_y, scan_x)``.
+
+    Returns:
+        Red, green and blue, ``(scan_y, scan_x, 3)``.
+
+    Example:
+        >>> cluster_image(np.array([[0, 1, -1]])).shape
+        (1, 3, 3)
+    """
     image = np.zeros((*labels.shape, 3))
     for cluster in np.unique(labels):
         image[labels == cluster] = cluster_color(int(cluster))
@@ -69,6 +91,12 @@ def scale_bar(axes: Axes, width: int, step: float, unit: str) -> None:
         width: Image width in pixels.
         step: Length of one pixel.
         unit: Its unit.
+
+    Example:
+        >>> axes = Figure().subplots()
+        >>> scale_bar(axes, 100, 8.0, "nm")
+        >>> axes.texts[0].get_text()
+        '200 nm'
     """
     target = max(width * step / 4, step)
     power = 10.0 ** np.floor(np.log10(target))

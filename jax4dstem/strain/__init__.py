@@ -1,6 +1,7 @@
 """Strain: from raw counts to maps with error bars."""
 
 from jax4dstem.strain.answers import (
+    FURTHER_WAYS,
     NoStrain,
     StrainAnswers,
     StrainWays,
@@ -29,6 +30,7 @@ from jax4dstem.strain.refine import RefinedStrain, refine_strain
 
 __all__ = [
     "COMPONENTS",
+    "FURTHER_WAYS",
     "BaseStrain",
     "BaseTable",
     "CCSTAEStrain",

@@ -1,5 +1,6 @@
 """All ways to strain, chained: lattice fits, pooling, base lattices and their sums, cepstrum, derived maps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,10 @@ from jax4dstem.strain.pooling import PooledStrain, pool_strain
 from jax4dstem.strain.presence import base_of_positions
 from jax4dstem.strain.reference import StrainReference
 
+# Ways that start from the fits, each ``way(scan, measured, reference=..., progress=...)``, by their attribute of
+# `StrainAnswers`; recipes name them.
+FURTHER_WAYS: dict[str, Callable[..., StrainMap]] = {"cepstrum": strain_from_cepstrum}
+
 
 @dataclass(frozen=True)
 class StrainWays:
@@ -27,14 +32,21 @@ class StrainWays:
     Attributes:
         bases: Largest number of base lattices; 0 for none.
         mixing: Positions near boundaries are fitted as sums of bases.
-        cepstrum: Strain is measured from the cepstrum as well.
+        further: Names of `FURTHER_WAYS`.
         seed: Of the bases' training.
     """
 
     bases: int = MOST_BASES
     mixing: bool = True
-    cepstrum: bool = True
+    further: tuple[str, ...] = ("cepstrum",)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a way that there is not."""
+        for name in self.further:
+            if name not in FURTHER_WAYS:
+                known = ", ".join(FURTHER_WAYS)
+                raise InputError(f"there is no further way to strain {name!r}; known: {known}")
 
 
 @dataclass(frozen=True)
@@ -97,7 +109,7 @@ def find_strain(
     Example:
         >>> from jax4dstem.simulate import polycrystal
         >>> scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
-        >>> found = find_strain(scan, truth.parameters.center, 4.2, ways=StrainWays(bases=0, cepstrum=False))
+        >>> found = find_strain(scan, truth.parameters.center, 4.2, ways=StrainWays(bases=0, further=()))
         >>> sorted(found.fields()["strain"])
         ['derived', 'lattice', 'model', 'pooled']
     """
@@ -112,21 +124,20 @@ def find_strain(
     )
     pooled = pool_strain(measured.strain)
     bases, no_bases = _bases(scan, measured, ways)
-    cepstrum = None
-    if ways.cepstrum:
-        cepstrum = strain_from_cepstrum(
-            _repaired(scan, detector or IDEAL),
-            measured,
-            reference=reference,
-            progress="cepstral strain",
+    repaired = _repaired(scan, detector or IDEAL)
+    further = {
+        name: FURTHER_WAYS[name](
+            repaired, measured, reference=reference, progress=f"strain by {name}"
         )
+        for name in ways.further
+    }
     return StrainAnswers(
         lattice=measured.lattice,
         learned=measured.learned,
         pooled=pooled,
         derived=derive(pooled.strain),
         bases=bases,
-        cepstrum=cepstrum,
+        **further,
         no_bases=no_bases,
     )
 

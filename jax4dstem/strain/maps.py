@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from jax4dstem.coordinates import rotation_period
-from jax4dstem.fields import SCAN, Field, Result, Tree, entry
+from jax4dstem.fields import SCAN, Entry, Result, Tree, entry
 from jax4dstem.lattice.basis import symmetry_order
 
 COMPONENTS = ("e_xx", "e_yy", "e_xy", "theta")
@@ -86,13 +86,17 @@ class StrainMap(Result):
 
     def fields(self) -> Tree:
         """All fields, and the standard deviations ``e_xx_std``, ..., which follow from the covariance."""
-        tree = super().fields()
-        for name in COMPONENTS:
-            of = tree[name]
-            tree[f"{name}_std"] = Field(
-                self.std(name), of.units, f"standard deviation of {name}", of.dims
-            )
-        return tree
+        tree, about = super().fields(), self.layout()
+        std = {f"{name}_std": self.std(name) for name in COMPONENTS}
+        return tree | {name: about[name].field(value, self) for name, value in std.items()}
+
+    @classmethod
+    def layout(cls) -> dict[str, Entry]:
+        """What `fields` gives, by path."""
+        own = super().layout()
+        text = "standard deviation of {}"
+        std = {name: replace(own[name], description=text.format(name)) for name in COMPONENTS}
+        return own | {f"{name}_std": about for name, about in std.items()}
 
     @property
     def period(self) -> float:
@@ -120,6 +124,12 @@ class OnStrain(Result):
         """All fields."""
         tree = super().fields()
         return tree.pop("strain") | tree
+
+    @classmethod
+    def layout(cls) -> dict[str, Entry]:
+        """What `fields` can give, by path."""
+        own = super().layout()
+        return {path.removeprefix("strain/"): about for path, about in own.items()}
 
     @classmethod
     def from_fields(cls: type[_R], tree: Tree) -> _R:

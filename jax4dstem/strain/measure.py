@@ -9,20 +9,28 @@ import numpy as np
 from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
 from jax4dstem.detector import IDEAL, Detector
-from jax4dstem.fields import DETECTOR, SCAN, Field, Result, Tree, entry, group
+from jax4dstem.fields import DETECTOR, SCAN, Entry, Field, Result, Tree, entry, group
 from jax4dstem.lattice.bootstrap import error_inflation
 from jax4dstem.lattice.cold_start import learn_lattice
 from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.lattice.sample import sample_scan
-from jax4dstem.noise import ElectronNoise
+from jax4dstem.noise import NOISES, Noise
 from jax4dstem.strain.decomposition import MeasuredLattices, remeasured, strain_map
 from jax4dstem.strain.derived import friedel_asymmetry
 from jax4dstem.strain.maps import OnStrain, StrainMap
 from jax4dstem.strain.reference import StrainReference
 from jax4dstem.stream import map_patterns
 
+
+def _entries(table: dict[str, tuple[str, str, str, str]]) -> dict[str, Entry]:
+    return {
+        key: Entry(tuple(dims.split()), units, about, name)
+        for key, (name, dims, units, about) in table.items()
+    }
+
+
 # What the model is written as: by attribute of `LatticeModel` the name in the file, axes, units and meaning.
-MODEL = {
+MODEL = _entries({
     "lattice": ("lattice", "vector yx", "px", "lattice the fits refer to: g1, g2 (y, x)"),
     "indices": ("indices", "reflection hk", "", "reflections (h, k), the direct beam first"),
     "radius": ("disk_radius", "", "px", "radius of the Bragg disks"),
@@ -33,7 +41,27 @@ MODEL = {
     "dispersion": ("dispersion", "reflection", "1", "variance of counts over the expected noise's"),
     "texture": ("texture", "", "1", "typical contrast inside a disk"),
     "ellipse": ("ellipse", "from_yx yx", "1", "distortion by the projector lenses"),
-}  # fmt: skip
+})  # fmt: skip
+# Of the detector, and of the error bars.
+OTHERS = _entries({
+    "saturation": ("saturation", "", "counts", "pixels from here on are not used"),
+    "mask": ("mask", DETECTOR, "", "usable pixels"),
+    "excess": ("error_excess", "", "", "k of the error bars' factor sqrt(1 + k / score^2)"),
+})  # fmt: skip
+NOISE_KIND = Entry((), "", "noise model of the detector", "")
+
+
+def _noise_fields(noise: Noise) -> Tree:
+    """Kind and parameters of a noise model."""
+    kind = next(name for name, known in NOISES.items() if isinstance(noise, known))
+    about = "parameter of the noise model"
+    return {
+        "kind": Field(kind, "", NOISE_KIND.description),
+        **{
+            name: Field(float(getattr(noise, name)), unit, about)
+            for name, unit in noise.units().items()
+        },
+    }
 
 
 @dataclass(frozen=True)
@@ -50,32 +78,33 @@ class LearnedModel(Result):
 
     def fields(self) -> Tree:
         """All fields of the model, and ``error_excess``."""
-        tree: Tree = {
-            name: Field(np.asarray(getattr(self.shared, key)), units, about, tuple(dims.split()))
-            for key, (name, dims, units, about) in MODEL.items()
-        }
         detector = self.shared.detector
-        noise: Any = detector.noise
-        numbers = {
-            "gain": (noise.gain, "counts/electron", "counts per electron"),
-            "read_noise": (noise.read_noise, "counts", "read-out noise of a pixel"),
-            "saturation": (detector.saturation, "counts", "pixels from here on are not used"),
+        values = {key: np.asarray(getattr(self.shared, key)) for key in MODEL} | {
+            "saturation": float(detector.saturation),
+            "mask": None if detector.mask is None else np.asarray(detector.mask),
+            "excess": self.excess,
         }
-        tree |= {
-            name: Field(float(value), unit, text) for name, (value, unit, text) in numbers.items()
+        own: Tree = {
+            about.path: about.field(values[key], self)
+            for key, about in (MODEL | OTHERS).items()
+            if values[key] is not None
         }
-        if detector.mask is not None:
-            tree["mask"] = Field(
-                np.asarray(detector.mask), "", "usable pixels", tuple(DETECTOR.split())
-            )
-        about = "k of the error bars' factor sqrt(1 + k / score^2)"
-        return tree | {"error_excess": Field(self.excess, "", about)}
+        return own | {"noise": _noise_fields(detector.noise)}
+
+    @classmethod
+    def layout(cls) -> dict[str, Entry]:
+        """What `fields` can give, by path."""
+        own = {about.path: about for about in (MODEL | OTHERS).values()}
+        parameter = Entry((), "its own", "parameter of the noise model, such as gain", "")
+        return own | {"noise/kind": NOISE_KIND, "noise/<name>": parameter}
 
     @classmethod
     def from_fields(cls, tree: Tree) -> "LearnedModel":
         """The model whose fields these are."""
-        arrays = {key: jnp.asarray(tree[name].data) for key, (name, *_) in MODEL.items()}
-        noise = ElectronNoise(*(jnp.asarray(tree[name].data) for name in ("gain", "read_noise")))
+        arrays = {key: jnp.asarray(tree[about.path].data) for key, about in MODEL.items()}
+        noise = dict(tree["noise"])
+        kind = NOISES[str(noise.pop("kind").data)]
+        noise = kind(**{name: jnp.asarray(field.data) for name, field in noise.items()})
         mask = jnp.asarray(tree["mask"].data) if "mask" in tree else None
         detector = Detector(noise, jnp.asarray(tree["saturation"].data), mask)
         model = LatticeModel(**arrays, detector=detector)

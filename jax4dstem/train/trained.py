@@ -13,12 +13,13 @@ import numpy as np
 from jax4dstem import models
 from jax4dstem._version import __version__
 from jax4dstem.errors import InputError
-from jax4dstem.fields import Field, Result, Tree, find
+from jax4dstem.fields import Entry, Field, Result, Tree, find
 from jax4dstem.io.results import read_group, write_group
 from jax4dstem.models.layers import description
 from jax4dstem.typing import Array, Float
 
 PROVENANCE = ("input_path", "input_hash", "recipe")  # what a results file says of its models' data
+ABOUT = "data, objective, options and version"
 ROWS = 256  # samples a trained model works on at once; one shape, so that it is compiled once
 
 
@@ -46,7 +47,7 @@ class Trained(Result):
     def fields(self) -> Tree:
         """As groups of a results file; `from_fields` is the inverse."""
         leaves = jax.tree_util.tree_leaves_with_path(self.weights)
-        about = Field(json.dumps(self.about), "", "data, objective, options and version")
+        about = Field(json.dumps(self.about), "", ABOUT)
         return {
             "weights": {_name(where): _weight_field(_name(where), leaf) for where, leaf in leaves},
             "history": {
@@ -54,6 +55,15 @@ class Trained(Result):
                 for name, values in self.history.items()
             },
             "about": about,
+        }
+
+    @classmethod
+    def layout(cls) -> dict[str, Entry]:
+        """What `fields` gives, by path."""
+        return {
+            "weights/<name>": Entry(("...",), "", "weights of a layer", ""),
+            "history/<name>": Entry(("epoch",), "", "loss, or one of its terms, by epoch", ""),
+            "about": Entry((), "", ABOUT, ""),
         }
 
     @classmethod
@@ -173,7 +183,7 @@ def load_model(path: str | Path, group: str = "") -> Trained:
 
     Args:
         path: The file.
-        group: Where in it, such as ``"latent/ae/region_0"``; the whole file by default.
+        group: Where in it, such as ``"latent/ae/regions/region_0/trained"``; the whole file by default.
 
     Raises:
         InputError: The file is missing, damaged, or holds no model.

@@ -1,0 +1,79 @@
+"""Pages are true: their Python runs, their tables are today's, their links lead somewhere."""
+
+import re
+import runpy
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from matplotlib import pyplot
+
+from jax4dstem import open_dataset
+from jax4dstem.pipeline import analyze_dataset, load_recipe
+from jax4dstem.simulate import polycrystal
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")])
+LINKED = [*PAGES, PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md",
+          *PROJECT.glob("experiments/**/README.md"), *PROJECT.glob("benchmarks/README.md")]  # fmt: skip
+# The quickest run that has an answer of every stage.
+QUICK = {"embed.umap": False, "cluster.methods": ["kmeans"], "strain.bases": 0, "strain.further": []}  # fmt: skip
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A directory with what pages assume: a file `scan.h5` and its results `out`."""
+    folder = tmp_path_factory.mktemp("pages")
+    scan, _ = polycrystal((8, 8), (64, 64), background=0.1, n_grains=2, seed=4)
+    with h5py.File(folder / "scan.h5", "w") as file:
+        file["data"] = scan.source.read(slice(0, 8), slice(0, 8))
+        file["data"].attrs.update(q_pixel_invA=0.03, scan_step_nm=2.0)
+    analyze_dataset(
+        open_dataset(folder / "scan.h5"),
+        folder / "out",
+        load_recipe(None, QUICK),
+        lambda line: None,
+    )
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of small data
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.stem)
+def test_the_python_of_a_page_runs(page, workplace, monkeypatch):
+    """All blocks of a page, in order, as one program."""
+    monkeypatch.chdir(workplace)
+    pyplot.switch_backend("Agg")
+    names: dict = {}
+    for number, block in enumerate(blocks(page), start=1):
+        exec(compile(block, f"{page.name}, block {number}", "exec"), names)
+        pyplot.close("all")  # a notebook draws every cell anew
+    if page.stem == "python":
+        np.testing.assert_array_equal(names["same"].domains.levels[0], names["domains"].levels[0])
+    if page.stem == "README":
+        assert names["found"].levels[0].shape == names["strain"].e_xx.shape == (8, 8)
+
+
+def test_the_main_job_of_the_readme_is_short():
+    [code] = re.findall(
+        r"<!-- main job -->\n```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL
+    )
+    body = [line for line in code.splitlines() if line.strip()]
+    assert len(body) <= 12
+
+
+def test_the_page_of_the_results_is_up_to_date():
+    page = (PROJECT / "docs" / "results.md").read_text()
+    written = runpy.run_path(str(PROJECT / "docs" / "result_fields.py"))["page_with_fields"](page)
+    assert written == page, "run `python docs/result_fields.py`"
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_links_inside_the_project_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", page.read_text())
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
