@@ -10,9 +10,8 @@ from scipy import ndimage
 from jax4dstem.noise import COUNTED, Noise, effective_electrons
 from jax4dstem.typing import Array, Bool, Float, Pattern, Real, Scalar
 
-FEWEST_COUNTS = (
-    20.0  # of every neighbor of a dead pixel, in all patterns: none by chance in 5e8 pixels
-)
+FEWEST_COUNTS = 20.0  # electrons in all patterns, of which a pixel sees none by chance in 5e8
+AROUND = 2.0  # px: standard deviation of the neighborhood of a silent pixel
 
 
 class Detector(NamedTuple):
@@ -70,6 +69,24 @@ def pattern_dose(pattern: Pattern, detector: Detector) -> Float[Array, ""]:
     return jnp.sum(jnp.where(detector.known(pattern), pattern, 0).astype(float))
 
 
+def electrons_of(pattern: Pattern, offset: Scalar, gain: Scalar) -> Float[Array, "det_y det_x"]:
+    """Electrons of counts, (n - offset) / gain.
+
+    Args:
+        pattern: Counts ``(det_y, det_x)``.
+        offset: Counts without electrons.
+        gain: Counts per electron.
+
+    Returns:
+        Electrons of every pixel; read-out noise leaves some below zero.
+
+    Example:
+        >>> electrons_of(jnp.array([[100, 160]]), 100.0, 20.0).tolist()
+        [[0.0, 3.0]]
+    """
+    return (pattern.astype(float) - offset) / gain
+
+
 def repair_pixels(pattern: Pattern, bad: Bool[Array, "det_y det_x"]) -> Float[Array, "det_y det_x"]:
     """Replace bad pixels by the mean of the good ones among their eight neighbors.
 
@@ -92,14 +109,20 @@ def _sum_3x3(image: Array) -> Array:
 
 
 def find_bad_pixels(
-    mean: np.ndarray, std: np.ndarray, n_patterns: int, *, contrast: float = 5.0
+    mean: np.ndarray,
+    std: np.ndarray,
+    n_patterns: int,
+    *,
+    contrast: float = 5.0,
 ) -> np.ndarray:
-    """Find hot and dead detector pixels from the scan's mean and standard deviation.
+    """Find hot, stuck and dead detector pixels, single or in clusters, lines, gaps and beam stops.
 
-    Optics spreads even a sharp spot over neighboring pixels. A pixel is hot when its mean exceeds
-    ``contrast`` times *every* neighbor and the mean of the whole detector, unless it is the peak of
-    the direct beam, and dead when it never changes while all its neighbors do, each with so many counts in
-    all patterns together that chance does not explain it.
+    Electrons arrive at random, so that a pixel that never changes has seen none. Such a pixel is bad where the varying pixels
+    around it have so many electrons that chance does not explain it, or where it holds another value than most such pixels;
+    pixels without counts that join it are bad too, as those behind a beam stop. A pixel that is as bright as its surroundings and at the largest
+    value of all is saturated, not bad. Optics spreads even a sharp spot over neighboring pixels: a varying pixel is hot
+    when its mean exceeds ``contrast`` times *every* neighbor and the mean of the whole detector, unless it is the peak
+    of the direct beam.
 
     Args:
         mean: ``(det_y, det_x)`` mean pattern.
@@ -109,7 +132,18 @@ def find_bad_pixels(
 
     Returns:
         Boolean ``(det_y, det_x)``, True for bad pixels.
+
+    Example:
+        >>> mean, std = np.full((8, 8), 9.0), np.full((8, 8), 3.0)
+        >>> mean[2:4, 3] = 500.0
+        >>> std[2:4, 3] = std[:, 6] = 0.0
+        >>> find_bad_pixels(mean, std, 100).sum(axis=0).tolist()
+        [0, 0, 0, 2, 0, 0, 8, 0]
     """
+    return _silent(mean, std, n_patterns, contrast) | _hot(mean, contrast)
+
+
+def _hot(mean: np.ndarray, contrast: float) -> np.ndarray:
     ring = np.ones((3, 3), bool)
     ring[1, 1] = False
     brightest_neighbor = ndimage.maximum_filter(mean, footprint=ring, mode="nearest")
@@ -118,10 +152,26 @@ def find_bad_pixels(
     tail = ndimage.convolve(mean, ring.astype(mean.dtype), mode="constant")
     y, x = np.unravel_index(np.argmax(np.where(hot, 0, tail)), mean.shape)
     hot[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = False
-    counts = n_patterns * effective_electrons(mean, std)
-    quietest_neighbor = ndimage.minimum_filter(counts, footprint=ring, mode="nearest")
-    dead = (std == 0) & (quietest_neighbor > FEWEST_COUNTS)
-    return hot | dead
+    return hot
 
 
-__all__ = ["Detector"]
+def _silent(mean: np.ndarray, std: np.ndarray, n_patterns: int, contrast: float) -> np.ndarray:
+    """Pixels that never change although electrons must have come, or that hold what no other silent pixel does."""
+    varies = std > 0
+    if n_patterns < 2 or not varies.any() or varies.all():
+        return np.zeros(mean.shape, bool)
+    weight = ndimage.gaussian_filter(varies.astype(float), AROUND)
+
+    def around(values: np.ndarray) -> np.ndarray:
+        """Mean of the varying pixels around; 0 where there are none within a few pixels."""
+        total = ndimage.gaussian_filter(np.where(varies, values, 0.0).astype(float), AROUND)
+        return np.divide(total, weight, where=weight > 1e-3, out=np.zeros(mean.shape))
+
+    values, number = np.unique(mean[~varies], return_counts=True)
+    odd = mean != values[np.argmax(number)]
+    lit = n_patterns * around(effective_electrons(mean, std)) > FEWEST_COUNTS
+    saturated = (mean >= mean[varies].max()) & (mean < contrast * around(mean))
+    silent = ~varies & (lit | odd) & ~saturated
+    regions, _ = ndimage.label(~varies & (mean == 0))
+    joined = np.isin(regions, np.unique(regions[silent & (regions > 0)])) & (regions > 0)
+    return silent | joined

@@ -32,10 +32,10 @@ class VirtualImages(Result):
     """
 
     bright_field: np.ndarray = entry(
-        SCAN, "counts", "disk around the direct beam", "images/bright_field"
+        SCAN, "electrons", "disk around the direct beam", "images/bright_field"
     )
     annular_dark_field: np.ndarray = entry(
-        SCAN, "counts", "ring around the direct beam", "images/annular_dark_field"
+        SCAN, "electrons", "ring around the direct beam", "images/annular_dark_field"
     )
     center_of_mass: np.ndarray = entry(
         f"{SCAN} yx",

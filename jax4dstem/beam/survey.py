@@ -6,14 +6,17 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jax4dstem.beam.detector import DetectorOptions, ScanDetector, find_noise
 from jax4dstem.dataset import Dataset
 from jax4dstem.detector import find_bad_pixels, repair_pixels
 from jax4dstem.errors import InputError
-from jax4dstem.fields import DETECTOR, SCAN, Result, entry
+from jax4dstem.fields import DETECTOR, SCAN, Result, entry, group
 from jax4dstem.patterns.align import find_direct_beam
 from jax4dstem.patterns.detectors import count_invalid, total_counts
-from jax4dstem.reducers import Moments
+from jax4dstem.reducers import Mean, Moments
 from jax4dstem.stream import map_patterns, reduce_patterns
+
+KNOWN = 0.5  # share of the patterns in which a pixel has a number; below, it is bad
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,10 @@ class Survey(Result):
 
     Attributes:
         invalid: Pixels of every pattern that are no numbers; all of them for a blank pattern.
-        dose: Sum of every pattern; NaN where it is invalid.
+        dose: Electrons of every pattern; NaN where it is invalid.
         mean: Mean raw pattern.
         std: Standard deviation of every raw pixel over the scan.
-        bad_pixels: Hot and dead pixels.
+        detector: How counts become electrons, and which pixels cannot be used.
         center: Direct beam of the mean pattern, (y, x) in px.
         radius: Its radius in the mean pattern in px, descan included.
     """
@@ -33,12 +36,12 @@ class Survey(Result):
     invalid: np.ndarray = entry(
         SCAN, "px", "pixels that are NaN or infinite; all for a blank pattern"
     )
-    dose: np.ndarray = entry(SCAN, "counts", "sum of each pattern", "images/dose")
+    dose: np.ndarray = entry(SCAN, "electrons", "sum of each pattern", "images/dose")
     mean: np.ndarray = entry(DETECTOR, "counts", "mean raw pattern", "detector/mean")
     std: np.ndarray = entry(
         DETECTOR, "counts", "standard deviation over the scan, raw", "detector/std"
     )
-    bad_pixels: np.ndarray = entry(DETECTOR, "", "hot and dead pixels", "detector/bad_pixels")
+    detector: ScanDetector = group("detector")
     center: np.ndarray = entry("yx", "px", "direct beam of the mean pattern (y, x)", "beam/center")
     radius: float = entry(
         "", "px", "radius at half maximum in the mean pattern, descan included", "beam/mean_radius"
@@ -49,28 +52,40 @@ class Survey(Result):
         """Positions whose pattern can be used, ``(scan_y, scan_x)``."""
         return self.invalid == 0
 
+    def electrons(self, scan: Dataset) -> Dataset:
+        """The scan in electrons, as fits take it, with `ScanDetector.of_electrons`."""
+        return self.detector.electrons(scan)
+
     def repaired(self, scan: Dataset) -> Dataset:
-        """The scan with its bad pixels replaced by their neighbors."""
-        return scan.map(repair_pixels, self.bad_pixels) if self.bad_pixels.any() else scan
+        """The scan in electrons, its bad pixels replaced by their neighbors."""
+        bad = self.detector.bad_pixels
+        electrons = self.electrons(scan)
+        return electrons.map(repair_pixels, bad) if bad.any() else electrons
 
 
 def survey_scan(
-    scan: Dataset, *, exclude_invalid: bool = True, find_bad: bool = True, contrast: float = 5.0
+    scan: Dataset,
+    *,
+    exclude_invalid: bool = True,
+    find_bad: bool = True,
+    contrast: float = 5.0,
+    detector: DetectorOptions | None = None,
 ) -> Survey:
-    """Look at every pattern once, and at the detector's mean and spread over the scan.
+    """Look at every pattern, at the detector's mean and spread over the scan, and at how neighboring patterns differ.
 
     Args:
         scan: Raw patterns.
         exclude_invalid: Whether blank patterns, and those with NaN or infinite pixels, are left out; otherwise they are
-            an error.
-        find_bad: Whether hot and dead pixels are looked for.
+            an error. A pixel without a number in most patterns is no matter of the patterns, but a bad one.
+        find_bad: Whether hot, stuck and dead pixels are looked for.
         contrast: How far a hot pixel stands out from its neighbors.
+        detector: What is known of the detector; the rest is found.
 
     Returns:
         Validity, dose, detector statistics, and the mean direct beam.
 
     Raises:
-        InputError: No pattern is valid, or one is not and ``exclude_invalid`` is False.
+        InputError: No pattern is valid, or one is not and ``exclude_invalid`` is False; or the mask has another shape.
 
     Example:
         >>> counts = np.random.default_rng(0).poisson(1.0, (3, 4, 16, 16))
@@ -78,28 +93,56 @@ def survey_scan(
         >>> survey_scan(Dataset.from_array(counts)).center.round().tolist()
         [8.0, 7.0]
     """
-    found = map_patterns(_validity, scan, progress="checking patterns")
+    options = detector or DetectorOptions()
+    shape = scan.pattern_shape
+    bad = np.zeros(shape, bool) if options.mask is None else np.asarray(options.mask, bool)
+    if bad.shape != shape:
+        raise InputError(f"the mask has {bad.shape} pixels, the detector {shape}")
+    found = map_patterns(_validity, scan, bad, progress="checking patterns")
+    if found["invalid"].any():
+        known = reduce_patterns(Mean(), scan.map(_is_finite), progress="pixels without numbers")
+        bad = bad | (np.asarray(known) < KNOWN)
+        found = map_patterns(_validity, scan, bad, progress="checking patterns")
     invalid = found["invalid"]
     valid = invalid == 0
     if not exclude_invalid and not valid.all():
         raise InputError(_describe_invalid(invalid, found["blank"]))
     if not valid.any():
         raise InputError("every pattern is blank or has NaN or infinite pixels")
-    raw = reduce_patterns(Moments(), scan, weights=valid, progress="detector statistics")
-    bad = np.zeros(raw.mean.shape, bool)
+    raw = reduce_patterns(
+        Moments(), scan.map(_or_zero, bad), weights=valid, progress="detector statistics"
+    )
+    given = int(bad.sum())
     if find_bad:
-        bad = find_bad_pixels(raw.mean, raw.std, int(valid.sum()), contrast=contrast)
-    beam = find_direct_beam(np.asarray(repair_pixels(jnp.asarray(raw.mean), jnp.asarray(bad))))
-    dose = np.where(valid, found["dose"], np.nan)
-    return Survey(invalid, dose, raw.mean, raw.std, bad, beam.center, beam.radius)
+        mean, std = np.asarray(raw.mean), np.asarray(raw.std)
+        bad = bad | find_bad_pixels(mean, std, int(valid.sum()), contrast=contrast)
+    noise = find_noise(scan, options, bad)
+    clean = noise.electrons(scan).map(repair_pixels, bad)
+    if bad.sum() > given:  # what they hold was counted
+        dose = map_patterns(total_counts, clean, progress="dose")
+    else:
+        dose = (found["dose"] - noise.offset * (bad.size - given)) / noise.gain
+    mean = (np.asarray(raw.mean) - noise.offset) / noise.gain
+    beam = find_direct_beam(np.asarray(repair_pixels(jnp.asarray(mean), jnp.asarray(bad))))
+    dose = np.where(valid, dose, np.nan).astype(np.float32)
+    return Survey(invalid, dose, raw.mean, raw.std, noise, beam.center, beam.radius)
 
 
-def _validity(pattern: Any) -> dict[str, Any]:
+def _validity(pattern: Any, bad: Any) -> dict[str, Any]:
+    known = jnp.where(bad, 0, pattern)
     return {
-        "invalid": count_invalid(pattern),
-        "blank": jnp.all(pattern == 0),
-        "dose": total_counts(pattern),
+        "invalid": count_invalid(known),
+        "blank": jnp.all(known == 0),
+        "dose": total_counts(jnp.where(jnp.isfinite(known.astype(float)), known, 0)),
     }
+
+
+def _is_finite(pattern: Any) -> Any:
+    return jnp.isfinite(pattern.astype(float)).astype(float)
+
+
+def _or_zero(pattern: Any, bad: Any) -> Any:
+    return jnp.where(bad, 0, pattern)
 
 
 def _describe_invalid(invalid: np.ndarray, blank: np.ndarray) -> str:

@@ -39,7 +39,7 @@ class ClusterTable(Result):
     ids: np.ndarray = entry("domain", "", "cluster ids at this level")
     parent: np.ndarray = entry("domain", "", "id of the parent; -1 = the whole scan")
     size: np.ndarray = entry("domain", "positions", "positions")
-    mean_pattern: np.ndarray = entry("domain det_y det_x", "counts", "mean prepared pattern")
+    mean_pattern: np.ndarray = entry("domain det_y det_x", "electrons", "mean prepared pattern")
     mean_cepstrum: np.ndarray = entry(
         "domain quefrency_y quefrency_x", "", "mean EWPC, right half plane"
     )
@@ -56,7 +56,7 @@ class ClusterTable(Result):
     crystallinity: np.ndarray = entry(
         "domain", "1", "peak power over mean power of the mean cepstrum"
     )
-    annular_dark_field: np.ndarray = entry("domain", "counts", "mean over the members")
+    annular_dark_field: np.ndarray = entry("domain", "electrons", "mean over the members")
     stability: float = entry("", "", "adjusted Rand index over seeds")
     reference: int = entry("", "", "id of the reference cluster; -1 = none")
     unit: str = "px"

@@ -27,10 +27,10 @@ class Features(Result):
     """
 
     mean_pattern: np.ndarray = entry(
-        DETECTOR, "counts", "mean of the prepared patterns", "features/mean_pattern"
+        DETECTOR, "electrons", "mean of the prepared patterns", "features/mean_pattern"
     )
     std_map: np.ndarray = entry(
-        DETECTOR, "counts", "standard deviation of the prepared patterns", "features/std_map"
+        DETECTOR, "electrons", "standard deviation of the prepared patterns", "features/std_map"
     )
     mask: np.ndarray = entry("mask_y mask_x", "", "feature pixels", "features/mask")
     ring: np.ndarray = entry("radius", "px", "inner and outer radius of the mask", "features/ring")

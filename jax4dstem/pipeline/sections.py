@@ -98,7 +98,26 @@ class Prepare:
 
 
 @dataclass(frozen=True)
-class Detectors:
+class Detector:
+    """What counts are: counts = offset + gain x electrons, with read-out noise."""
+
+    gain: Annotated[
+        float | None,
+        Positive(),
+        Doc("auto: found from how neighboring patterns differ", "counts/electron"),
+    ] = None
+    offset: Annotated[
+        float | None, Doc("counts without electrons; auto: found in the same way", "counts")
+    ] = None
+    read_noise: Annotated[
+        float | None,
+        AtLeast(0),
+        Doc("standard deviation of the read-out; auto: found in the same way", "counts"),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Images:
     """Radii of the virtual detectors."""
 
     bright_field: Annotated[
@@ -361,7 +380,8 @@ class Recipe:
     seed: Annotated[int, Doc("seed of everything that is drawn at random")] = 0
     input: Input = field(default_factory=Input)
     prepare: Prepare = field(default_factory=Prepare)
-    detectors: Detectors = field(default_factory=Detectors)
+    detector: Detector = field(default_factory=Detector)
+    images: Images = field(default_factory=Images)
     features: Features = field(default_factory=Features)
     cepstrum: Cepstrum = field(default_factory=Cepstrum)
     embed: Embed = field(default_factory=Embed)

@@ -6,6 +6,7 @@ from typing import Any
 
 from jax4dstem.beam import (
     BeamPositions,
+    DetectorOptions,
     Prepared,
     Survey,
     VirtualImages,
@@ -87,6 +88,7 @@ def survey(scan: Dataset, done: Done, recipe: Recipe) -> Survey:
         exclude_invalid=recipe.input.invalid_patterns == "exclude",
         find_bad=recipe.prepare.repair_pixels,
         contrast=recipe.prepare.contrast,
+        detector=DetectorOptions(**asdict(recipe.detector)),
     )
 
 
@@ -100,7 +102,7 @@ def beam(scan: Dataset, done: Done, recipe: Recipe) -> BeamPositions:
 
 def images(scan: Dataset, done: Done, recipe: Recipe) -> VirtualImages:
     """Virtual images."""
-    return measure_images(scan, done["survey"], done["beam"], **asdict(recipe.detectors))
+    return measure_images(scan, done["survey"], done["beam"], **asdict(recipe.images))
 
 
 def features(scan: Dataset, done: Done, recipe: Recipe) -> Features:
@@ -249,13 +251,13 @@ SURVEY = Stage(
     "survey",
     survey,
     (Survey,),
-    reads=("input", "prepare.repair_pixels", "prepare.contrast"),
+    reads=("input", "detector", "prepare.repair_pixels", "prepare.contrast"),
 )
 BEAM = Stage(
     "beam", beam, (BeamPositions,), ("survey",), ("prepare.search", "prepare.descan_order")
 )
 _PREPARED = ("survey", "beam")
-IMAGES = Stage("images", images, (VirtualImages,), _PREPARED, ("detectors",))
+IMAGES = Stage("images", images, (VirtualImages,), _PREPARED, ("images",))
 STRAIN = Stage(
     "strain", strain_or_error, (StrainAnswers,), _PREPARED, ("seed", "strain"), _needs_domains
 )

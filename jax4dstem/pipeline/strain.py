@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from jax4dstem.dataset import Dataset
-from jax4dstem.detector import IDEAL, Detector
 from jax4dstem.errors import InputError
 from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.strain import (
@@ -24,19 +23,18 @@ def strain(scan: Dataset, done: Mapping[str, Any], recipe: Recipe) -> StrainAnsw
     Raises:
         InputError: The given lattice or the reference region does not fit.
     """
-    options, beam, bad = recipe.strain, done["beam"], done["survey"].bad_pixels
+    options, beam, survey = recipe.strain, done["beam"], done["survey"]
     reference = strain_reference(scan, done, recipe)
     ways = strain_ways(recipe)
-    detector = Detector(mask=~bad) if bad.any() else IDEAL
     try:
         return strain_in_blocks(
-            scan,
+            survey.electrons(scan),
             beam.center,
             beam.radius,
             options.bin,
             reference=reference,
             ways=ways,
-            detector=detector,
+            detector=survey.detector.of_electrons,
         )
     except InputError as error:
         if options.references:

@@ -1,0 +1,144 @@
+"""The detector of a scan, as far as the scan itself tells: how counts become electrons, and which pixels count."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jax4dstem.beam.photon_transfer import MOST_PIXELS, PhotonTransfer, photon_transfer
+from jax4dstem.dataset import Dataset
+from jax4dstem.detector import Detector, electrons_of
+from jax4dstem.fields import DETECTOR, Result, entry
+from jax4dstem.lattice.sample import sample_scan
+from jax4dstem.noise import ElectronNoise
+from jax4dstem.stream import map_patterns
+from jax4dstem.typing import FloatPattern, Pattern
+
+COUNTING = 0.1  # a gain this near to 1 in whole numbers is that of counted electrons: photon transfer knows it to 5 %
+NOISE_FREE = 1e6  # electrons that a pattern without noise is taken for
+LINE = 0.3  # share of the pixels that must lie on the line
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """What is known of a detector; None is found from the scan.
+
+    Attributes:
+        gain: Counts per electron.
+        offset: Counts without electrons.
+        read_noise: Standard deviation of the read-out in counts.
+        mask: Pixels that cannot be used, True, ``(det_y, det_x)``; added to those that are found.
+    """
+
+    gain: float | None = None
+    offset: float | None = None
+    read_noise: float | None = None
+    mask: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ScanDetector(Result):
+    """The detector that a scan was taken with.
+
+    Attributes:
+        gain: Counts per electron.
+        offset: Counts without electrons.
+        read_noise: Standard deviation of the read-out in counts.
+        blur: Standard deviation of the detector's blur in px.
+        bad_pixels: Pixels that cannot be used.
+        source: Where the numbers come from, in words.
+    """
+
+    gain: float = entry("", "counts/electron", "counts per electron")
+    offset: float = entry("", "counts", "counts without electrons")
+    read_noise: float = entry("", "counts", "standard deviation of the read-out")
+    blur: float = entry("", "px", "standard deviation of the detector's blur")
+    bad_pixels: np.ndarray = entry(DETECTOR, "", "pixels that cannot be used")
+    source: str = entry("", "", "where gain, offset and read-out noise come from")
+
+    @property
+    def counts_electrons(self) -> bool:
+        """Whether counts are electrons as they are."""
+        return self.gain == 1 and self.offset == 0
+
+    def electrons(self, scan: Dataset) -> Dataset:
+        """The scan in electrons, (n - offset) / gain, computed when it is read."""
+        if self.counts_electrons:
+            return scan
+        return scan.map(electrons_of, np.float32(self.offset), np.float32(self.gain))
+
+    @property
+    def of_electrons(self) -> Detector:
+        """Noise and usable pixels of patterns in electrons, as fits take them."""
+        mask = ~self.bad_pixels if self.bad_pixels.any() else None
+        return Detector(ElectronNoise(1.0, self.read_noise / self.gain), mask=mask)
+
+
+def find_noise(scan: Dataset, options: DetectorOptions, bad: np.ndarray) -> ScanDetector:
+    """Gain, offset and read-out noise of a scan, where they are not given.
+
+    Args:
+        scan: Raw patterns.
+        options: What is known.
+        bad: Pixels that are known to be unusable, ``(det_y, det_x)``.
+
+    Returns:
+        The detector; its source says what was found, what given, and what assumed.
+    """
+    first, second = _neighbors(scan)
+    known = PhotonTransfer(np.nan, 0.0, 0.0, 0.0, 0.0)
+    if len(first):
+        known = photon_transfer(first, second, ~bad)
+    found, source = _judged(known, scan, float(np.mean(first[:, ~bad])) if len(first) else np.nan)
+    given = {
+        name: value
+        for name in ("gain", "offset", "read_noise")
+        if (value := getattr(options, name)) is not None
+    }
+    if given:
+        source = f"{', '.join(given)} given; {source}" if len(given) < 3 else "given"
+    return ScanDetector(
+        **{"gain": found.gain, "offset": found.offset, "read_noise": found.read_noise} | given,
+        blur=found.blur,
+        bad_pixels=bad,
+        source=source,
+    )
+
+
+def _judged(found: PhotonTransfer, scan: Dataset, mean: float) -> tuple[PhotonTransfer, str]:
+    """What is believed of a photon transfer, and why."""
+    pixels = float(np.prod(scan.detector_shape))
+    smallest = (
+        abs(mean) * pixels / NOISE_FREE
+    )  # counts per electron of a pattern of so many electrons
+    counted = found._replace(gain=1.0, offset=0.0, read_noise=0.0)
+    if not np.isfinite(found.gain) or (found.share < LINE and found.gain > smallest):
+        return counted, "assumed: counts are electrons; the scan does not tell"
+    if found.gain <= smallest * 1e-2:
+        noise_free = counted._replace(gain=smallest)
+        return noise_free, f"assumed: {NOISE_FREE:g} electrons per pattern; the scan shows no noise"
+    whole = scan.dtype.kind in "ui" or (found.offset == 0 and found.read_noise == 0)
+    if abs(found.gain - 1) < COUNTING and whole and found.blur == 0 and found.read_noise < 0.1:
+        return counted, "found: counts are electrons"
+    return found, "found from how neighboring patterns differ"
+
+
+def _neighbors(scan: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of patterns at neighboring positions, from blocks all over the scan."""
+    sample = sample_scan(scan)
+    patterns = np.asarray(map_patterns(_as_floats, sample.dataset), np.float64)
+    rows, cols = sample.block
+    y, x = np.mgrid[: patterns.shape[0], : patterns.shape[1]]
+    steps = ((0, 1), (1, 0))
+    inside = [((y % rows) + dy < rows) & ((x % cols) + dx < cols) for dy, dx in steps]
+    first = np.concatenate([np.argwhere(here) for here in inside])
+    second = np.concatenate(
+        [np.argwhere(here) + step for here, step in zip(inside, steps, strict=True)]
+    )
+    most = max(1, MOST_PIXELS // int(np.prod(patterns.shape[2:])))
+    chosen = np.random.default_rng(0).permutation(len(first))[:most]
+    finite = np.nan_to_num(patterns)
+    return finite[tuple(first[chosen].T)], finite[tuple(second[chosen].T)]
+
+
+def _as_floats(pattern: Pattern) -> FloatPattern:
+    return pattern.astype(float)
