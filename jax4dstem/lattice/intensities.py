@@ -22,6 +22,7 @@ from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
 
+UNEXPECTED = 1.1  # factor of a dispersion from 1 that more patterns than a sample has would not give by chance
 SIGNIFICANT = 4.0  # standard errors above zero that a reflection's mean intensity must have
 FEWEST = 7  # reflections that are kept at least
 
@@ -104,7 +105,8 @@ def typical_dispersion(fits: Any) -> np.ndarray:
     """Median over the scan around each disk; 1 where the noise explains it."""
     good = convincing(fits)
     dispersion = np.nanmedian(np.where(good[..., None], fits.dispersion, np.nan), axis=(0, 1))
-    return np.where(dispersion > 1.1, dispersion, 1.0)
+    # Both ways: the noise of a detector that drops small counts is less than its gain says.
+    return np.where(np.abs(np.log(dispersion)) > np.log(UNEXPECTED), dispersion, 1.0)
 
 
 def typical_intensities(

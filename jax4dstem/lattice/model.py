@@ -23,7 +23,7 @@ class LatticeModel(NamedTuple):
             beam; its height is free at every reflection, only its slope counts.
         intensity: Typical share of the pattern's electrons in each disk.
         spread: Standard deviation of that share over the scan.
-        dispersion: Variance of the counts around each disk over that of the noise, at least 1.
+        dispersion: Variance of the counts around each disk over that of the noise.
         texture: Typical contrast inside a disk, relative to its height.
         detector: Noise, saturation and mask of what counted.
         ellipse: Distortion by the projector lenses, of row vectors (y, x) on the detector.

@@ -241,7 +241,8 @@ def measure_strain(
 
 
 def _lattice_strain(strain: StrainMap, fits: Any, model: LatticeModel) -> LatticeStrain:
-    around, known = fits.dispersion[..., 1:], np.isfinite(fits.dispersion[..., 1:])
+    around = fits.dispersion[..., 1:] / np.asarray(model.dispersion)[1:]
+    known = np.isfinite(around)
     with np.errstate(invalid="ignore"):  # NaN where no reflection is known
         dispersion = np.where(known, around, 0).sum(axis=-1) / known.sum(axis=-1)
     return LatticeStrain(
