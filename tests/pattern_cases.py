@@ -9,6 +9,7 @@ import numpy as np
 
 from jax4dstem import dataset, detector
 from jax4dstem.lattice import (
+    adjoint,
     binning,
     detection,
     fit,
@@ -21,7 +22,7 @@ from jax4dstem.lattice import (
     search,
 )
 from jax4dstem.patterns import align, cepstrum, detectors, features, polar
-from jax4dstem.strain import neighbors
+from jax4dstem.strain import ccstae, neighbors
 
 SIZE = 24
 
@@ -119,6 +120,9 @@ CASES |= {
         (np.array(CENTER), 6.0, 0.1, np.array([[0.2, 3.3]])),
         eager=(),
     ),
+    "total_deviance": Case(
+        lambda *args: fit.total_deviance(*args, 7), (np.array(CENTER), DISTORTION, MODEL), eager=()
+    ),
     "lattice_deviance": Case(
         lambda pattern, center, distortion, shared: fit.lattice_deviance(
             pattern, center, distortion, shared, 7
@@ -127,12 +131,14 @@ CASES |= {
         eager=("float64",),
     ),
     "FitLattice": Case(
-        lambda *args: fit.FitLattice(7, coarse=1, fine=1)(*args)[:2],
+        lambda *args: fit.FitLattice(7, coarse=1, fine=1, adjoint=adjoint.Unrolled())(*args)[:2],
         (np.array(CENTER), DISTORTION, MODEL),
         eager=(),
     ),
     "MeasureLattice": Case(
-        lambda *args: measure.MeasureLattice(fit.FitLattice(7))(*args)[:2],
+        lambda *args: measure.MeasureLattice(fit.FitLattice(7, adjoint=adjoint.Unrolled()))(*args)[
+            :2
+        ],
         (np.array(CENTER), SETUP),
         eager=(),
     ),
@@ -193,6 +199,7 @@ CASES |= {
     "Detector.known": Case(lambda pattern, of: of.known(pattern), (DETECTOR,), "a yes or no"),
     "Detector.usable": Case(lambda pattern, of: of.usable(pattern), (DETECTOR,), "a yes or no"),
     "Detector.clip": Case(lambda pattern, of: of.clip(pattern), (DETECTOR,)),
+    "ring_share": Case(ccstae.ring_share, (np.hypot(*np.indices((SIZE, SIZE))) < 20, 3.0)),
     "MoveCounts": Case(neighbors.MoveCounts(3), (np.array([0, 0], np.int32), DETECTOR)),
 }
 
@@ -206,28 +213,36 @@ def arguments(case: Case, rng: np.random.Generator) -> tuple[Any, ...]:
 
 
 def derivatives(
-    case: Case, given: list, tree: Any, argument: int, step: float, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Derivative of the outputs, added with random weights, along a random direction of one argument.
+    case: Case, given: list, tree: Any, step: float, rng: np.random.Generator
+) -> dict[int, tuple[float, float]]:
+    """Derivatives of the outputs, added with random weights, along a random direction of every argument.
 
     Returns:
-        By reverse-mode differentiation, and by central differences of twice the given step.
+        By number of the argument: by reverse-mode differentiation, and by central differences of twice the given step.
     """
+    floats = [
+        i for i, leaf in enumerate(given) if leaf.dtype.kind == "f" and np.isfinite(leaf).all()
+    ]
 
-    def outputs(value: jax.Array) -> jax.Array:
-        full = [*given[:argument], value, *given[argument + 1 :]]
+    def outputs(values: list) -> jax.Array:
+        full = list(given)
+        for i, value in zip(floats, values, strict=True):
+            full[i] = value
         leaves = jax.tree.leaves(case.fn(*jax.tree.unflatten(tree, full)))
         flat = [leaf.ravel() for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
         return jnp.concatenate(flat)
 
-    start = given[argument]
+    start = [given[i] for i in floats]
     weights = rng.normal(size=jax.eval_shape(outputs, start).shape)
-    direction = rng.normal(size=start.shape)
-
-    @jax.jit
-    def total(value: jax.Array) -> jax.Array:
-        return jnp.sum(weights * outputs(value))
-
-    exact = jnp.sum(jax.jit(jax.grad(total))(start) * direction)
-    ahead, behind = total(start + step * direction), total(start - step * direction)
-    return float(exact), float((ahead - behind) / (2 * step))
+    total = jax.jit(lambda values: jnp.sum(weights * outputs(values)))
+    gradients = jax.jit(jax.grad(total))(start)
+    found = {}
+    for k, i in enumerate(floats):
+        direction = rng.normal(size=start[k].shape)
+        ahead, behind = (
+            total([*start[:k], start[k] + sign * step * direction, *start[k + 1 :]])
+            for sign in (1, -1)
+        )
+        exact = float(jnp.sum(gradients[k] * direction))
+        found[i] = exact, float((ahead - behind) / (2 * step))
+    return found

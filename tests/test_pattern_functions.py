@@ -118,5 +118,8 @@ def takes_a_pattern(fn, position: int) -> bool:
     return parameters[position].name == "pattern" or (on_detector and "ndarray" not in kind)
 
 
+DERIVED = {"PatternInformation"}  # first and second derivatives of total_deviance, which has a case
+
+
 def test_every_pattern_function_has_a_case():
-    assert pattern_functions() - set(CASES) == set()
+    assert pattern_functions() - set(CASES) == DERIVED

@@ -219,7 +219,7 @@ def refine_cepstral_peaks(
     return CepstralPeaks(*jax.vmap(one)(jnp.asarray(starts, float)))
 
 
-def ring_mean(values: FloatPattern, distance: FloatPattern) -> FloatPattern:
+def ring_mean(values: Pattern, distance: FloatPattern) -> FloatPattern:
     """Mean over every ring of one pixel's width, at each pixel.
 
     A pixel between two radii belongs to both rings by linear interpolation, and takes its mean from both in the same way:
