@@ -10,6 +10,8 @@ import pytest
 from matplotlib import pyplot
 
 from jax4dstem import open_dataset
+from jax4dstem.cli import app
+from jax4dstem.cli.options import Parameters, recipe_of
 from jax4dstem.pipeline import analyze_dataset, load_recipe
 from jax4dstem.simulate import polycrystal
 
@@ -77,3 +79,18 @@ def test_links_inside_the_project_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", page.read_text())
     missing = [link for link in links if not (page.parent / link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_commands_of_a_page_are_there(page):
+    """Scripts exist, commands too, and `--set` names recipe keys and values that they take."""
+    text = page.read_text()
+    scripts = re.findall(r"python ((?:experiments|benchmarks|docs)/\S+?\.py)", text)
+    assert not [script for script in scripts if not (PROJECT / script).exists()]
+    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    known |= {group.name for group in app.registered_groups}
+    if page.name != "CHANGELOG.md":  # which also tells what was
+        called = re.findall(r"(?:^|`|/)jax4dstem ([a-z]+)", text, re.MULTILINE)
+        assert set(called) <= known
+    for setting in re.findall(r"--set[ =]'?([a-z_]+\.[a-z_]+=[^\s`');]+)", text):
+        recipe_of(Parameters(settings=[setting]))

@@ -76,3 +76,19 @@ class Positive:
 
     def __str__(self) -> str:
         return "positive"
+
+
+@dataclass(frozen=True)
+class NotEmpty:
+    """Lists of one entry or more.
+
+    Example:
+        >>> () in NotEmpty(), str(NotEmpty())
+        (False, 'not empty')
+    """
+
+    def __contains__(self, value: tuple) -> bool:
+        return len(value) > 0
+
+    def __str__(self) -> str:
+        return "not empty"

@@ -219,7 +219,8 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
         value = _convert(value, hint.__origin__, key)
         for allowed in _ranges(hint) if value is not None else ():
             if value not in allowed:
-                raise InputError(f"recipe key {key} must be {allowed}; got {value:g}")
+                shown = list(value) if isinstance(value, tuple) else f"{value:g}"
+                raise InputError(f"recipe key {key} must be {allowed}; got {shown}")
         return value
     if origin is types.UnionType:
         inner = next(arg for arg in args if arg is not type(None))
@@ -230,7 +231,7 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
         raise InputError(f"recipe key {key} must be one of {', '.join(args)}; got {value!r}")
     if origin is tuple:
         repeated = len(args) == 2 and args[1] is Ellipsis
-        if isinstance(value, list | tuple) and value and (repeated or len(value) == len(args)):
+        if isinstance(value, list | tuple) and (repeated or len(value) == len(args)):
             kinds = [args[0]] * len(value) if repeated else args
             return tuple(_convert(v, kind, key) for v, kind in zip(value, kinds, strict=True))
         expected = "a list" if repeated else f"a list of {len(args)} values"

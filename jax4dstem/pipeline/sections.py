@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from jax4dstem.errors import InputError
-from jax4dstem.pipeline.keys import AtLeast, AtMost, Doc, Positive
+from jax4dstem.pipeline.keys import AtLeast, AtMost, Doc, NotEmpty, Positive
 
 Rectangle = tuple[int, int, int, int]
 Lengths = tuple[Annotated[int, AtLeast(1)], Annotated[int, AtLeast(1)]]
@@ -243,7 +243,9 @@ class Cluster:
     space: Annotated[
         Literal["pca", "umap", "codes", "features"], Doc("what is clustered; see the section embed")
     ] = "pca"
-    methods: Annotated[tuple[str, ...], Doc("clusterer of every level: kmeans, gmm or hdbscan")] = (
+    methods: Annotated[
+        tuple[str, ...], NotEmpty(), Doc("clusterer of every level: kmeans, gmm or hdbscan")
+    ] = (
         "kmeans",
         "kmeans",
         "kmeans",
@@ -346,12 +348,14 @@ class Latent:
 
     enabled: Annotated[bool, Doc("train them in analyze")] = False
     models: Annotated[
-        tuple[Literal["ae", "vae"], ...], Doc("which: autoencoder, variational autoencoder")
+        tuple[Literal["ae", "vae"], ...],
+        NotEmpty(),
+        Doc("which: autoencoder, variational autoencoder"),
     ] = ("ae", "vae")
     level: Annotated[int, AtLeast(1), Doc("level of the clusters")] = 1
-    hidden: Annotated[tuple[Annotated[int, AtLeast(1)], ...], Doc("sizes of the hidden layers")] = (
-        512,
-    )
+    hidden: Annotated[
+        tuple[Annotated[int, AtLeast(1)], ...], NotEmpty(), Doc("sizes of the hidden layers")
+    ] = (512,)
     latent: Annotated[int, AtLeast(1), Doc("numbers in a code")] = 8
     epochs: Annotated[int, AtLeast(1), Doc("most passes over the data")] = 40
     batch_size: Annotated[int, AtLeast(1), Doc("positions in a step", "positions")] = 256
