@@ -19,11 +19,13 @@ class Calibration:
     """Physical scales of a dataset; ``None`` means not calibrated.
 
     Attributes:
-        pixel_inv_angstrom: Detector pixel in Å⁻¹, with k = sin α / λ (no 2π).
-        scan_step_nm: Distance between scan positions in nm.
+        pixel_inv_angstrom: Detector pixel in Å⁻¹, with k = sin α / λ (no 2π); along x where y differs.
+        scan_step_nm: Distance between scan positions in nm; along x where y differs.
         energy_kv: Beam energy in kV.
         scan_rotation: Rotation from scan to detector axes in radians.
         scan_flip: True when the detector y axis is mirrored against the scan.
+        pixel_y_inv_angstrom: Detector pixel along y in Å⁻¹ where it differs from that along x.
+        scan_step_y_nm: Distance between scan rows in nm where it differs from that between columns.
 
     Example:
         >>> Calibration(pixel_inv_angstrom=0.016).binned(2).pixel_inv_angstrom
@@ -35,12 +37,24 @@ class Calibration:
     energy_kv: float | None = None
     scan_rotation: float = 0.0
     scan_flip: bool = False
+    pixel_y_inv_angstrom: float | None = None
+    scan_step_y_nm: float | None = None
 
     def binned(self, factor: int) -> "Calibration":
         """Return the calibration after summing ``factor`` x ``factor`` detector pixels."""
-        if self.pixel_inv_angstrom is None:
-            return self
-        return replace(self, pixel_inv_angstrom=self.pixel_inv_angstrom * factor)
+        return replace(
+            self,
+            pixel_inv_angstrom=_times(factor, self.pixel_inv_angstrom),
+            pixel_y_inv_angstrom=_times(factor, self.pixel_y_inv_angstrom),
+        )
+
+    def binned_scan(self, factor: int) -> "Calibration":
+        """Return the calibration after summing ``factor`` x ``factor`` scan positions."""
+        return replace(
+            self,
+            scan_step_nm=_times(factor, self.scan_step_nm),
+            scan_step_y_nm=_times(factor, self.scan_step_y_nm),
+        )
 
     @property
     def reciprocal_units(self) -> tuple[float, str]:
@@ -72,6 +86,10 @@ class Calibration:
         if self.pixel_inv_angstrom is None:
             return 1.0, "px"
         return 1.0 / (size * self.pixel_inv_angstrom), "Å"
+
+
+def _times(factor: int, length: float | None) -> float | None:
+    return None if length is None else factor * length
 
 
 def detector_grid(

@@ -14,9 +14,17 @@ from jax4dstem.errors import InputError
 from jax4dstem.typing import Array, Num
 
 
+class Doubt(str):
+    """A note that says what may be wrong with the data, or with how they are read."""
+
+
 @runtime_checkable
 class PatternSource(Protocol):
-    """Where raw patterns come from: anything that reads a rectangle of the scan."""
+    """Where raw patterns come from: anything that reads a rectangle of the scan.
+
+    A source whose file ends before the scan does also has ``missing``, ``(scan_y, scan_x)``: True where there is no pattern.
+    What it reads there is blank or NaN.
+    """
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -92,6 +100,11 @@ class ScanCrop:
         """Chunks of the source."""
         return self.source.chunks
 
+    @property
+    def missing(self) -> np.ndarray:
+        """Those of the source."""
+        return missing_positions(self.source)[self.y0 : self.y1, self.x0 : self.x1]
+
     def read(self, rows: slice, cols: slice) -> np.ndarray:
         """Read from the source, moved by the crop's origin."""
         return self.source.read(
@@ -122,6 +135,11 @@ class ScanSample:
     def chunks(self) -> tuple[int, int]:
         """Any rectangle."""
         return 1, 1
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Those of the source."""
+        return missing_positions(self.source)[np.ix_(self.rows, self.cols)]
 
     def read(self, rows: slice, cols: slice) -> np.ndarray:
         """Read each run of positions that are neighbors, or stored in one chunk, with one call."""
@@ -229,6 +247,16 @@ class Dataset:
     def n_patterns(self) -> int:
         """Number of scan positions."""
         return self.shape[0] * self.shape[1]
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Positions of which the file holds no pattern, as after an aborted scan: ``(scan_y, scan_x)``."""
+        return missing_positions(self.source)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Those notes that say what may be wrong."""
+        return tuple(note for note in self.notes if isinstance(note, Doubt))
 
     def map(self, fn: Callable, *shared: Any, per_position: Sequence[Any] = ()) -> "Dataset":
         """Add a pattern function to the chain; nothing is computed yet.
@@ -364,6 +392,12 @@ class BinDetector:
         # Strided slices: XLA vectorizes their sum, other than one over axes as short as these.
         rows = sum((whole[i::factor] for i in range(1, factor)), whole[::factor])
         return sum((rows[:, i::factor] for i in range(1, factor)), rows[:, ::factor])
+
+
+def missing_positions(source: PatternSource) -> np.ndarray:
+    """Positions of which a source holds no pattern, ``(scan_y, scan_x)``."""
+    missing = getattr(source, "missing", None)
+    return np.zeros(source.shape[:2], bool) if missing is None else missing
 
 
 def check_shape(shape: tuple[int, ...], what: str) -> None:

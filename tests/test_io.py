@@ -147,35 +147,6 @@ def test_zarr(tmp_path, scan):
     assert open_dataset(tmp_path / "a.zarr").source.chunks == (2, 2)
 
 
-def write_empad(path, scan):
-    frames = np.full((len(scan), 130, 128), -7, "<f4")
-    frames[:, :128] = scan
-    frames.tofile(path)
-
-
-def test_empad_drops_the_metadata_rows(tmp_path):
-    patterns = np.random.default_rng(0).uniform(size=(6, 128, 128)).astype("f4")
-    write_empad(tmp_path / "scan_x3_y2.raw", patterns)
-    xml = (
-        '<root><raw_file filename="scan_x3_y2.raw"/><pix_x>3</pix_x><pix_y>2</pix_y>'
-        "<high_voltage>300000</high_voltage></root>"
-    )
-    (tmp_path / "scan.xml").write_text(xml)
-    dataset = open_dataset(tmp_path / "scan.xml")
-    np.testing.assert_array_equal(everything(dataset), patterns.reshape(2, 3, 128, 128))
-    assert dataset.calibration.energy_kv == 300
-    bare = open_dataset(tmp_path / "scan_x3_y2.raw", scan_shape=(2, 3))
-    np.testing.assert_array_equal(everything(bare), patterns.reshape(2, 3, 128, 128))
-
-
-def test_bare_raw(tmp_path, scan):
-    scan.astype(">u2").tofile(tmp_path / "a.raw")
-    dataset = open_dataset(
-        tmp_path / "a.raw", dtype=">u2", detector_shape=(6, 7), scan_shape=(4, 5)
-    )
-    np.testing.assert_array_equal(everything(dataset), scan)
-
-
 def test_square_scans_are_guessed_and_said_so(tmp_path, scan):
     np.save(tmp_path / "a.npy", scan.reshape(20, 6, 7)[:16])
     dataset = open_dataset(tmp_path / "a.npy")
@@ -187,8 +158,15 @@ def wrong_inputs(folder, scan):
     """Name, path, options and what the one line says."""
     np.save(folder / "ok.npy", scan)
     np.save(folder / "stack.npy", scan.reshape(20, 6, 7))
-    np.save(folder / "flat.npy", scan[0, 0])
-    np.save(folder / "five.npy", scan[None])
+    np.save(folder / "flat.npy", scan[0, 0, 0])
+    np.save(folder / "six.npy", scan[None, None])
+    np.save(folder / "series.npy", np.stack([scan] * 3))
+    np.savez(folder / "two.npz", a=scan, b=scan)
+    (folder / "cut.npz").write_bytes((folder / "two.npz").read_bytes()[:-3000])
+    (folder / "named.xml").write_text("<root></root>")
+    write_hdf5(folder / "complex.h5", {"a": scan.astype(complex)})
+    write_hdf5(folder / "tables.h5", {"a": np.zeros((9, 9, 2, 2)), "b": np.zeros((7, 3, 3))})
+    write_hdf5(folder / "empty.h5", {"a": scan[:, :0]})
     np.save(folder / "empty.npy", scan[:0])
     np.save(folder / "complex.npy", scan.astype(complex))
     (folder / "zero.h5").touch()
@@ -214,11 +192,23 @@ def wrong_inputs(folder, scan):
         "raw half told": ("odd.raw", {"dtype": "u1"}, "both dtype and detector_shape"),
         "stack, no shape": ("stack.npy", {}, "give scan_shape"),
         "wrong shape": ("stack.npy", {"scan_shape": (3, 5)}, "needs 15 patterns, but the file has 20"),
-        "too large": ("stack.npy", {"scan_shape": (5, 5)}, "needs 25 patterns, but the file has 20"),
+        "too large": ("stack.npy", {"scan_shape": (5, 8)}, "needs 40 patterns, but the file has 20"),
+        "too small": ("stack.npy", {"scan_shape": (3, 6)}, "2 too many; give frame_skip"),
         "shape of 4D": ("ok.npy", {"scan_shape": (5, 4)}, "the scan in the file is 4 x 5"),
-        "2D": ("flat.npy", {}, "has 2 axes"),
-        "5D": ("five.npy", {}, "has 5 axes"),
-        "5D beside 4D": ("high.h5", {}, "has 5 axes"),
+        "1D": ("flat.npy", {}, "has 1 axes"),
+        "6D": ("six.npy", {}, "has 6 axes"),
+        "5D beside 4D": ("high.h5", {}, "a series of 2 scans"),
+        "series": ("series.npy", {}, "a series of 3 scans, each 4 x 5 x 6 x 7 (scan_y, scan_x, det_y"),
+        "series, far": ("series.npy", {"index": 3}, "holds 3 scans, 0 to 2"),
+        "no series": ("ok.npy", {"index": 0}, "index is for a series"),
+        "several in npz": ("two.npz", {}, "choose one with key: a (4, 5, 6, 7), b"),
+        "truncated npz": ("cut.npz", {}, "truncated or no .npz"),
+        "xml alone": ("named.xml", {}, "named.raw, which is not there"),
+        "complex HDF5": ("complex.h5", {}, "no array of real numbers, but a (4, 5, 6, 7) complex128"),
+        "tables": ("tables.h5", {}, "no scan (4 axes), stack of patterns (3) or series of scans (5)"),
+        "empty axis": ("empty.h5", {}, "is empty: shape (4, 0, 6, 7)"),
+        "gap of HDF5": ("high.h5", {"gap_bytes": 8}, "gap_bytes is for bare .raw files"),
+        "detector of npy": ("ok.npy", {"detector_shape": (9, 9)}, "detector_shape is for bare"),
         "empty scan": ("empty.npy", {}, "is empty"),
         "complex": ("complex.npy", {}, "expected real numbers"),
         "axes": ("ok.npy", {"axes": "y,x,ky,kx"}, "must name scan_y"),
@@ -230,10 +220,10 @@ def wrong_inputs(folder, scan):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("number", range(25))
+@pytest.mark.parametrize("number", range(37))
 def test_bad_input_is_one_clear_line(tmp_path, scan, number):
     cases = wrong_inputs(tmp_path, scan)
-    assert len(cases) == 25
+    assert len(cases) == 37
     name, options, message = list(cases.values())[number]
     with pytest.raises(InputError) as error:
         open_dataset(tmp_path / name, **options)

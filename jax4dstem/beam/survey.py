@@ -76,7 +76,8 @@ def survey_scan(
     Args:
         scan: Raw patterns.
         exclude_invalid: Whether blank patterns, and those with NaN or infinite pixels, are left out; otherwise they are
-            an error. A pixel without a number in most patterns is no matter of the patterns, but a bad one.
+            an error. Positions of which the file holds no pattern are always left out. A pixel without a number in most
+            patterns is no matter of the patterns, but a bad one.
         find_bad: Whether hot, stuck and dead pixels are looked for.
         contrast: How far a hot pixel stands out from its neighbors.
         detector: What is known of the detector; the rest is found.
@@ -100,13 +101,18 @@ def survey_scan(
         raise InputError(f"the mask has {bad.shape} pixels, the detector {shape}")
     found = map_patterns(_validity, scan, bad, progress="checking patterns")
     if found["invalid"].any():
-        known = reduce_patterns(Mean(), scan.map(_is_finite), progress="pixels without numbers")
+        known = reduce_patterns(
+            Mean(),
+            scan.map(_is_finite),
+            weights=~scan.missing,
+            progress="pixels without numbers",
+        )
         bad = bad | (np.asarray(known) < KNOWN)
         found = map_patterns(_validity, scan, bad, progress="checking patterns")
     invalid = found["invalid"]
     valid = invalid == 0
-    if not exclude_invalid and not valid.all():
-        raise InputError(_describe_invalid(invalid, found["blank"]))
+    if not exclude_invalid and not (valid | scan.missing).all():
+        raise InputError(_describe_invalid(np.where(scan.missing, 0, invalid), found["blank"]))
     if not valid.any():
         raise InputError("every pattern is blank or has NaN or infinite pixels")
     raw = reduce_patterns(

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from jax4dstem.errors import InputError, OutputError
 from jax4dstem.io.readable import check_readable
 from jax4dstem.pipeline.recipe import dump_recipe
 from jax4dstem.pipeline.sections import Recipe
+
+if TYPE_CHECKING:
+    from jax4dstem.coordinates import Calibration
 
 app = typer.Typer(
     help="From raw 4D-STEM data to domains and strain, in one command.",
@@ -49,6 +52,7 @@ def info(file: File, reading: Reading, parameters: Parameters) -> None:
     recipe = recipe_of(parameters, reading)
     check_readable(file)
     from jax4dstem.io import open_dataset
+    from jax4dstem.io.glance import glance
 
     arguments = dataclasses.asdict(recipe.input)
     arguments.pop("invalid_patterns")
@@ -56,16 +60,18 @@ def info(file: File, reading: Reading, parameters: Parameters) -> None:
     scan, detector = dataset.scan_shape, dataset.pattern_shape
     size = dataset.n_patterns * dataset.dtype.itemsize
     size *= dataset.detector_shape[0] * dataset.detector_shape[1]
-    pixel_size, pixel_unit = dataset.calibration.reciprocal_units
-    step_size, step_unit = dataset.calibration.scan_units
+    seen = glance(dataset)
     typer.echo(f"file      {file}")
-    typer.echo(f"scan      {scan[0]} x {scan[1]} positions (y, x), step {step_size:g} {step_unit}")
-    typer.echo(
-        f"detector  {detector[0]} x {detector[1]} px (y, x), pixel {pixel_size:g} {pixel_unit}"
-    )
+    step, pixel = _scales_in_words(dataset.calibration)
+    typer.echo(f"scan      {scan[0]} x {scan[1]} positions (y, x), step {step}")
+    typer.echo(f"detector  {detector[0]} x {detector[1]} px (y, x), pixel {pixel}")
     typer.echo(f"type      {dataset.dtype}, {size / 2**20:,.1f} MiB as read")
+    typer.echo(f"counts    {seen}")
     for note in dataset.notes:
-        typer.echo(f"          {note}")
+        if note not in dataset.doubts:
+            typer.echo(f"          {note}")
+    for doubt in (*dataset.doubts, *seen.doubts):
+        typer.echo(f"doubt     {doubt}")
 
 
 @command(app, "analyze scan.h5 -o out", "analyze scan.h5 -o out --pixel 0.016 --set cluster.k=3")
@@ -159,6 +165,15 @@ def report(
 def recipe(parameters: Parameters) -> None:
     """Print a recipe: every key with its meaning, unit, range and value, to start one's own from."""
     typer.echo(dump_recipe(recipe_of(parameters)), nl=False)
+
+
+def _scales_in_words(calibration: "Calibration") -> tuple[str, str]:
+    """Scan step and detector pixel, in y and x where they differ."""
+    (step, step_unit), (pixel, pixel_unit) = calibration.scan_units, calibration.reciprocal_units
+    step_y, pixel_y = calibration.scan_step_y_nm, calibration.pixel_y_inv_angstrom
+    steps = f"{step:g}" if step_y is None else f"{step_y:g} x {step:g}"
+    pixels = f"{pixel:g}" if pixel_y is None else f"{pixel_y:g} x {pixel:g}"
+    return f"{steps} {step_unit}", f"{pixels} {pixel_unit}"
 
 
 def _measure_strain(file: Path, out: Path, recipe: Recipe, overwrite: bool) -> None:

@@ -76,6 +76,19 @@ class Reading:
         typer.Option(metavar="Y,X", help="Scan positions, rows,columns."),
         Sets("input.scan_shape", Numbers(2, int, "128,256")),
     ] = None
+    detector_shape: Annotated[
+        str | None,
+        typer.Option(metavar="Y,X", help="Detector pixels of a bare .raw file, rows,columns."),
+        Sets("input.detector_shape", Numbers(2, int, "256,256")),
+    ] = None
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="Stored type of a bare .raw file, such as uint16."),
+        Sets("input.dtype"),
+    ] = None
+    index: Annotated[
+        int | None, typer.Option(help="Which scan of a series, from 0."), Sets("input.index")
+    ] = None
     pixel: Annotated[
         float | None,
         typer.Option(help="Detector pixel in 1/Å."),
@@ -168,7 +181,9 @@ def _parse_setting(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise InputError(f"--set expects KEY=VALUE, got {text!r}")
-    try:
-        return name.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name.strip(), value.strip()  # a bare word is a string
+    for toml in (value, f"[{value}]") if "," in value else (value,):  # 8,8 is a list
+        try:
+            return name.strip(), tomllib.loads(f"value = {toml}")["value"]
+        except tomllib.TOMLDecodeError:
+            continue
+    return name.strip(), value.strip()  # a bare word is a string

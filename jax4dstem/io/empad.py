@@ -1,80 +1,40 @@
-"""EMPAD .raw files, with or without their .xml, and bare .raw files."""
+"""EMPAD .raw files, with or without their .xml."""
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
+from jax4dstem.dataset import Doubt
 from jax4dstem.errors import InputError
+from jax4dstem.io import frames
 from jax4dstem.io.layout import Layout, Stored
-from jax4dstem.io.scales import Scales, energy, positive
-from jax4dstem.io.sources import Opener, memory_map
+from jax4dstem.io.scales import Told, energy, positive
 
-FRAME = (130, 128)  # the detector writes two rows of metadata below each pattern
-PATTERN = (128, 128)
-EMPAD_TYPE = np.dtype("<f4")
+# The detector writes two rows of metadata below the 128 rows of a pattern.
+EMPAD = frames.Frames(np.dtype("<f4"), (128, 128), gap=2 * 128 * 4)
+WHAT = "EMPAD .raw (130 x 128 float32 frames)"
 NAMED_SHAPE = re.compile(r"_x(\d+)_y(\d+)")  # the detector's file names: scan_x256_y256.raw
 NUMBER = re.compile(r"[-+.\deE]+")
 
-ScanShape = tuple[tuple[int, int], str] | None
+ScanShape = tuple[tuple[int, int], str]
 
 
 def read(path: Path, layout: Layout) -> Stored:
     """Find the patterns of an EMPAD .xml or .raw, or of a bare .raw of given type and shape."""
     if path.suffix.lower() == ".xml":
-        return _read_xml(path)
-    if layout.detector_shape is None and layout.dtype is None:
-        return replace(_empad(path), scan_shape=_shape_in_name(path.name))
-    dtype, shape = layout.cast(), layout.detector_shape
-    if shape is None or dtype is None:
-        raise InputError("a bare .raw file needs both dtype and detector_shape (and scan_shape)")
-    if min(shape) < 1:
-        raise InputError(f"detector_shape {shape[0]} x {shape[1]} is empty")
-    return _frames(path, dtype, shape, shape, "bare .raw, type and detector shape given")
+        return _read_xml(path, layout)
+    if layout.detector_shape or layout.dtype or layout.header_bytes or layout.gap_bytes:
+        return frames.read(path, layout)
+    scan_shape, notes = _scan_shape(path, _shape_in_name(path.name), layout)
+    stored = frames.find(path, EMPAD, scan_shape, WHAT)
+    return replace(stored, notes=(*stored.notes, *notes))
 
 
-def _empad(path: Path) -> Stored:
-    return _frames(path, EMPAD_TYPE, FRAME, PATTERN, "EMPAD .raw (130 x 128 float32 frames)")
-
-
-def _frames(
-    path: Path, dtype: np.dtype, frame: tuple[int, int], pattern: tuple[int, int], what: str
-) -> Stored:
-    """Frames of a file without header; a pattern is the first rows of a frame."""
-    size, frame_size = path.stat().st_size, prod(frame) * dtype.itemsize
-    n_frames, rest = divmod(size, frame_size)
-    if rest:
-        raise InputError(
-            f"{path} has {size} bytes, which does not divide into frames of {frame[0]} x {frame[1]} "
-            f"{dtype} = {frame_size} bytes ({n_frames} frames and {rest} bytes left); "
-            "give dtype and detector_shape"
-        )
-    frames = memory_map(path, dtype, (n_frames, *frame), 0)
-    return Stored(
-        _first_rows(frames, pattern[0]),
-        (n_frames, *pattern),
-        dtype,
-        str(path),
-        path.name,
-        notes=(f"format: {what}",),
-    )
-
-
-def _first_rows(frames: Opener, rows: int) -> Opener:
-    @contextmanager
-    def open_rows() -> Iterator[np.ndarray]:
-        with frames() as stack:
-            yield stack[:, :rows]
-
-    return open_rows
-
-
-def _read_xml(path: Path) -> Stored:
+def _read_xml(path: Path, layout: Layout) -> Stored:
     try:
         root = ET.parse(path).getroot()
     except ET.ParseError as error:
@@ -85,40 +45,63 @@ def _read_xml(path: Path) -> Stored:
     raw = path.parent / name
     if not raw.is_file():
         raise InputError(f"{path} belongs to {raw}, which is not there")
-    shape = _shape_in_xml(root)
-    scan_shape = (shape, f"from {path.name}") if shape else _shape_in_name(name)
-    scales = _scales(root, scan_shape)
-    return replace(_empad(raw), scan_shape=scan_shape, scales=((scales, f"from {path.name}"),))
+    told = [*_shape_in_name(name), *_shapes_in_xml(root, path.name)]
+    scan_shape, notes = _scan_shape(raw, told, layout)
+    stored = frames.find(raw, EMPAD, scan_shape, WHAT)
+    return replace(stored, scales=_scales(root, path.name, scan_shape), notes=stored.notes + notes)
 
 
-def _shape_in_name(name: str) -> ScanShape:
+def _scan_shape(
+    raw: Path, told: list[ScanShape], layout: Layout
+) -> tuple[ScanShape | None, tuple[str, ...]]:
+    """The shape that fits the file's size, of those that are told the first; and doubt where others are told."""
+    if layout.given_scan is not None:
+        return layout.given_scan, ()
+    number, _ = EMPAD.count(raw.stat().st_size)
+    fits = [one for one in told if prod(one[0]) == number]
+    chosen = (fits or told or [None])[0]
+    if chosen is None:
+        return None, ()
+    others = {why: shape for shape, why in told if shape != chosen[0]}
+    listed = ", ".join(f"{shape[0]} x {shape[1]} ({why})" for why, shape in others.items())
+    notes = (Doubt(f"other scan shapes are told: {listed}; give scan_shape"),) if others else ()
+    return chosen, notes
+
+
+def _shape_in_name(name: str) -> list[ScanShape]:
     match = NAMED_SHAPE.search(name)
-    return ((int(match[2]), int(match[1])), f"from the file name {name}") if match else None
+    return [((int(match[2]), int(match[1])), f"from the file name {name}")] if match else []
 
 
-def _shape_in_xml(root: ET.Element) -> tuple[int, int] | None:
-    """Scan resolution of the acquisition, or pix_y and pix_x of older files."""
-    acquired = root.find(".//scan_parameters[@mode='acquire']")
-    places = [(acquired, "scan_resolution_y", "scan_resolution_x"), (root, "pix_y", "pix_x")]
-    for element, *names in places:
-        if element is not None:
-            numbers = [positive(element.findtext(f".//{name}")) for name in names]
-            if None not in numbers:
-                return int(numbers[0] or 0), int(numbers[1] or 0)
-    return None
+def _shapes_in_xml(root: ET.Element, name: str) -> list[ScanShape]:
+    """Scan resolutions: of the acquisition, of other modes, or pix_y and pix_x of older files."""
+    modes = sorted(
+        root.findall(".//scan_parameters"), key=lambda element: element.get("mode") != "acquire"
+    )
+    places = [
+        (element, "scan_resolution_y", "scan_resolution_x", f"mode {element.get('mode')} in {name}")
+        for element in modes
+    ]
+    shapes = []
+    for element, *names, why in [*places, (root, "pix_y", "pix_x", f"from {name}")]:
+        rows, columns = (positive(element.findtext(f".//{key}")) for key in names)
+        if rows and columns:
+            shapes.append(((int(rows), int(columns)), why))
+    return shapes
 
 
-def _scales(root: ET.Element, scan_shape: ScanShape) -> Scales:
+def _scales(root: ET.Element, name: str, scan_shape: ScanShape | None) -> tuple[Told, ...]:
     """Scales among the microscope's readings, in m, V and (older files) 1e9 nm⁻¹."""
     volts = positive(root.findtext(".//high_voltage"))
-    scales = dict(energy(volts and volts / 1e3))
+    scales = {}
     pixel = positive(root.findtext(".//calibrated_pixelsize"))
     if pixel is not None:
         scales["pixel_inv_angstrom"] = pixel * 1e8
     field = _field_of_view(root)
     if field is not None and scan_shape is not None:
         scales["scan_step_nm"] = 1e9 * field / max(scan_shape[0])
-    return scales
+    source = f"from {name}"
+    return Told(scales, source), energy(volts and volts / 1e3, source)
 
 
 def _field_of_view(root: ET.Element) -> float | None:

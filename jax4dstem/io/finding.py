@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
+from jax4dstem.dataset import Doubt
 from jax4dstem.errors import InputError
 
 Shapes = Mapping[str, tuple[int, ...]]
+RANKS = {4: "scan", 3: "stack of patterns", 5: "series of scans", 2: "pattern"}  # best first
+SMALLEST_SIDE = 5  # px of a pattern: arrays that end in 2 x 2, 3 x 3 or 4 x 4 are matrices
+LISTED = 20  # names in a message
 
 
 def choose(shapes: Shapes, key: str | None, path: Path) -> tuple[str, str]:
@@ -23,19 +27,38 @@ def choose(shapes: Shapes, key: str | None, path: Path) -> tuple[str, str]:
     if key is not None and key.strip("/") in shapes:
         return key.strip("/"), f"dataset {key.strip('/')}: given"
     shapes = within(shapes, key, path)
-    for dimensions in (4, 3):
-        scans = {name: shape for name, shape in shapes.items() if len(shape) == dimensions}
-        if dimensions == 4 and len(scans) > 1:
+    patterns = {name: shape for name, shape in shapes.items() if could_hold_patterns(shape)}
+    large = {name: shape for name, shape in patterns.items() if not _is_detail(shape, shapes)}
+    if patterns and not large:
+        raise InputError(
+            f"{path}: the largest dataset {_largest(shapes)} is no scan; name the one to read with "
+            f"key: {told(shapes)}"
+        )
+    for rank, kind in RANKS.items():
+        scans = {name: shape for name, shape in large.items() if len(shape) == rank}
+        if rank == 4 and len(scans) > 1:
             scans = _named_data(scans)
-        if len(scans) > 1:
+        if len(scans) > 1 and rank > 2:
             raise InputError(
                 f"{path} holds several possible scans, choose one with key: {told(scans)}"
             )
-        if scans:
+        if len(scans) == 1:
             (name,) = scans
-            _check_not_a_detail(name, shapes, path)
-            return name, f"dataset {name}: the only one with {dimensions} axes"
-    raise InputError(f"{path} holds no dataset with 4 (or 3) axes; it has {told(shapes)}")
+            return name, _why(name, kind, patterns)
+    raise InputError(
+        f"{path} holds no scan (4 axes), stack of patterns (3) or series of scans (5); it has "
+        f"{told(shapes)}"
+    )
+
+
+def could_hold_patterns(shape: tuple[int, ...]) -> bool:
+    """Whether an array is no table of vectors or matrices: its last two axes are a pattern, in the order of any format.
+
+    Example:
+        >>> could_hold_patterns((2, 2)), could_hold_patterns((9, 3, 3)), could_hold_patterns((3, 2, 64, 64))
+        (False, False, True)
+    """
+    return 2 <= len(shape) <= 5 and all(size >= SMALLEST_SIDE or size == 0 for size in shape[-2:])
 
 
 def within(shapes: Shapes, key: str | None, path: Path) -> Shapes:
@@ -53,8 +76,11 @@ def within(shapes: Shapes, key: str | None, path: Path) -> Shapes:
 
 
 def told(shapes: Shapes) -> str:
-    """Names and shapes for a message."""
-    return ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no numeric dataset"
+    """Names and shapes for a message, without tables where there are patterns."""
+    patterns = {name: shape for name, shape in shapes.items() if could_hold_patterns(shape)}
+    listed = [f"{name} {shape}" for name, shape in (patterns or shapes).items()]
+    more = [f"and {len(listed) - LISTED} more"] if len(listed) > LISTED else []
+    return ", ".join(listed[:LISTED] + more) or "no numeric dataset"
 
 
 def _named_data(scans: Shapes) -> Shapes:
@@ -63,10 +89,19 @@ def _named_data(scans: Shapes) -> Shapes:
     return data if len(data) == 1 else scans
 
 
-def _check_not_a_detail(name: str, shapes: Shapes, path: Path) -> None:
-    largest = max(shapes, key=lambda other: prod(shapes[other]))
-    if prod(shapes[name]) < prod(shapes[largest]) / 2:
-        raise InputError(
-            f"{path}: the largest dataset {largest} has {len(shapes[largest])} axes "
-            f"{shapes[largest]}, which is no scan; name the one to read with key: {told(shapes)}"
-        )
+def _is_detail(shape: tuple[int, ...], shapes: Shapes) -> bool:
+    """Whether an array has less than half of the numbers of the largest."""
+    return prod(shape) < prod(shapes[_largest(shapes)]) / 2
+
+
+def _largest(shapes: Shapes) -> str:
+    return max(shapes, key=lambda name: prod(shapes[name]))
+
+
+def _why(name: str, kind: str, patterns: Shapes) -> str:
+    others = {other: s for other, s in patterns.items() if other != name and len(s) > 2}
+    if not others:
+        return f"dataset {name}: the only one that could be a {kind}"
+    return Doubt(
+        f"dataset {name} is read as a {kind}, not the smaller {told(others)}: choose with key"
+    )

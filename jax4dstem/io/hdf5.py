@@ -12,17 +12,19 @@ import h5py
 
 from jax4dstem.errors import InputError
 from jax4dstem.io import finding
-from jax4dstem.io.hdf5_scales import attribute, get, scales_of, scan_shape_of
+from jax4dstem.io.axes import MATLAB_ORDER
+from jax4dstem.io.finding import could_hold_patterns
+from jax4dstem.io.hdf5_scales import attribute, axes_of, get, scales_of, scan_shape_of
 from jax4dstem.io.layout import Layout, Stored
 from jax4dstem.io.sources import Concatenated, Opener
 
 CHUNK_CACHE = 2**26  # bytes, unless a single chunk is larger
 STACK_PREFIX = "data_0"  # Dectris detectors write data_000001, data_000002, ...
+MATLAB_HEAP = (
+    "#refs#/"  # where MATLAB puts the contents of cells and structures, thousands of small arrays
+)
+CROWD = 1000  # members of a group that is no list of scans
 DEFAULT_DEPTH = 8  # NeXus groups that may each name the next as default
-MATLAB_AXES = {
-    4: ("scan_x", "scan_y", "det_x", "det_y"),
-    3: ("frame", "det_x", "det_y"),
-}
 
 
 def read(path: Path, layout: Layout) -> Stored:
@@ -37,9 +39,12 @@ def read(path: Path, layout: Layout) -> Stored:
 
 def _find(file: h5py.File, path: Path, layout: Layout) -> Stored:
     items, dangling = _datasets(file)
-    numeric = {name: item for name, item in items.items() if item.dtype.kind in "buif"}
+    numeric = _numeric(items)
     if layout.key is not None and isinstance(named := get(file, layout.key), h5py.Dataset):
         numeric = {layout.key.strip("/"): named}  # by any of its names, whatever its type
+    if items and not numeric:
+        told = ", ".join(f"{name} {item.shape} {item.dtype}" for name, item in items.items())
+        raise InputError(f"{path} holds no array of real numbers, but {told}")
     shapes = {name: item.shape for name, item in numeric.items()}
     if layout.key is not None:
         return _stored(file, path, *finding.choose(shapes, layout.key, path))
@@ -55,9 +60,16 @@ def _find(file: h5py.File, path: Path, layout: Layout) -> Stored:
     return _stored(file, path, *finding.choose(shapes, None, path))
 
 
+def _numeric(items: dict[str, Any]) -> dict[str, Any]:
+    """Arrays of numbers that could hold patterns, or where there is none all arrays of numbers."""
+    likely = {name: item for name, item in items.items() if could_hold_patterns(item.shape)}
+    numbers = {name: item for name, item in likely.items() if item.dtype.kind in "buif"}
+    return numbers or {name: item for name, item in items.items() if item.dtype.kind in "buif"}
+
+
 def _stored(file: h5py.File, path: Path, name: str, why: str) -> Stored:
     item: Any = file[name]
-    matlab = MATLAB_AXES.get(len(item.shape)) if "MATLAB_class" in item.attrs else None
+    matlab = MATLAB_ORDER.get(len(item.shape)) if "MATLAB_class" in item.attrs else None
     return Stored(
         _opener(path, item, name),
         item.shape,
@@ -66,6 +78,7 @@ def _stored(file: h5py.File, path: Path, name: str, why: str) -> Stored:
         name,
         chunks=item.chunks,
         axes=matlab and (matlab, "MATLAB stores arrays with reversed axes"),
+        axes_told=axes_of(item),
         scan_shape=scan_shape_of(file, item),
         scales=scales_of(file, item),
         notes=(why,),
@@ -128,25 +141,58 @@ def _check_filters(item: Any) -> None:
 
 
 def _datasets(file: h5py.File) -> tuple[dict[str, Any], list[str]]:
-    """All datasets, each under one name, links to other files included; and links that lead nowhere."""
-    found, dangling, seen = {}, [], set()
+    """All datasets, each under one name, links to other files included; and links that lead nowhere.
+
+    Groups of very many members are left out where the rest of the file cannot hold another scan.
+    """
+    found: dict[str, Any] = {}
+    dangling: list[str] = []
+    seen: set[tuple[int, int]] = set()
     waiting: list[tuple[str, Any]] = [("", file)]
+    crowded: list[tuple[str, Any]] = []
     while waiting:
         prefix, group = waiting.pop(0)
-        for name in group:
-            item = get(group, name)
-            if item is None:
-                dangling.append(prefix + name)
-                continue
-            info = h5py.h5o.get_info(item.id)
-            if (info.fileno, info.addr) in seen:  # a second name, or a link back to a parent
-                continue
-            seen.add((info.fileno, info.addr))
-            if isinstance(item, h5py.Dataset):
-                found[prefix + name] = item
-            elif isinstance(item, h5py.Group):
-                waiting.append((f"{prefix}{name}/", item))
+        if prefix.startswith(MATLAB_HEAP) or len(group) > CROWD:
+            crowded.append((prefix, group))
+        else:
+            waiting += _look_into(group, prefix, found, dangling, seen)
+    if not _is_accounted_for(file, found):
+        while crowded:
+            prefix, group = crowded.pop(0)
+            crowded += _look_into(group, prefix, found, dangling, seen)
     return found, dangling
+
+
+def _look_into(
+    group: Any, prefix: str, found: dict[str, Any], dangling: list[str], seen: set[tuple[int, int]]
+) -> list[tuple[str, Any]]:
+    """Add a group's datasets to those found; return its groups."""
+    groups = []
+    for name in group:
+        link = name.encode("utf-8", "surrogateescape")
+        try:
+            info = h5py.h5o.get_info(group.id, link)  # opens nothing: members may be many
+        except (KeyError, OSError, ValueError):
+            dangling.append(prefix + name)
+            continue
+        if (info.fileno, info.addr) in seen:  # a second name, or a link back to a parent
+            continue
+        seen.add((info.fileno, info.addr))
+        if info.type == h5py.h5o.TYPE_DATASET:
+            found[prefix + name] = h5py.Dataset(h5py.h5d.open(group.id, link))
+        elif info.type == h5py.h5o.TYPE_GROUP:
+            groups.append((f"{prefix}{name}/", group[name]))
+    return groups
+
+
+def _is_accounted_for(file: h5py.File, found: dict[str, Any]) -> bool:
+    """Whether what is not yet looked at is less than half of a scan that is found, or MATLAB's heap."""
+    scans = [item for item in found.values() if item.ndim > 2 and could_hold_patterns(item.shape)]
+    if not scans:
+        return False
+    sizes = [item.id.get_storage_size() for item in found.values()]
+    rest = file.id.get_filesize() - sum(sizes)
+    return MATLAB_HEAP.strip("/") in file or rest < max(s.id.get_storage_size() for s in scans) / 2
 
 
 def _is_part(name: str) -> bool:

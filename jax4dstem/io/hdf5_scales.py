@@ -1,11 +1,12 @@
 """What HDF5 dialects write beside their arrays: scales and the shape of the scan."""
 
+from math import pi
 from typing import Any
 
 import h5py
 import numpy as np
 
-from jax4dstem.io.scales import Sourced, energy, from_attributes, from_axes, text
+from jax4dstem.io.scales import Axis, Told, energy, finite, from_attributes, scale_of, text
 
 
 def get(group: h5py.Group, name: str) -> Any:
@@ -30,60 +31,80 @@ def scan_shape_of(file: h5py.File, item: Any) -> tuple[tuple[int, int], str] | N
     return None
 
 
-def scales_of(file: h5py.File, item: Any) -> tuple[Sourced, ...]:
-    """Scales from plain attributes, py4DSTEM's calibration, hspy axes, EMD dimension vectors."""
-    plain = from_attributes(item.attrs, item.parent.attrs, file.attrs)
+def scales_of(file: h5py.File, item: Any) -> tuple[Told, ...]:
+    """Scales from plain attributes, py4DSTEM's calibration, and the metadata of the microscope."""
     beam = get(item.parent, "metadata/Acquisition_instrument/TEM")
-    beam_energy = None if beam is None else beam.attrs.get("beam_energy")
     return (
-        (plain, "attributes in the file"),
-        (from_axes(_py4dstem_axes(file, item)), "the py4DSTEM calibration in the file"),
-        (from_axes(_hspy_axes(item.parent)), "the axes in the file"),
-        (from_axes(_emd_axes(item.parent)), "the dimension vectors in the file"),
-        (energy(beam_energy), "the metadata in the file"),
+        from_attributes(item.attrs, item.parent.attrs, file.attrs),
+        _py4dstem_scales(file, item),
+        energy(None if beam is None else beam.attrs.get("beam_energy")),
     )
 
 
-def _py4dstem_axes(file: h5py.File, item: Any) -> list[dict[str, Any]]:
-    """Sizes and units of real (R) and diffraction (Q) pixels in the root's metadata bundle."""
+def axes_of(item: Any) -> tuple[Axis, ...]:
+    """Scale and units of every axis: those that HyperSpy writes, or EMD's dimension vectors; nothing where one lacks."""
+    axes = _hspy_axes(item.parent, item.ndim) or _emd_axes(item.parent, item.ndim)
+    return tuple(axes) if len(axes) == item.ndim else ()
+
+
+def _py4dstem_scales(file: h5py.File, item: Any) -> Told:
+    """Pixels of real (R) and diffraction (Q) space, and the turn between them, in the root's metadata bundle."""
     root = item.name.split("/")[1]
     group = get(file, f"{root}/metadatabundle/calibration")
     if not isinstance(group, h5py.Group):
-        return []
+        return Told({}, "")
 
     def value(name: str) -> Any:
         stored = get(group, name)
         return stored[()] if isinstance(stored, h5py.Dataset) else None
 
+    scales: dict[str, Any] = {}
+    ignored = []
+    for letter, space in (("Q", "det"), ("R", "scan")):
+        axis = Axis(value(f"{letter}_pixel_size"), value(f"{letter}_pixel_units"))
+        read = scale_of(axis, space)
+        if isinstance(read, tuple):
+            scales[read[0]] = read[1]
+        elif read is not None:
+            ignored.append(f"{letter}_pixel_size: {read}")
+    if value("a") is not None and value("b") is not None:
+        ignored.append("the ellipse of the py4DSTEM calibration is not used")
+    turn = _py4dstem_turn(value("QR_rotation"), value("QR_rotation_degrees"), value("QR_flip"))
+    return Told(scales | turn, "the py4DSTEM calibration in the file", tuple(ignored))
+
+
+def _py4dstem_turn(radians: Any, degrees: Any, flip: Any) -> dict[str, Any]:
+    """Scan-detector rotation and flip.
+
+    py4DSTEM defines the rotation as counter-clockwise from real to diffraction space, as we do; its flip exchanges the
+    detector's axes, which is a mirrored y after a quarter turn.
+    """
+    angle, in_degrees = finite(radians), finite(degrees)
+    if angle is None and in_degrees is not None:
+        angle = np.deg2rad(in_degrees)
+    if angle is None and not flip:
+        return {}
+    if flip:
+        return {"scan_rotation": -(angle or 0.0) - pi / 2, "scan_flip": True}
+    return {"scan_rotation": angle}
+
+
+def _hspy_axes(parent: h5py.Group, count: int) -> list[Axis]:
+    groups = (get(parent, f"axis-{number}") for number in range(count))
     return [
-        {
-            "scale": value(f"{space}_pixel_size"),
-            "units": value(f"{space}_pixel_units"),
-            "navigate": space == "R",
-        }
-        for space in "QR"
+        Axis(group.attrs.get("scale"), attribute(group, "units"))
+        for group in groups
+        if isinstance(group, h5py.Group)
     ]
 
 
-def _hspy_axes(parent: h5py.Group) -> list[dict[str, Any]]:
-    groups = (get(parent, f"axis-{number}") for number in range(4))
-    return [dict(group.attrs) for group in groups if isinstance(group, h5py.Group)]
-
-
-def _emd_axes(parent: h5py.Group) -> list[dict[str, Any]]:
+def _emd_axes(parent: h5py.Group, count: int) -> list[Axis]:
     """Vectors dim0 to dim3, or dim1 to dim4 in older files."""
     first = 0 if "dim0" in parent else 1
-    vectors = [get(parent, f"dim{number}") for number in range(first, first + 4)]
+    vectors = [get(parent, f"dim{number}") for number in range(first, first + count)]
     if not all(_is_vector(vector) for vector in vectors):
         return []
-    return [
-        {
-            "scale": vector[1] - vector[0],
-            "units": vector.attrs.get("units", ""),
-            "navigate": number < 2,
-        }
-        for number, vector in enumerate(vectors)
-    ]
+    return [Axis(vector[1] - vector[0], attribute(vector, "units")) for vector in vectors]
 
 
 def _is_vector(item: Any) -> bool:

@@ -7,10 +7,10 @@ import h5py
 
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
-from jax4dstem.io import empad, hdf5, npy, rosetta, zarr_store
-from jax4dstem.io.layout import Layout, Stored, as_source
+from jax4dstem.io import empad, frames, hdf5, npy, rosetta, tiff, zarr_store
+from jax4dstem.io.layout import Layout, Stored, as_scan
 from jax4dstem.io.readable import check_readable
-from jax4dstem.io.scales import calibrate
+from jax4dstem.io.scales import Told, calibrate
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".emd", ".hspy", ".nxs", ".nx5", ".py4dstem")
 
@@ -19,12 +19,16 @@ def open_dataset(
     path: str | Path,
     *,
     key: str | None = None,
+    index: int | None = None,
     scan_shape: Sequence[int] | None = None,
     dtype: str | None = None,
     axes: str | None = None,
     frame_skip: int = 0,
     flyback: int = 0,
     detector_shape: Sequence[int] | None = None,
+    header_bytes: int = 0,
+    gap_bytes: int = 0,
+    footer_bytes: int = 0,
     crop_scan: Sequence[int] | None = None,
     crop_detector: Sequence[int] | None = None,
     bin_detector: int = 1,
@@ -35,21 +39,28 @@ def open_dataset(
     """Open a 4D-STEM file; only its header is read.
 
     Shape, type, axes order and calibration are found where the format tells them; `Dataset.notes`
-    says how each was decided. Everything can be given instead.
+    says how each was decided, `Dataset.doubts` where that may be wrong. Everything can be given instead.
+
+    Where the file ends before the scan does (more than half of it is there), the missing patterns are blank, or NaN in
+    floating point, and left out of every answer; `Dataset.missing` says which.
 
     Patterns are read in the machine's byte order; 64-bit integers become float32 and booleans uint8,
     the types JAX computes with.
 
     Args:
-        path: HDF5 (EMD/py4DSTEM, NeXus, hspy, Arina-like, MATLAB v7.3 .mat), .npy, zarr/zspy, EMPAD
-            .xml or .raw, bare .raw, and with the extra ``formats`` what RosettaSciIO reads.
-        key: The dataset inside an HDF5 or zarr file, or the group that holds it.
+        path: HDF5 (EMD/py4DSTEM, NeXus, hspy, Arina-like, MATLAB v7.3 .mat), .npy, .npz, zarr/zspy, EMPAD
+            .xml or .raw, bare .raw, and with the extra ``formats`` .tif and what RosettaSciIO reads.
+        key: The dataset inside an HDF5, zarr or .npz file, or the group that holds it.
+        index: Which scan of a series (an array with 5 axes), from 0.
         scan_shape: Rows and columns of the scan, for files that hold a stack of patterns.
-        dtype: Stored type of a bare .raw file; elsewhere a type to convert to.
+        dtype: Stored type of a bare .raw file (of any suffix, with detector_shape); elsewhere a type to convert to.
         axes: Stored order, such as ``"scan_x,scan_y,det_x,det_y"`` or ``"frame,det_y,det_x"``.
         frame_skip: Patterns of a stack before the first scan position.
         flyback: Patterns of a stack after each scan row that belong to no position.
         detector_shape: Rows and columns of a pattern in a bare .raw file.
+        header_bytes: In a bare .raw file, bytes before the first pattern.
+        gap_bytes: Bytes after each of its patterns; the last may have none.
+        footer_bytes: Bytes after all.
         crop_scan: ``(y0, y1, x0, x1)`` rectangle of scan positions.
         crop_detector: ``(y0, y1, x0, x1)`` rectangle of detector pixels.
         bin_detector: Detector pixels to sum along each axis.
@@ -87,12 +98,17 @@ def open_dataset(
         _not_negative("frame_skip", frame_skip),
         _not_negative("flyback", flyback),
         _integers("detector_shape", detector_shape, 2),
+        None if index is None else _not_negative("index", index),
+        _not_negative("header_bytes", header_bytes),
+        _not_negative("gap_bytes", gap_bytes),
+        _not_negative("footer_bytes", footer_bytes),
     )
-    stored = reader_of(path)(path, layout)
-    source, notes = as_source(stored, layout)
+    stored = reader_of(path, layout)(path, layout)
+    scan = as_scan(stored, layout)
     told = {name: value for name, value in given.items() if value is not None}
-    calibration, why = calibrate(((told, "given"), *stored.scales))
-    dataset = Dataset(source, calibration, notes=(*stored.notes, *notes, *why), path=stored.path)
+    calibration, why = calibrate((Told(told, "given"), *scan.scales))
+    notes = (*stored.notes, *scan.notes, *why)
+    dataset = Dataset(scan.source, calibration, notes=notes, path=stored.path)
     if rectangle := _integers("crop_scan", crop_scan, 4):
         dataset = dataset.crop_scan(*rectangle)
     if rectangle := _integers("crop_detector", crop_detector, 4):
@@ -100,8 +116,8 @@ def open_dataset(
     return dataset.bin_detector(bin_detector)
 
 
-def reader_of(path: Path) -> Callable[[Path, Layout], Stored]:
-    """The reader for a file, by its first bytes or its name."""
+def reader_of(path: Path, layout: Layout) -> Callable[[Path, Layout], Stored]:
+    """The reader for a file, by its first bytes, its name, or because it is told to be bare."""
     suffix = path.suffix.lower()
     if path.is_dir():
         if suffix in (".zarr", ".zspy") or zarr_store.is_store(path):
@@ -111,14 +127,21 @@ def reader_of(path: Path) -> Callable[[Path, Layout], Stored]:
         return zarr_store.read
     if h5py.is_hdf5(path):
         return hdf5.read
+    with path.open("rb") as file:
+        if file.read(len(npy.MAGIC)) == npy.MAGIC:
+            return npy.read
     if suffix == ".mat":
         raise InputError(_why_no_matlab(path))
     if suffix in HDF5_SUFFIXES:
         raise InputError(f"{path} is no HDF5 file, or its beginning is damaged")
-    if suffix == ".npy":
-        return npy.read
+    if suffix in (".npy", ".npz"):
+        return npy.read if suffix == ".npy" else npy.read_npz
     if suffix in (".raw", ".xml"):
         return empad.read
+    if layout.is_raw:
+        return frames.read
+    if suffix in tiff.SUFFIXES:
+        return tiff.read
     return rosetta.read
 
 
@@ -139,5 +162,5 @@ def _integers(name: str, values: Sequence[int] | None, count: int) -> tuple | No
 
 def _not_negative(name: str, value: int) -> int:
     if value < 0:
-        raise InputError(f"{name} {value} is negative; expected 0 or more patterns")
+        raise InputError(f"{name} {value} is negative; expected 0 or more")
     return value

@@ -1,14 +1,17 @@
 """Sources of patterns: files as rectangles of a scan, read tile by tile."""
 
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
+from jax4dstem.dataset import Doubt
 from jax4dstem.errors import InputError
 
 Array = Any  # anything with shape, dtype and NumPy slicing: h5py, zarr, dask, memory map
@@ -64,7 +67,7 @@ class GridSource:
 
 @dataclass(frozen=True)
 class StackSource:
-    """Patterns of a stored 3D stack, scanned row by row.
+    """Patterns of a stored 3D stack, scanned row by row; positions past its end are blank or NaN.
 
     Attributes:
         open: Gives the stack for the time of one read.
@@ -100,6 +103,12 @@ class StackSource:
         return readable_dtype(self.cast or self.stored_dtype)
 
     @property
+    def missing(self) -> np.ndarray:
+        """Positions past the end of the stack, ``(scan_y, scan_x)``."""
+        frames = self.stored_shape[self.order[0]]
+        return missing_frames(frames - self.skip, self.scan_shape, self.flyback)
+
+    @property
     def chunks(self) -> tuple[int, int]:
         """Whole rows when a chunk of frames spans them, otherwise any rectangle."""
         if self.stored_chunks is None:
@@ -115,14 +124,20 @@ class StackSource:
         if width == pitch:  # the rows follow each other
             starts, width = starts[:1], height * pitch
         with readable_errors(), self.open() as stack:
-            parts = [self._frames(stack, slice(start, start + width)) for start in starts]
+            parts = [self._frames(stack, start, start + width) for start in starts]
         frames = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return convert(frames, self.dtype).reshape(height, -1, *self.shape[2:])
+        return frames.reshape(height, -1, *self.shape[2:])
 
-    def _frames(self, stack: Array, frames: slice) -> np.ndarray:
+    def _frames(self, stack: Array, start: int, stop: int) -> np.ndarray:
+        end = self.stored_shape[self.order[0]]
         index = [slice(None)] * 3
-        index[self.order[0]] = frames
-        return np.transpose(_as_numpy(stack[tuple(index)]), self.order)
+        index[self.order[0]] = slice(min(start, end), min(stop, end))
+        there = convert(np.transpose(_as_numpy(stack[tuple(index)]), self.order), self.dtype)
+        if stop <= end:
+            return there
+        no_count = np.nan if self.dtype.kind == "f" else 0
+        missing = np.full((stop - max(start, end), *there.shape[1:]), no_count, self.dtype)
+        return np.concatenate([there, missing])
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,30 @@ class Concatenated:
                 parts.append(stack[(slice(low, high), *index[1:])])
             start += length
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """One scan of a stored series."""
+
+    series: Array
+    axis: int
+    number: int
+
+    def __getitem__(self, index: tuple[slice, ...]) -> Array:
+        """Read a part of that scan."""
+        return self.series[(*index[: self.axis], self.number, *index[self.axis :])]
+
+
+@dataclass(frozen=True)
+class Single:
+    """One stored pattern as a stack of one frame."""
+
+    pattern: Array
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        """Read a part of the stack."""
+        return _as_numpy(self.pattern[index[1:]])[None][index[:1]]
 
 
 def memory_map(path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int) -> Opener:
@@ -184,18 +223,18 @@ def readable_errors() -> Iterator[None]:
     """Turn a broken file into one line."""
     try:
         yield
-    except (OSError, ValueError, EOFError, RuntimeError) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"the data cannot be read, the file may be truncated: {reason}") from error
 
 
 def fit_scan(
     n_frames: int, known: tuple[tuple[int, int], str] | None, skip: int, flyback: int
-) -> tuple[tuple[int, int], str]:
-    """The scan shape of a stack of frames, and how it was decided.
+) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """The scan shape of a stack of frames, and notes on how it was decided.
 
     A scan of m rows of n positions takes m (n + f) - f frames with a flyback of f: the last row may
-    end without.
+    end without. A stack that holds more than half of the frames of a known shape is an aborted scan.
 
     Args:
         n_frames: Frames in the file.
@@ -208,7 +247,7 @@ def fit_scan(
 
     Example:
         >>> fit_scan(16, None, 0, 0)
-        ((4, 4), 'scan 4 x 4: guessed, 16 patterns make a square')
+        ((4, 4), ('scan 4 x 4: guessed, 16 patterns make a square; give scan_shape if they do not',))
     """
     available = n_frames - skip
     if known is None:
@@ -217,26 +256,52 @@ def fit_scan(
     told = f"scan_shape {height} x {width}"
     if min(height, width) < 1:
         raise InputError(f"{told} is empty")
-    spare = available - height * (width + flyback) + flyback
+    needed = height * (width + flyback) - flyback
+    spare = available - needed
+    note = f"scan {height} x {width}: {why}"
+    if -needed / 2 < spare < 0:
+        return (height, width), (note, _aborted(available, (height, width), flyback))
     # A stack whose start is skipped may have an end to leave as well.
     if spare < 0 or (spare not in (0, flyback) and not skip):
         skipped = f" after skipping {skip}" if skip else ""
         between = f" and a flyback of {flyback}" if flyback else ""
+        advice = f": {spare} too many; give frame_skip if some come before the scan"
         raise InputError(
-            f"{told}{between} needs {available - spare} patterns, but the file has "
-            f"{available}{skipped}"
+            f"{told} ({why}){between} needs {needed} patterns, but the file has "
+            f"{available}{skipped}{advice if spare > 0 else ''}"
         )
-    left = f"; {spare} patterns at the end are not used" if spare else ""
-    return (height, width), f"scan {height} x {width}: {why}{left}"
+    return (height, width), (
+        f"{note}; {spare} patterns at the end are not used" if spare else note,
+    )
 
 
-def _square_scan(available: int, flyback: int) -> tuple[tuple[int, int], str]:
+def missing_frames(available: int, scan_shape: tuple[int, int], flyback: int) -> np.ndarray:
+    """Positions of a scan that the first frames do not reach, ``(scan_y, scan_x)``.
+
+    Example:
+        >>> missing_frames(5, (2, 3), 1).tolist()
+        [[False, False, False], [False, True, True]]
+    """
+    rows, cols = np.indices(scan_shape)
+    return rows * (scan_shape[1] + flyback) + cols >= available
+
+
+def _aborted(available: int, scan_shape: tuple[int, int], flyback: int) -> Doubt:
+    missing = missing_frames(available, scan_shape, flyback)
+    y, x = np.argwhere(missing)[0]
+    return Doubt(
+        f"{missing.sum()} of {missing.size} patterns are missing at the end, as after an aborted scan: "
+        f"positions from ({y}, {x}) on have none and are left out"
+    )
+
+
+def _square_scan(available: int, flyback: int) -> tuple[tuple[int, int], tuple[str, ...]]:
     # n (n + f) - f = available, or one flyback more
     sides = (isqrt(max(4 * (available + end) + flyback**2, 0)) for end in (flyback, 0))
     for side in ((root - flyback) // 2 for root in sides):
         if side > 0 and available - side * (side + flyback) + flyback in (0, flyback):
-            why = f"guessed, {available} patterns make a square"
-            return (side, side), f"scan {side} x {side}: {why}"
+            why = f"guessed, {available} patterns make a square; give scan_shape if they do not"
+            return (side, side), (Doubt(f"scan {side} x {side}: {why}"),)
     raise InputError(
         f"a stack of {available} patterns (flyback {flyback}) makes no square scan: "
         "give scan_shape as rows, columns"

@@ -10,7 +10,7 @@ import numpy as np
 from jax4dstem.errors import InputError
 from jax4dstem.io import finding
 from jax4dstem.io.layout import Layout, Stored
-from jax4dstem.io.scales import Sourced, from_attributes, from_axes
+from jax4dstem.io.scales import Axis, from_attributes
 
 
 def is_store(path: Path) -> bool:
@@ -43,7 +43,8 @@ def read(path: Path, layout: Layout) -> Stored:
         str(path),
         path.name,
         chunks=array.chunks,
-        scales=_scales(array, group),
+        axes_told=_axes(array, group),
+        scales=(from_attributes(dict(array.attrs), {} if group is None else dict(group.attrs)),),
         notes=(why,),
     )
 
@@ -67,10 +68,11 @@ def _arrays(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from _arrays(item, f"{prefix}{name}/")
 
 
-def _scales(array: Any, group: Any) -> tuple[Sourced, ...]:
-    """Scales from plain attributes, or from the axes that HyperSpy writes as groups."""
-    if group is None:
-        return ((from_attributes(dict(array.attrs)), "attributes in the file"),)
-    plain = from_attributes(dict(array.attrs), dict(group.attrs))
-    axes = [dict(item.attrs) for name, item in group.groups() if name.startswith("axis-")]
-    return (plain, "attributes in the file"), (from_axes(axes), "the axes in the file")
+def _axes(array: Any, group: Any) -> tuple[Axis, ...]:
+    """The axes that HyperSpy writes as groups; nothing where one lacks."""
+    names = [f"axis-{number}" for number in range(array.ndim)]
+    if group is None or not all(name in group for name in names):
+        return ()
+    return tuple(
+        Axis(group[name].attrs.get("scale"), group[name].attrs.get("units")) for name in names
+    )

@@ -19,6 +19,11 @@ class Input:
     """How the file is read; what is not given is found. See `open_dataset`."""
 
     key: Annotated[str | None, Doc("dataset inside the file; auto: the only one that fits")] = None
+    index: Annotated[
+        int | None,
+        AtLeast(0),
+        Doc("which scan of a series in the file, from 0; auto: the only one"),
+    ] = None
     scan_shape: Annotated[
         Lengths | None,
         Doc("rows and columns of the scan; auto: as the file says", "positions"),
@@ -41,6 +46,15 @@ class Input:
     detector_shape: Annotated[
         Lengths | None, Doc("rows and columns of the detector, for a bare .raw file", "px")
     ] = None
+    header_bytes: Annotated[
+        int, AtLeast(0), Doc("what stands before the first pattern of a bare .raw file", "bytes")
+    ] = 0
+    gap_bytes: Annotated[
+        int, AtLeast(0), Doc("what stands after each pattern of a bare .raw file", "bytes")
+    ] = 0
+    footer_bytes: Annotated[
+        int, AtLeast(0), Doc("what stands at the end of a bare .raw file", "bytes")
+    ] = 0
     crop_scan: Annotated[
         Rectangle | None, Doc("part of the scan to read: y0, y1, x0, x1; auto: all", "positions")
     ] = None

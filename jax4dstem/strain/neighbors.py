@@ -78,9 +78,7 @@ def sum_neighbors(
             move_counts, part, detector or IDEAL, per_position=(own,), progress=progress
         )
     left = (center - moves).reshape(rows, size, cols, size, 2).mean(axis=(1, 3))
-    step = dataset.calibration.scan_step_nm
-    calibration = replace(dataset.calibration, scan_step_nm=None if step is None else size * step)
-    return Dataset.from_array(total, calibration=calibration), left
+    return Dataset.from_array(total, calibration=dataset.calibration.binned_scan(size)), left
 
 
 def block_of(

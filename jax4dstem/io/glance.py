@@ -1,0 +1,106 @@
+"""What a few patterns of a scan tell of its counts, before anything is computed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jax4dstem.dataset import Dataset
+
+PER_SIDE = 4  # rows and columns of the scan that are looked at: 16 patterns are read at once
+
+# The brightest pixel of a pattern has all its electrons, 1e10 at most; a faint one less than one in a thousand patterns.
+ABSURD = 1e15
+
+
+@dataclass(frozen=True)
+class Glance:
+    """Counts of a few patterns.
+
+    Attributes:
+        n_patterns: How many were looked at.
+        smallest: Smallest finite count.
+        largest: Largest finite count.
+        mean: Mean of the finite counts.
+        whole: Whether all finite counts are whole numbers.
+        doubts: What may be wrong with them.
+    """
+
+    n_patterns: int
+    smallest: float
+    largest: float
+    mean: float
+    whole: bool
+    doubts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """In one line."""
+        kind = "whole numbers" if self.whole else "not whole numbers"
+        return (
+            f"{self.smallest:g} to {self.largest:g}, mean {self.mean:.4g}, {kind} "
+            f"({self.n_patterns} patterns looked at)"
+        )
+
+
+def glance(scan: Dataset) -> Glance:
+    """Look at patterns where a few rows and columns of the scan cross, the first and last among them.
+
+    Args:
+        scan: Raw patterns; those that are missing are passed over.
+
+    Returns:
+        Range and mean of the counts, and doubts.
+
+    Raises:
+        InputError: The file cannot be read.
+
+    Example:
+        >>> str(glance(Dataset.from_array(np.full((1, 2, 4, 4), 3, np.uint8))))
+        '3 to 3, mean 3, whole numbers (2 patterns looked at)'
+    """
+    rows, cols = (
+        np.unique(np.linspace(0, size - 1, PER_SIDE).astype(int)).tolist()
+        for size in scan.scan_shape
+    )
+    few = scan.sample_scan(rows, cols)
+    patterns = few.source.read(slice(0, len(rows)), slice(0, len(cols)))[~few.missing]
+    counts = patterns[np.isfinite(patterns)]
+    if counts.size == 0:
+        return Glance(len(patterns), np.nan, np.nan, np.nan, False, ("no pattern has a count",))
+    whole = bool((counts == np.trunc(counts)).all())
+    return Glance(
+        len(patterns),
+        float(counts.min()),
+        float(counts.max()),
+        float(counts.mean(dtype=float)),
+        whole,
+        tuple(_doubts(patterns)),
+    )
+
+
+def _doubts(patterns: np.ndarray) -> list[str]:
+    found = []
+    number = len(patterns)
+    not_finite = int((~np.isfinite(patterns)).any((1, 2)).sum())
+    if not_finite:
+        found.append(f"{not_finite} of {number} patterns have NaN or infinite pixels")
+    blank = int((patterns == patterns[:, :1, :1]).all((1, 2)).sum())
+    if blank:
+        found.append(f"{blank} of {number} patterns are the same in every pixel")
+    if patterns.dtype.kind in "ui":
+        top = np.iinfo(patterns.dtype).max
+        pixels = int((patterns == top).any(0).sum())
+        if pixels:
+            found.append(
+                f"{pixels} pixels reach {top}, the largest {patterns.dtype}: masked or saturated"
+            )
+    finite = np.abs(patterns[np.isfinite(patterns)])
+    if patterns.dtype.kind == "f" and finite.size and finite.max() > ABSURD * _typical(finite):
+        found.append(
+            f"counts up to {finite.max():.1e} where {_typical(finite):.1e} is usual: wrong type or shape?"
+        )
+    return found
+
+
+def _typical(sizes: np.ndarray) -> float:
+    """Median of those that are not zero."""
+    return float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
