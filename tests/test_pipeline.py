@@ -539,6 +539,17 @@ def test_strain_from_file_to_report(tmp_path):
     assert "nothing to train" in none.output
 
 
+def test_the_published_network_is_a_command(scan_file, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["train", "ccstae", str(scan_file[0]), "-o", str(out), "--set", "ccstae.epochs=1"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    found = open_results(out)
+    assert found.ccstae.e_xx.shape == (12, 14)
+    assert found.strain is None
+    assert (out / "report.html").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.beam.photon_transfer import MOST_PIXELS, PhotonTransfer, photon_transfer
@@ -69,7 +70,7 @@ class ScanDetector(Result):
     @property
     def of_electrons(self) -> Detector:
         """Noise and usable pixels of patterns in electrons, as fits take them."""
-        mask = ~self.bad_pixels if self.bad_pixels.any() else None
+        mask = jnp.asarray(~self.bad_pixels) if self.bad_pixels.any() else None
         return Detector(ElectronNoise(1.0, self.read_noise / self.gain), mask=mask)
 
 

@@ -132,6 +132,28 @@ def bases(
     _measure_strain(file, out, recipe, overwrite)
 
 
+@command(
+    train,
+    "train ccstae scan.h5 -o out",
+    "train ccstae scan.h5 -o out --set ccstae.bases=2 --set ccstae.epochs=30",
+)
+def ccstae(
+    file: File, out: Out, reading: Reading, parameters: Parameters, overwrite: Overwrite = False
+) -> None:
+    """Train the published CC-ST-AE on a scan: strain relative to its learned base patterns, without error bars.
+
+    Writes /strain/ccstae beside the other ways into results.h5 in OUT. It needs large doses and much time; `strain` is
+    more precise.
+    """
+    recipe = recipe_of(parameters, reading)
+    begin = _ready(file, out)
+    from jax4dstem.pipeline import CCSTAE_STAGES
+    from jax4dstem.pipeline import analyze as run
+
+    run(file, out, recipe, typer.echo, CCSTAE_STAGES, overwrite=overwrite)
+    _report(out, begin)
+
+
 @command(app, "demo", "demo --out try --seed 1 --set embed.umap=false")
 def demo(
     parameters: Parameters,

@@ -3,9 +3,10 @@ from .recipe import RecipeKey, dump_recipe, load_recipe, recipe_keys
 from .results import RESULTS, Results, open_results
 from .run import analyze, analyze_dataset, analyze_in_memory
 from .sections import Recipe
-from .stages import DOMAIN_STAGES, STAGES, STRAIN_STAGES, Stage
+from .stages import CCSTAE_STAGES, DOMAIN_STAGES, STAGES, STRAIN_STAGES, Stage
 
 __all__ = [
+    "CCSTAE_STAGES",
     "DOMAIN_STAGES",
     "RESULTS",
     "STAGES",

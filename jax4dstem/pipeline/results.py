@@ -16,7 +16,7 @@ from jax4dstem.fields import Entry, Result, Tree, merge, tree_to_xarray
 from jax4dstem.io.results import read_group
 from jax4dstem.io.schema import SCHEMA, upgrade
 from jax4dstem.regions import RegionCodes
-from jax4dstem.strain import NoStrain, StrainAnswers
+from jax4dstem.strain import CCSTAEStrain, NoStrain, StrainAnswers
 
 if TYPE_CHECKING:
     import xarray
@@ -33,6 +33,7 @@ KINDS = {
     "clusters": (DomainTables,),
     "strain": (StrainAnswers, NoStrain),
     "latent": (RegionCodes,),
+    "ccstae": (CCSTAEStrain,),
 }
 
 
@@ -51,6 +52,7 @@ class Results:
         clusters: What each cluster is.
         strain: Strain, in all ways, or why there is none.
         latent: Learned representations of every region.
+        ccstae: Strain by the published network.
         about: Provenance: recipe, input, versions, calibration.
         stored: Fields of the file the answers were read from; of an older version's file there may be more than answers.
     """
@@ -65,6 +67,7 @@ class Results:
     clusters: DomainTables | None = None
     strain: StrainAnswers | NoStrain | None = None
     latent: RegionCodes | None = None
+    ccstae: CCSTAEStrain | None = None
     about: dict[str, Any] = field(default_factory=dict)
     stored: Tree | None = field(default=None, repr=False)
 

@@ -392,6 +392,16 @@ class Latent:
 
 
 @dataclass(frozen=True)
+class Ccstae:
+    """The published CC-ST-AE, trained on the scan by `train ccstae`."""
+
+    bases: Annotated[int, AtLeast(1), Doc("base patterns that are learned")] = 1
+    epochs: Annotated[int, AtLeast(1), Doc("passes over the scan")] = 15
+    batch_size: Annotated[int, AtLeast(1), Doc("positions in a step", "positions")] = 32
+    learning_rate: Annotated[float, Positive(), Doc("largest step of the optimizer")] = 1e-3
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Every stage's parameters; `Recipe()` is the default recipe."""
 
@@ -406,6 +416,7 @@ class Recipe:
     cluster: Cluster = field(default_factory=Cluster)
     strain: Strain = field(default_factory=Strain)
     latent: Latent = field(default_factory=Latent)
+    ccstae: Ccstae = field(default_factory=Ccstae)
 
     def __post_init__(self) -> None:
         """Raise InputError for a space that is not made."""

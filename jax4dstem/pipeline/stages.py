@@ -42,7 +42,8 @@ from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.pipeline.strain import strain, strain_ways
 from jax4dstem.regions import RegionCodes, RegionTraining, encode_regions
 from jax4dstem.registry import create
-from jax4dstem.strain import NoStrain, StrainAnswers
+from jax4dstem.strain import CCSTAEStrain, NoStrain, StrainAnswers, train_ccstae
+from jax4dstem.train import Training
 
 Done = Mapping[str, Any]  # results of finished stages by name
 
@@ -243,6 +244,22 @@ def strain_or_error(scan: Dataset, done: Done, recipe: Recipe) -> Result:
     return found
 
 
+def ccstae(scan: Dataset, done: Done, recipe: Recipe) -> CCSTAEStrain:
+    """Strain by the published network, trained on the scan."""
+    survey, options = done["survey"], recipe.ccstae
+    return train_ccstae(
+        survey.electrons(scan),
+        done["beam"].center,
+        done["beam"].radius,
+        n_bases=options.bases,
+        detector=survey.detector.of_electrons,
+        training=Training(
+            options.epochs, options.batch_size, options.learning_rate, seed=recipe.seed
+        ),
+        progress="training ccstae",
+    )
+
+
 def _needs_domains(recipe: Recipe) -> tuple[str, ...]:
     return ("domains",) if recipe.strain.cluster is not None else ()
 
@@ -305,3 +322,10 @@ STAGES = (
     ),
 )
 STRAIN_STAGES = (SURVEY, BEAM, IMAGES, STRAIN)
+# `jax4dstem train ccstae`.
+CCSTAE_STAGES = (
+    SURVEY,
+    BEAM,
+    IMAGES,
+    Stage("ccstae", ccstae, (CCSTAEStrain,), _PREPARED, ("seed", "ccstae")),
+)
