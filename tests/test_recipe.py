@@ -55,7 +55,7 @@ def test_the_default_recipe_names_no_detector_pixel():
         ({"embed.umap": 1}, "embed.umap must be of type bool"),
         ({"features.units": "mm"}, "features.units must be one of px, calibrated"),
         ({"cluster.methods": "kmeans"}, "cluster.methods must be a list"),
-        ({"cluster.methods": []}, "cluster.methods must be not empty; got []"),
+        ({"cluster.methods": []}, "cluster.methods must be not empty"),
         ({"input.scan_shape": [3]}, "a list of 2 values"),
         ({"cluster.k_max": 1}, "cluster.k_max must be at least 2"),
         ({"features.fraction": 0.0}, "features.fraction must be positive; got 0"),
