@@ -271,7 +271,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     try:
         noise = np.random.default_rng(0).normal(size=100_000)
         with pytest.raises(OutputError, match="File too large"):
-            write_group(file, {"a": Field(noise)}, {})
+            write_group(file, {"a": Field(noise, dims=("n",))}, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)

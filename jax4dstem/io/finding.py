@@ -9,7 +9,10 @@ from jax4dstem.errors import InputError
 
 Shapes = Mapping[str, tuple[int, ...]]
 RANKS = {4: "scan", 3: "stack of patterns", 5: "series of scans", 2: "pattern"}  # best first
-SMALLEST_SIDE = 5  # px of a pattern: arrays that end in 2 x 2, 3 x 3 or 4 x 4 are matrices
+SMALLEST_SIDE = (
+    4  # px of a pattern: arrays with a shorter axis at their end are lists of vectors or matrices
+)
+MATRIX = (4, 4)  # and so are those that end in this
 LISTED = 20  # names in a message
 
 
@@ -55,10 +58,12 @@ def could_hold_patterns(shape: tuple[int, ...]) -> bool:
     """Whether an array is no table of vectors or matrices: its last two axes are a pattern, in the order of any format.
 
     Example:
-        >>> could_hold_patterns((2, 2)), could_hold_patterns((9, 3, 3)), could_hold_patterns((3, 2, 64, 64))
-        (False, False, True)
+        >>> [could_hold_patterns(shape) for shape in ((2, 2), (9, 3, 3), (8, 100, 2), (3, 2, 64, 64))]
+        [False, False, False, True]
     """
-    return 2 <= len(shape) <= 5 and all(size >= SMALLEST_SIDE or size == 0 for size in shape[-2:])
+    sides = shape[-2:]
+    is_table = sides == MATRIX or any(0 < size < SMALLEST_SIDE for size in sides)
+    return 2 <= len(shape) <= 5 and not is_table
 
 
 def within(shapes: Shapes, key: str | None, path: Path) -> Shapes:

@@ -24,7 +24,7 @@ class Frames:
         dtype: Of the counts.
         shape: Rows and columns of a pattern.
         header: Bytes before the first pattern.
-        gap: Bytes after each pattern; the last may have none.
+        gap: Bytes after each pattern, as its own footer and the header of the next; after the last there may be fewer.
         footer: Bytes after all.
     """
 
@@ -46,10 +46,8 @@ class Frames:
 
     def count(self, size: int) -> tuple[int, int]:
         """Whole patterns in a file of that size, and bytes that are left."""
-        body = size - self.header - self.footer
-        if body >= 0 and (body + self.gap) % self.pitch == 0:
-            return (body + self.gap) // self.pitch, 0
-        return max(body, 0) // self.pitch, body % self.pitch
+        number, rest = divmod(max(size - self.header - self.footer, 0), self.pitch)
+        return (number + 1, 0) if rest >= self.frame_bytes else (number, rest)
 
     def __str__(self) -> str:
         """In words."""

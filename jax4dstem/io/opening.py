@@ -59,7 +59,7 @@ def open_dataset(
         flyback: Patterns of a stack after each scan row that belong to no position.
         detector_shape: Rows and columns of a pattern in a bare .raw file.
         header_bytes: In a bare .raw file, bytes before the first pattern.
-        gap_bytes: Bytes after each of its patterns; the last may have none.
+        gap_bytes: Bytes after each of its patterns; after the last there may be fewer.
         footer_bytes: Bytes after all.
         crop_scan: ``(y0, y1, x0, x1)`` rectangle of scan positions.
         crop_detector: ``(y0, y1, x0, x1)`` rectangle of detector pixels.
