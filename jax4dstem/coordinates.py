@@ -65,7 +65,7 @@ class Calibration:
             mirror
             @ [[c, s], [-s, c]]
             @ ellipse_matrix(*self.ellipse)
-            @ np.diag([1 / self._aspect, 1.0])
+            @ np.diag([1 / self.pixel_aspect, 1.0])
         )
 
     @property
@@ -80,7 +80,7 @@ class Calibration:
         return np.linalg.inv(self.to_detector)
 
     @property
-    def _aspect(self) -> float:
+    def pixel_aspect(self) -> float:
         """Height of a pixel over its width."""
         if self.pixel_y_inv_angstrom is None or self.pixel_inv_angstrom is None:
             return 1.0

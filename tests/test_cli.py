@@ -103,8 +103,8 @@ def test_options_become_recipe_values(scan, tmp_path, run_that_gets):
             "seed": 4,
             "input.key": "a/b",  # the option wins over --set
             "input.scan_shape": [2, 3],
-            "input.pixel_inv_angstrom": 0.5,
-            "input.scan_step_nm": 2.0,
+            "calibration.pixel": 0.5,
+            "calibration.scan_step": 2.0,
             "strain.g1": [-1, 28],
             "strain.g2": [28, 0],
         },
@@ -122,7 +122,7 @@ def test_options_become_recipe_values(scan, tmp_path, run_that_gets):
         (["--scan-shape", "2,-3"], "input.scan_shape must be at least 1; got -3"),
         (["--zone", "1,1"], "--zone expects 3 numbers such as 0,0,1"),
         (["--set", "seed"], "--set expects KEY=VALUE"),
-        (["--pixel", "-1"], "input.pixel_inv_angstrom must be positive; got -1"),
+        (["--pixel", "-1"], "calibration.pixel must be positive; got -1"),
         (["--recipe", "none.toml"], "cannot read the recipe none.toml"),
     ],
 )

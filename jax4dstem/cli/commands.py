@@ -1,6 +1,5 @@
 """The commands. Each looks at its options first, then loads what it needs."""
 
-import dataclasses
 import os
 import time
 from pathlib import Path
@@ -54,9 +53,7 @@ def info(file: File, reading: Reading, parameters: Parameters) -> None:
     from jax4dstem.io import open_dataset
     from jax4dstem.io.glance import glance
 
-    arguments = dataclasses.asdict(recipe.input)
-    arguments.pop("invalid_patterns")
-    dataset = open_dataset(file, **arguments)
+    dataset = open_dataset(file, **recipe.reading())
     scan, detector = dataset.scan_shape, dataset.pattern_shape
     size = dataset.n_patterns * dataset.dtype.itemsize
     size *= dataset.detector_shape[0] * dataset.detector_shape[1]

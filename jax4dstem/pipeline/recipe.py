@@ -43,14 +43,7 @@ def load_recipe(path: str | Path | None, overrides: dict[str, Any] | None = None
         >>> load_recipe(None, {"cluster.k": 3}).cluster.k
         3
     """
-    table: dict[str, Any] = {}
-    if path is not None:
-        try:
-            table = tomllib.loads(Path(path).read_text())
-        except OSError as error:
-            raise InputError(f"cannot read the recipe {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"the recipe {path} is not valid TOML: {error}") from error
+    table = {} if path is None else read_recipe_table(path)
     for key, value in (overrides or {}).items():
         *sections, name = key.split(".")
         target = table
@@ -60,6 +53,20 @@ def load_recipe(path: str | Path | None, overrides: dict[str, Any] | None = None
                 raise InputError(f"recipe key {key}: {section} is not a section")
         target[name] = value
     return _build(Recipe, table, "")
+
+
+def read_recipe_table(path: str | Path) -> dict[str, Any]:
+    """What a TOML file says, as it stands there.
+
+    Raises:
+        InputError: The file is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise InputError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"the recipe {path} is not valid TOML: {error}") from error
 
 
 def dump_recipe(recipe: Recipe) -> str:
