@@ -9,11 +9,11 @@ import numpy as np
 from jax4dstem.coordinates import reciprocal_basis
 from jax4dstem.dataset import Dataset
 from jax4dstem.lattice.basis import reduce_basis
+from jax4dstem.lattice.information import inverse_information
 from jax4dstem.patterns.cepstrum import refine_cepstral_peaks
 from jax4dstem.strain.decomposition import (
     EVIDENCE,
     MeasuredLattices,
-    inverse_information,
     strain_map,
 )
 from jax4dstem.strain.maps import StrainMap

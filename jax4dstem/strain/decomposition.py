@@ -16,12 +16,12 @@ from jax4dstem.coordinates import (
 )
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import symmetry_order
+from jax4dstem.lattice.information import inverse_information
 from jax4dstem.strain.maps import Status, StrainMap
 from jax4dstem.strain.reference import StrainReference
 
 EVIDENCE = 4.5  # smallest score of a lattice, in units of the noise
 LARGEST_STRAIN = 0.15  # beyond it the search has found something else
-UNKNOWN = 1e12  # variance where the information is singular
 LARGEST_ERROR = 0.03  # standard deviation of a strain component that still tells anything
 
 
@@ -217,15 +217,3 @@ def _components_of_all(parameters: jax.Array, change: jax.Array) -> tuple[jax.Ar
 
 def _propagate(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return jacobian @ covariance @ np.swapaxes(jacobian, -1, -2)
-
-
-def inverse_information(information: np.ndarray) -> np.ndarray:
-    """Inverses of symmetric matrices ``(..., n, n)`` in scaled parameters; huge where there is none."""
-    information = np.nan_to_num(information.astype(np.float64))
-    scale = np.sqrt(np.maximum(np.diagonal(information, axis1=-2, axis2=-1), 1e-300))
-    scaled = information / scale[..., :, None] / scale[..., None, :]
-    singular = np.linalg.cond(scaled) > 1e7  # float32 sums cannot tell it from zero
-    scaled[singular] = np.eye(information.shape[-1])
-    inverse = np.linalg.inv(scaled) / scale[..., :, None] / scale[..., None, :]
-    inverse[singular] = UNKNOWN * np.eye(information.shape[-1])
-    return inverse

@@ -17,11 +17,11 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import symmetry_order
 from jax4dstem.lattice.fit import FitLattice
+from jax4dstem.lattice.information import inverse_information
 from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.lattice.patches import patch_side_around
 from jax4dstem.lattice.shared import NAMES, RefinedModel, refine_shared
 from jax4dstem.lattice.texture import MODES
-from jax4dstem.strain.decomposition import inverse_information
 from jax4dstem.strain.maps import StrainMap
 from jax4dstem.strain.measure import StrainMeasurement
 
