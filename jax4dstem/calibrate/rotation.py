@@ -93,7 +93,7 @@ class _Moment:
 def _moment(field: np.ndarray, step: tuple[float, float]) -> _Moment:
     by_y, by_x = (np.gradient(field, distance, axis=axis) for axis, distance in enumerate(step))
     divergence = by_y[..., 0] + by_x[..., 1]
-    curl = by_x[..., 0] - by_y[..., 1]
+    curl = by_y[..., 1] - by_x[..., 0]
     square = (divergence + 1j * curl) ** 2
     known = np.isfinite(square)
     tiles = tile_numbers((field.shape[0], field.shape[1]))[known]

@@ -146,6 +146,34 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Crystal:
+    """A known crystal, and where it is; nothing of the recipe."""
+
+    cif: Annotated[Path, typer.Option(metavar="CIF", help="The crystal.")]
+    zone: Annotated[str, typer.Option(metavar="U,V,W", help="Its direction along the beam.")] = (
+        "0,0,1"
+    )
+    region: Annotated[
+        str | None,
+        typer.Option(metavar="Y0,Y1,X0,X1", help="Scan positions that show it, unstrained."),
+    ] = None
+
+    @property
+    def direction(self) -> tuple[int, int, int]:
+        """The zone as numbers; InputError where it is none."""
+        u, v, w = Numbers(3, int, "0,0,1")("--zone", self.zone)
+        return int(u), int(v), int(w)
+
+    @property
+    def rectangle(self) -> tuple[int, int, int, int] | None:
+        """The region as numbers, None for the whole scan; InputError where it is none."""
+        if self.region is None:
+            return None
+        y0, y1, x0, x1 = map(int, Numbers(4, int, "0,16,0,16")("--region", self.region))
+        return y0, y1, x0, x1
+
+
+@dataclass(frozen=True)
 class Parameters:
     """The recipe, and single values of it."""
 

@@ -90,7 +90,7 @@ def dump_recipe(recipe: Recipe) -> str:
             section = key.section
             lines += ["", f"# {key.section_doc}", f"[{section}]"]
         value = key.value_in(recipe)
-        lines += [f"# {key.comment}", f"{key.name} = {_toml(value)}"]
+        lines += [f"# {key.comment}", f"{key.name} = {to_toml(value)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -133,7 +133,7 @@ class RecipeKey:
     @property
     def default_text(self) -> str:
         """The default as TOML."""
-        return _toml(self.default)
+        return to_toml(self.default)
 
     def value_in(self, recipe: Recipe) -> Any:
         """Its value in a recipe."""
@@ -190,12 +190,12 @@ def _keys_of(cls: Any, section: str) -> Iterator[RecipeKey]:
             yield RecipeKey(section, doc, part.name, hints[part.name], part.default)
 
 
-def _toml(value: Any) -> str:
+def to_toml(value: Any) -> str:
     """A value as TOML has it, lists in one line."""
     if value is None:
         return '"auto"'
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(to_toml, value))}]"
     return tomli_w.dumps({"_": value}).partition(" = ")[2].rstrip()
 
 
