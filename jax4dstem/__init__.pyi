@@ -2,6 +2,7 @@
 from . import (
     anomaly,
     beam,
+    calibrate,
     domains,
     embed,
     io,
@@ -61,6 +62,7 @@ __all__ = [
     "anomaly",
     "beam",
     "bright_field",
+    "calibrate",
     "center_of_mass",
     "center_pattern",
     "domains",

@@ -6,10 +6,12 @@ Angles are in radians, counter-clockwise on the screen, where y points down.
 """
 
 from dataclasses import dataclass, replace
-from math import cos, pi, sin, sqrt
+from math import cos, cosh, hypot, pi, sin, sinh, sqrt
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax4dstem.typing import Array, Float, Scalar
 
@@ -26,6 +28,9 @@ class Calibration:
         scan_flip: True when the detector y axis is mirrored against the scan.
         pixel_y_inv_angstrom: Detector pixel along y in Å⁻¹ where it differs from that along x.
         scan_step_y_nm: Distance between scan rows in nm where it differs from that between columns.
+        ellipse: (a, b) of the projector lenses' distortion :math:`L = \\exp \\begin{pmatrix} -a & b \\\\ b & a \\end{pmatrix}`
+            of row vectors (y, x) on a detector with square pixels: a stretches along x and shrinks along y, b does the
+            same along the diagonals. Its determinant is 1, as lengths are the pixel's.
 
     Example:
         >>> Calibration(pixel_inv_angstrom=0.016).binned(2).pixel_inv_angstrom
@@ -39,6 +44,47 @@ class Calibration:
     scan_flip: bool = False
     pixel_y_inv_angstrom: float | None = None
     scan_step_y_nm: float | None = None
+    ellipse: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def to_detector(self) -> np.ndarray:
+        r"""What the microscope makes of row vectors (y, x) in scan axes, on the detector in px.
+
+        .. math:: g_{\mathrm{px}} = g \, M R(\omega)^{\mathsf T} L P^{-1}
+
+        First the flip M mirrors y, then R turns by the scan rotation ω, then the ellipse L, last P, the pixel's height over
+        its width. Vectors in scan axes are measured in widths of a pixel, `reciprocal_units` makes them 1/Å.
+
+        Example:
+            >>> Calibration(0.025, pixel_y_inv_angstrom=0.02).to_detector.round(3).tolist()
+            [[1.25, 0.0], [0.0, 1.0]]
+        """
+        c, s = cos(self.scan_rotation), sin(self.scan_rotation)
+        mirror = np.diag([-1.0 if self.scan_flip else 1.0, 1.0])
+        return (
+            mirror
+            @ [[c, s], [-s, c]]
+            @ ellipse_matrix(*self.ellipse)
+            @ np.diag([1 / self.pixel_aspect, 1.0])
+        )
+
+    @property
+    def to_scan_axes(self) -> np.ndarray:
+        """The inverse of `to_detector`: takes row vectors on the detector in px to scan axes, undistorted.
+
+        Example:
+            >>> quarter = Calibration(scan_rotation=pi / 2).to_scan_axes
+            >>> (np.array([-1.0, 0.0]) @ quarter).round(3).tolist()  # up on the detector: the scan's x axis
+            [-0.0, 1.0]
+        """
+        return np.linalg.inv(self.to_detector)
+
+    @property
+    def pixel_aspect(self) -> float:
+        """Height of a pixel over its width."""
+        if self.pixel_y_inv_angstrom is None or self.pixel_inv_angstrom is None:
+            return 1.0
+        return self.pixel_y_inv_angstrom / self.pixel_inv_angstrom
 
     def binned(self, factor: int) -> "Calibration":
         """Return the calibration after summing ``factor`` x ``factor`` detector pixels."""
@@ -117,6 +163,30 @@ def length(squared: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(at_origin, 0.0, jnp.sqrt(jnp.where(at_origin, 1.0, squared)))
 
 
+def ellipse_matrix(a: float, b: float) -> np.ndarray:
+    """Distortion L = exp [[-a, b], [b, a]] of row vectors (y, x): symmetric, with determinant 1; see `Calibration`.
+
+    Example:
+        >>> ellipse_matrix(0.02, 0.0).round(4).tolist()
+        [[0.9802, 0.0], [0.0, 1.0202]]
+    """
+    size = hypot(a, b)
+    slope = sinh(size) / size if size else 1.0
+    return cosh(size) * np.eye(2) + slope * np.array([[-a, b], [b, a]])
+
+
+def ellipse_of(matrix: np.ndarray) -> tuple[float, float]:
+    """(a, b) of a symmetric, positive definite matrix; its determinant does not matter.
+
+    Example:
+        >>> [round(value, 6) for value in ellipse_of(3 * ellipse_matrix(0.02, -0.01))]
+        [0.02, -0.01]
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    logarithm = vectors @ np.diag(np.log(values)) @ vectors.T
+    return float(logarithm[1, 1] - logarithm[0, 0]) / 2, float(logarithm[0, 1])
+
+
 def wrap_angle(theta: Any, period: Any) -> Any:
     """Angle, or difference of angles, modulo a period: in (−period / 2, period / 2]; NumPy or JAX.
 
@@ -159,16 +229,17 @@ def electron_wavelength(energy_kv: float) -> float:
 def rotation_matrix(theta: Scalar) -> Float[Array, "2 2"]:
     r"""Rotation of (y, x) vectors, counter-clockwise on the screen.
 
-    .. math:: R = \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}
+        .. math:: R = \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}
 
-    Args:
-        theta: In radians.
+        Args:
+            theta: In radians.
 
-    Example:
-        >>> import jax.numpy as jnp
-        >>> right = jnp.array([0.0, 1.0])
-        >>> (rotation_matrix(jnp.pi / 2) @ right).round(3).tolist()  # up: y points down
-        [-1.0, -0.0]
+        Example:
+            >>> import jax
+    import jax.numpy as jnp
+            >>> right = jnp.array([0.0, 1.0])
+            >>> (rotation_matrix(jnp.pi / 2) @ right).round(3).tolist()  # up: y points down
+            [-1.0, -0.0]
     """
     cos, sin = jnp.cos(theta), jnp.sin(theta)
     return jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
@@ -177,24 +248,25 @@ def rotation_matrix(theta: Scalar) -> Float[Array, "2 2"]:
 def deformation(e_xx: Scalar, e_yy: Scalar, e_xy: Scalar, theta: Scalar) -> Float[Array, "2 2"]:
     r"""Deformation gradient that maps real-space lattice vectors, :math:`a' = F a`.
 
-    .. math:: F = (I + E) R(\theta), \qquad
-        E = \begin{pmatrix} e_{yy} & e_{xy} \\ e_{xy} & e_{xx} \end{pmatrix}
+        .. math:: F = (I + E) R(\theta), \qquad
+            E = \begin{pmatrix} e_{yy} & e_{xy} \\ e_{xy} & e_{xx} \end{pmatrix}
 
-    on (y, x) vectors: first the rotation, then the strain, in the axes of the scan.
+        on (y, x) vectors: first the rotation, then the strain, in the axes of the scan.
 
-    Args:
-        e_xx: Strain along x (to the right); tension is positive.
-        e_yy: Strain along y (down).
-        e_xy: Tensor shear strain, half of the change of a right angle.
-        theta: Rotation in radians, counter-clockwise on the screen.
+        Args:
+            e_xx: Strain along x (to the right); tension is positive.
+            e_yy: Strain along y (down).
+            e_xy: Tensor shear strain, half of the change of a right angle.
+            theta: Rotation in radians, counter-clockwise on the screen.
 
-    Returns:
-        F, to act on (y, x) column vectors; `strain_of` is the inverse.
+        Returns:
+            F, to act on (y, x) column vectors; `strain_of` is the inverse.
 
-    Example:
-        >>> import jax.numpy as jnp
-        >>> (deformation(0.1, 0.0, 0.0, 0.0) @ jnp.array([3.0, 5.0])).tolist()  # 10 % along x
-        [3.0, 5.5]
+        Example:
+            >>> import jax
+    import jax.numpy as jnp
+            >>> (deformation(0.1, 0.0, 0.0, 0.0) @ jnp.array([3.0, 5.0])).tolist()  # 10 % along x
+            [3.0, 5.5]
     """
     e_xx, e_yy, e_xy, theta = (jnp.asarray(value, float) for value in (e_xx, e_yy, e_xy, theta))
     stretch = jnp.stack([jnp.stack([1 + e_yy, e_xy]), jnp.stack([e_xy, 1 + e_xx])])
@@ -234,16 +306,44 @@ def strain_of(gradient: Float[Array, "2 2"]) -> Strain:
     return Strain(stretch[1, 1] - 1, stretch[0, 0] - 1, stretch[0, 1], theta)
 
 
+def strain_in_scan_axes(
+    strain: Float[Any, "... 4"], calibration: Calibration
+) -> Float[Any, "... 4"]:
+    r"""Strain of patterns as they lie on the detector, as one of the specimen in scan axes.
+
+    .. math:: F = (T F_d^{-1} T^{-1})^{-1}
+
+    with T from scan axes to the detector, which takes row vectors of reciprocal space.
+
+    Args:
+        strain: (e_xx, e_yy, e_xy, theta) in detector axes.
+        calibration: See `Calibration.to_detector`.
+
+    Example:
+        >>> flipped = strain_in_scan_axes(np.array([0.0, 0.0, 0.01, 0.2]), Calibration(scan_flip=True))
+        >>> flipped.round(4).tolist()
+        [-0.0, -0.0, -0.01, -0.2]
+    """
+    to_detector, to_scan = map(jnp.asarray, (calibration.to_detector, calibration.to_scan_axes))
+
+    def one(components: Array) -> Array:
+        return jnp.stack(strain_of(to_detector @ deformation(*components) @ to_scan))
+
+    found = jax.vmap(one)(jnp.asarray(strain, float).reshape(-1, 4))
+    return np.asarray(found).reshape(np.shape(strain))
+
+
 def reciprocal_basis(basis: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
     r"""Reciprocal basis vectors as rows, :math:`a_i \cdot g_j = \delta_{ij}` (no 2π).
 
-    Args:
-        basis: Basis vectors as rows (y, x); its own inverse when applied twice.
+        Args:
+            basis: Basis vectors as rows (y, x); its own inverse when applied twice.
 
-    Example:
-        >>> import jax.numpy as jnp
-        >>> reciprocal_basis(jnp.diag(jnp.array([2.0, 4.0]))).tolist()
-        [[0.5, 0.0], [0.0, 0.25]]
+        Example:
+            >>> import jax
+    import jax.numpy as jnp
+            >>> reciprocal_basis(jnp.diag(jnp.array([2.0, 4.0]))).tolist()
+            [[0.5, 0.0], [0.0, 0.25]]
     """
     return jnp.linalg.inv(basis).T
 
@@ -251,43 +351,21 @@ def reciprocal_basis(basis: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
 def deform(vectors: Float[Array, "n 2"], gradient: Float[Array, "2 2"]) -> Float[Array, "n 2"]:
     r"""Reciprocal vectors of a deformed lattice, :math:`g' = F^{-\mathsf T} g`.
 
-    Args:
-        vectors: Reciprocal vectors as rows (y, x), in any unit.
-        gradient: F of real space, from `deformation`; tension shortens reciprocal vectors.
+        Args:
+            vectors: Reciprocal vectors as rows (y, x), in any unit.
+            gradient: F of real space, from `deformation`; tension shortens reciprocal vectors.
 
-    Returns:
-        The deformed vectors as rows.
+        Returns:
+            The deformed vectors as rows.
 
-    Example:
-        >>> import jax.numpy as jnp
-        >>> stretched = deform(jnp.array([[0.0, 51.0]]), deformation(0.02, 0.0, 0.0, 0.0))
-        >>> stretched.round(2).tolist()
-        [[0.0, 50.0]]
+        Example:
+            >>> import jax
+    import jax.numpy as jnp
+            >>> stretched = deform(jnp.array([[0.0, 51.0]]), deformation(0.02, 0.0, 0.0, 0.0))
+            >>> stretched.round(2).tolist()
+            [[0.0, 50.0]]
     """
     return vectors @ jnp.linalg.inv(gradient)
-
-
-def strain_to_scan_axes(calibration: Calibration) -> list[list[float]]:
-    r"""T of :math:`e' = T e` for (e_xx, e_yy, e_xy, theta), from detector to scan axes.
-
-    Args:
-        calibration: Its scan rotation and flip; a flip reverses shear and rotation.
-
-    Returns:
-        T, four rows.
-
-    Example:
-        >>> strain_to_scan_axes(Calibration(scan_flip=True))[2]
-        [-0.0, 0.0, -1.0, 0.0]
-    """
-    c, s = cos(-calibration.scan_rotation), sin(-calibration.scan_rotation)
-    sign = -1.0 if calibration.scan_flip else 1.0
-    return [
-        [c * c, s * s, 2 * s * c, 0.0],
-        [s * s, c * c, -2 * s * c, 0.0],
-        [-sign * s * c, sign * s * c, sign * (c * c - s * s), 0.0],
-        [0.0, 0.0, 0.0, sign],
-    ]
 
 
 __all__ = [
@@ -297,12 +375,14 @@ __all__ = [
     "deformation",
     "detector_grid",
     "electron_wavelength",
+    "ellipse_matrix",
+    "ellipse_of",
     "length",
     "radius_from",
     "reciprocal_basis",
     "rotation_matrix",
     "rotation_period",
+    "strain_in_scan_axes",
     "strain_of",
-    "strain_to_scan_axes",
     "wrap_angle",
 ]

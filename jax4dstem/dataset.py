@@ -213,6 +213,19 @@ class Dataset:
         check_shape(array.shape, "the array")
         return cls(ArraySource(array), calibration or Calibration())
 
+    def with_calibration(self, **changes: Any) -> "Dataset":
+        """The same patterns with other scales or axes.
+
+        Args:
+            changes: Attributes of `Calibration`.
+
+        Example:
+            >>> scan = Dataset.from_array(np.ones((2, 3, 8, 8), np.uint16))
+            >>> scan.with_calibration(scan_rotation=0.5).calibration.scan_rotation
+            0.5
+        """
+        return replace(self, calibration=replace(self.calibration, **changes))
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Shape of the raw data, ``(scan_y, scan_x, det_y, det_x)``."""

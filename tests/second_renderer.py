@@ -59,11 +59,17 @@ def render(
     radius: float = 4.0,
     dose: float = 1e5,
     background: float = 0.3,
+    largest_strain: float = 0.03,
+    to_detector: np.ndarray | None = None,
     seed: int = 0,
 ) -> Scan:
-    """A crystal whose strain (within 3 %) and rotation (within 10 degrees) differ at random in every position."""
+    """A crystal whose strain (within 3 %) and rotation (within 10 degrees) differ at random in every position.
+
+    What the microscope does to vectors (y, x) between specimen and detector is a matrix on their right.
+    """
+    optics = np.eye(2) if to_detector is None else to_detector
     rng = np.random.default_rng(seed)
-    strain = rng.uniform(-1, 1, (*scan_shape, 4)) * [0.03, 0.03, 0.03, np.radians(10)]
+    strain = rng.uniform(-1, 1, (*scan_shape, 4)) * [*3 * [largest_strain], np.radians(10)]
     middle = (np.array(shape) - 1) / 2
     center = middle + rng.uniform(-0.5, 0.5, (*scan_shape, 2))
     h, k = (grid.ravel() for grid in np.meshgrid(*2 * [np.arange(-6, 7)], indexing="ij"))
@@ -76,7 +82,7 @@ def render(
     for where in np.ndindex(*scan_shape):
         film = np.exp(-np.hypot(y - center[where][0], x - center[where][1]) / (0.2 * min(shape)))
         pattern = background * dose * film / film.sum()
-        basis = deform(reciprocal, strain[where])
+        basis = deform(reciprocal, strain[where]) @ optics
         spots = [(center[where], 1 - shares.sum())]
         spots += [
             (center[where] + a * basis[0] + b * basis[1], share)

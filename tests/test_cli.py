@@ -13,10 +13,12 @@ from typer.testing import CliRunner
 from jax4dstem.cli import app
 from jax4dstem.cli.devices import set_up_devices
 from jax4dstem.cli.failures import LOG
+from jax4dstem.coordinates import Calibration
 from jax4dstem.pipeline import load_recipe
+from jax4dstem.pipeline.calibrate import calibration_toml
 
 HEAVY = {"jax", "flax", "sklearn", "xarray", "scipy", "matplotlib", "h5py", "umap"}
-COMMANDS = ["info", "analyze", "strain", "train bases", "demo", "report", "recipe"]
+COMMANDS = ["info", "analyze", "strain", "train bases", "calibrate", "demo", "report", "recipe"]
 
 
 def run(*arguments):
@@ -103,8 +105,8 @@ def test_options_become_recipe_values(scan, tmp_path, run_that_gets):
             "seed": 4,
             "input.key": "a/b",  # the option wins over --set
             "input.scan_shape": [2, 3],
-            "input.pixel_inv_angstrom": 0.5,
-            "input.scan_step_nm": 2.0,
+            "calibration.pixel": 0.5,
+            "calibration.scan_step": 2.0,
             "strain.g1": [-1, 28],
             "strain.g2": [28, 0],
         },
@@ -115,6 +117,22 @@ def test_options_become_recipe_values(scan, tmp_path, run_that_gets):
     assert not run_that_gets["stages"]
 
 
+def test_a_calibration_file_is_that_of_the_recipe(scan, tmp_path, run_that_gets):
+    file = tmp_path / "calibration.toml"
+    found = Calibration(0.02, 3.0, ellipse=(0.01, -0.02), scan_rotation=np.radians(30))
+    file.write_text(calibration_toml(found, ["by hand"]))
+    given = ["--calibration", file, "--scan-flip", "-s", "calibration.scan_step=4"]
+    result = run("strain", scan, "-o", tmp_path / "out", *given)
+    assert result.exit_code == 0, result.output
+    read = run_that_gets["recipe"].calibration
+    assert (read.pixel, read.scan_step, read.scan_flip) == (0.02, 4.0, True)
+    assert read.ellipse == (0.01, -0.02)
+    assert read.scan_rotation == pytest.approx(30)
+    file.write_text("[cluster]\nk = 3\n")
+    result = run("strain", scan, "-o", tmp_path / "out", "--calibration", file)
+    assert "must have one section, [calibration]" in result.output
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -122,7 +140,7 @@ def test_options_become_recipe_values(scan, tmp_path, run_that_gets):
         (["--scan-shape", "2,-3"], "input.scan_shape must be at least 1; got -3"),
         (["--zone", "1,1"], "--zone expects 3 numbers such as 0,0,1"),
         (["--set", "seed"], "--set expects KEY=VALUE"),
-        (["--pixel", "-1"], "input.pixel_inv_angstrom must be positive; got -1"),
+        (["--pixel", "-1"], "calibration.pixel must be positive; got -1"),
         (["--recipe", "none.toml"], "cannot read the recipe none.toml"),
     ],
 )

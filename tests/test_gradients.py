@@ -15,7 +15,7 @@ INDICES = np.array([[0, 0], [1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]],
 CENTER = np.array([27.3, 28.2])
 DISTORTION = np.array([[1.01, 0.004], [-0.006, 0.993]])
 PATCH = 9  # no pixel of a patch lies near the edge of its cell, so none changes hands
-FIELDS = ("radius", "edge_width", "ellipse", "background", "intensity", "spread", "lattice")
+FIELDS = ("radius", "edge_width", "to_detector", "background", "intensity", "spread", "lattice")
 
 
 def scene(rng):

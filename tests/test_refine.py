@@ -7,7 +7,7 @@ import pytest
 from jax.scipy.linalg import expm
 
 from jax4dstem import InputError
-from jax4dstem.coordinates import Calibration, deformation
+from jax4dstem.coordinates import deformation
 from jax4dstem.lattice.disks import hexagonal_indices
 from jax4dstem.lattice.model import LatticeFit, starting_model
 from jax4dstem.lattice.shared import RefinedModel
@@ -50,7 +50,7 @@ def joined(refined, unstrained, free=True):
     zero = np.zeros(SCAN)
     covariance = np.broadcast_to(np.eye(4), (*SCAN, 4, 4))
     before = StrainMap(zero, zero, zero, zero, covariance, zero.astype(np.int8), LATTICE, "given")
-    return join_gauge(refined, before, unstrained, LATTICE, free, np.ones(SCAN), Calibration())
+    return join_gauge(refined, before, unstrained, LATTICE, free, np.ones(SCAN))
 
 
 def test_strains_and_shared_parameters_lie_within_their_error_bars(rng):

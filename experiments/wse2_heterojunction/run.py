@@ -189,7 +189,7 @@ def main() -> None:
         out = options.report or Path(folder)
         begin = time.perf_counter()
         if options.data:
-            given = {"input.pixel_inv_angstrom": 0.016, "input.scan_step_nm": STEP_NM}
+            given = {"calibration.pixel": 0.016, "calibration.scan_step": STEP_NM}
             recipe = load_recipe(None, {**overrides, **given})
             dataset = open_dataset(options.data, pixel_inv_angstrom=0.016, scan_step_nm=STEP_NM)
             analyze(options.data, out, recipe)

@@ -27,7 +27,7 @@ class VirtualImages(Result):
     Attributes:
         bright_field: Signal of a disk.
         annular_dark_field: Signal of a ring.
-        center_of_mass: Relative to the direct beam, (y, x) in px.
+        center_of_mass: Relative to the direct beam, (y, x) in px, in scan axes, undistorted.
         radii: Of the bright field, of the dark field inside and outside, in px.
     """
 
@@ -40,7 +40,7 @@ class VirtualImages(Result):
     center_of_mass: np.ndarray = entry(
         f"{SCAN} yx",
         "px",
-        "center of mass relative to the direct beam (y, x)",
+        "center of mass relative to the direct beam (y, x), in scan axes, undistorted",
         "images/center_of_mass",
     )
     radii: np.ndarray = entry(
@@ -83,6 +83,7 @@ def measure_images(
     found = map_patterns(
         _signals, clean, bright, inner, outer, per_position=(center,), progress="images"
     )
+    found["center_of_mass"] = found["center_of_mass"] @ scan.calibration.to_scan_axes
     images = {
         name: np.where(np.expand_dims(survey.valid, tuple(range(2, image.ndim))), image, np.nan)
         for name, image in found.items()

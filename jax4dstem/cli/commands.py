@@ -1,6 +1,5 @@
 """The commands. Each looks at its options first, then loads what it needs."""
 
-import dataclasses
 import os
 import time
 from pathlib import Path
@@ -11,7 +10,16 @@ import typer
 from jax4dstem._version import __version__
 from jax4dstem.cli.command import command
 from jax4dstem.cli.devices import check_devices, set_up_devices
-from jax4dstem.cli.options import File, Out, Overwrite, Parameters, Reading, Reference, recipe_of
+from jax4dstem.cli.options import (
+    Crystal,
+    File,
+    Out,
+    Overwrite,
+    Parameters,
+    Reading,
+    Reference,
+    recipe_of,
+)
 from jax4dstem.errors import InputError, OutputError
 from jax4dstem.io.readable import check_readable
 from jax4dstem.pipeline.recipe import dump_recipe
@@ -54,9 +62,7 @@ def info(file: File, reading: Reading, parameters: Parameters) -> None:
     from jax4dstem.io import open_dataset
     from jax4dstem.io.glance import glance
 
-    arguments = dataclasses.asdict(recipe.input)
-    arguments.pop("invalid_patterns")
-    dataset = open_dataset(file, **arguments)
+    dataset = open_dataset(file, **recipe.reading())
     scan, detector = dataset.scan_shape, dataset.pattern_shape
     size = dataset.n_patterns * dataset.dtype.itemsize
     size *= dataset.detector_shape[0] * dataset.detector_shape[1]
@@ -152,6 +158,31 @@ def ccstae(
 
     run(file, out, recipe, typer.echo, CCSTAE_STAGES, overwrite=overwrite)
     _report(out, begin)
+
+
+@command(
+    app,
+    "calibrate scan.h5 -o out --cif MgO.cif --zone 0,0,1",
+    "calibrate scan.h5 -o out --cif MgO.cif --region 23,43,0,21",
+)
+def calibrate(
+    file: File, out: Out, crystal: Crystal, reading: Reading, parameters: Parameters
+) -> None:
+    """Find pixel size, elliptical distortion and center from a known crystal: calibration.toml in OUT.
+
+    The rotation between scan and detector follows from the curl of the center of mass, where that has a signal. Every
+    command takes the file by --calibration; calibration.png shows the crystal on the mean pattern before and after.
+    """
+    recipe = recipe_of(parameters, reading)
+    direction, region = crystal.direction, crystal.rectangle
+    _ready(file, out)
+    from jax4dstem.pipeline.calibrate import KnownCrystal, calibrate
+    from jax4dstem.report.calibration_figure import draw_calibration
+
+    known = KnownCrystal(crystal.cif, direction, region)
+    found = calibrate(file, out, known, recipe, typer.echo)
+    draw_calibration(found.crystal, found.path.with_name("calibration.png"))
+    typer.echo(f"written   {found.path}")
 
 
 @command(app, "demo", "demo --out try --seed 1 --set embed.umap=false")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from jax4dstem.errors import InputError
-from jax4dstem.pipeline.recipe import load_recipe
+from jax4dstem.pipeline.recipe import load_recipe, read_recipe_table
 from jax4dstem.pipeline.sections import Recipe
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Raw 4D-STEM data.", show_default=False)]
@@ -92,10 +92,25 @@ class Reading:
     pixel: Annotated[
         float | None,
         typer.Option(help="Detector pixel in 1/Å."),
-        Sets("input.pixel_inv_angstrom"),
+        Sets("calibration.pixel"),
     ] = None
     step: Annotated[
-        float | None, typer.Option(help="Scan step in nm."), Sets("input.scan_step_nm")
+        float | None, typer.Option(help="Scan step in nm."), Sets("calibration.scan_step")
+    ] = None
+    scan_rotation: Annotated[
+        float | None,
+        typer.Option(help="From the scan's to the detector's axes, counter-clockwise, in degrees."),
+        Sets("calibration.scan_rotation"),
+    ] = None
+    scan_flip: Annotated[
+        bool | None,
+        typer.Option(help="The detector's y axis is mirrored against the scan's."),
+        Sets("calibration.scan_flip"),
+    ] = None
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="TOML", help="Calibration, as `jax4dstem calibrate` writes it."),
+        Sets("calibration", lambda flag, given: read_calibration(given)),
     ] = None
 
 
@@ -131,6 +146,34 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Crystal:
+    """A known crystal, and where it is; nothing of the recipe."""
+
+    cif: Annotated[Path, typer.Option(metavar="CIF", help="The crystal.")]
+    zone: Annotated[str, typer.Option(metavar="U,V,W", help="Its direction along the beam.")] = (
+        "0,0,1"
+    )
+    region: Annotated[
+        str | None,
+        typer.Option(metavar="Y0,Y1,X0,X1", help="Scan positions that show it, unstrained."),
+    ] = None
+
+    @property
+    def direction(self) -> tuple[int, int, int]:
+        """The zone as numbers; InputError where it is none."""
+        u, v, w = Numbers(3, int, "0,0,1")("--zone", self.zone)
+        return int(u), int(v), int(w)
+
+    @property
+    def rectangle(self) -> tuple[int, int, int, int] | None:
+        """The region as numbers, None for the whole scan; InputError where it is none."""
+        if self.region is None:
+            return None
+        y0, y1, x0, x1 = map(int, Numbers(4, int, "0,16,0,16")("--region", self.region))
+        return y0, y1, x0, x1
+
+
+@dataclass(frozen=True)
 class Parameters:
     """The recipe, and single values of it."""
 
@@ -150,7 +193,7 @@ class Parameters:
 
 
 def recipe_of(parameters: Parameters, *groups: Any) -> Recipe:
-    """The recipe from the file, `--set` and the groups' options, of which later ones win.
+    """The recipe from its file, `--calibration`, `--set` and the groups' options, of which later ones win.
 
     Args:
         parameters: The recipe file and its single values.
@@ -159,10 +202,24 @@ def recipe_of(parameters: Parameters, *groups: Any) -> Recipe:
     Raises:
         InputError: A value cannot be read, or the recipe is none.
     """
-    overrides = dict(_parse_setting(text) for text in parameters.settings or [])
+    given: dict[str, Any] = {}
     for group in groups:
-        overrides.update(_overrides(group))
-    return load_recipe(parameters.recipe, overrides)
+        given.update(_overrides(group))
+    calibration = given.pop("calibration", {})
+    settings = dict(_parse_setting(text) for text in parameters.settings or [])
+    return load_recipe(parameters.recipe, calibration | settings | given)
+
+
+def read_calibration(path: Path) -> dict[str, Any]:
+    """Values of a calibration file by recipe key.
+
+    Raises:
+        InputError: It is no recipe, or says other things than the calibration.
+    """
+    table = read_recipe_table(path)
+    if set(table) != {"calibration"} or not isinstance(table["calibration"], dict):
+        raise InputError(f"--calibration {path} must have one section, [calibration]")
+    return {f"calibration.{name}": value for name, value in table["calibration"].items()}
 
 
 def _overrides(group: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What HDF5 dialects write beside their arrays: scales and the shape of the scan."""
 
-from math import pi
+from math import cos, log, pi, sin, sqrt
 from typing import Any
 
 import h5py
@@ -67,10 +67,25 @@ def _py4dstem_scales(file: h5py.File, item: Any) -> Told:
             scales[read[0]] = read[1]
         elif read is not None:
             ignored.append(f"{letter}_pixel_size: {read}")
-    if value("a") is not None and value("b") is not None:
-        ignored.append("the ellipse of the py4DSTEM calibration is not used")
+    scales = _py4dstem_ellipse(scales, *(finite(value(name)) for name in ("a", "b", "theta")))
     turn = _py4dstem_turn(value("QR_rotation"), value("QR_rotation_degrees"), value("QR_flip"))
     return Told(scales | turn, "the py4DSTEM calibration in the file", tuple(ignored))
+
+
+def _py4dstem_ellipse(
+    scales: dict[str, Any], a: float | None, b: float | None, theta: float | None
+) -> dict[str, Any]:
+    """Scales with the ellipse whose semiaxis a lies at theta from the rows' axis towards the columns'.
+
+    py4DSTEM shrinks a to b and leaves b as it is; our ellipse keeps areas, so the pixel takes up the rest.
+    """
+    if not a or not b or a <= 0 or b <= 0:
+        return scales
+    along, half = theta or 0.0, log(a / b) / 2
+    scales = scales | {"ellipse": (-half * cos(2 * along), half * sin(2 * along))}
+    if "pixel_inv_angstrom" in scales:
+        scales["pixel_inv_angstrom"] *= sqrt(b / a)
+    return scales
 
 
 def _py4dstem_turn(radians: Any, degrees: Any, flip: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -35,6 +36,11 @@ def open_dataset(
     pixel_inv_angstrom: float | None = None,
     scan_step_nm: float | None = None,
     energy_kv: float | None = None,
+    scan_rotation: float | None = None,
+    scan_flip: bool | None = None,
+    ellipse: tuple[float, float] | None = None,
+    pixel_y_inv_angstrom: float | None = None,
+    scan_step_y_nm: float | None = None,
 ) -> Dataset:
     """Open a 4D-STEM file; only its header is read.
 
@@ -67,6 +73,11 @@ def open_dataset(
         pixel_inv_angstrom: Detector pixel in Å⁻¹ (before binning).
         scan_step_nm: Scan step in nm.
         energy_kv: Beam energy in kV.
+        scan_rotation: Rotation from scan to detector axes in radians.
+        scan_flip: Whether the detector's y axis is mirrored against the scan.
+        ellipse: (a, b) of the projector lenses' distortion; see `Calibration`.
+        pixel_y_inv_angstrom: Detector pixel along y where it differs; together with the one along x.
+        scan_step_y_nm: Distance between scan rows where it differs from that between columns, which must be given too.
 
     Returns:
         A lazy dataset.
@@ -86,9 +97,12 @@ def open_dataset(
     path = Path(path)
     check_readable(path)
     given = {
-        "pixel_inv_angstrom": pixel_inv_angstrom,
-        "scan_step_nm": scan_step_nm,
+        "pixel_inv_angstrom": _pair("pixel", pixel_y_inv_angstrom, pixel_inv_angstrom),
+        "scan_step_nm": _pair("scan_step", scan_step_y_nm, scan_step_nm),
         "energy_kv": energy_kv,
+        "scan_rotation": scan_rotation,
+        "scan_flip": scan_flip,
+        "ellipse": ellipse,
     }
     layout = Layout(
         key,
@@ -158,6 +172,15 @@ def _integers(name: str, values: Sequence[int] | None, count: int) -> tuple | No
     if len(values) != count:
         raise InputError(f"{name} {tuple(values)} has {len(values)} numbers; expected {count}")
     return tuple(int(value) for value in values)
+
+
+def _pair(name: str, y: float | None, x: float | None) -> Any:
+    """A length along y and x, or one for both."""
+    if y is None:
+        return x
+    if x is None:
+        raise InputError(f"calibration.{name}_y needs calibration.{name}, the one along x")
+    return y, x
 
 
 def _not_negative(name: str, value: int) -> int:

@@ -27,6 +27,7 @@ TOLD = {
     "energy_kv": "beam energy {} kV",
     "scan_rotation": "rotation from scan to detector {}°",
     "scan_flip": "detector mirrored against the scan: {}",
+    "ellipse": "ellipse {}",
 }
 
 
@@ -84,8 +85,7 @@ def calibrate(sources: Iterable[Told]) -> tuple[Calibration, tuple[str, ...]]:
     fields: dict[str, Any] = {}
     for name, form in TOLD.items():
         if name in values:
-            value = degrees(values[name]) if name == "scan_rotation" else values[name]
-            note = f"{form.format(_in_words(value))}: {origin[name]}"
+            note = f"{form.format(_in_words(values[name], name))}: {origin[name]}"
             fields |= _fields(name, values[name])
             differs = SECOND_SCALE.get(name) in fields
             notes.append(Doubt(f"{note}; y and x differ") if differs else note)
@@ -175,7 +175,7 @@ def text(value: Any) -> Any:
 
 def _fields(name: str, value: Any) -> dict[str, Any]:
     """Attributes of a calibration: one for both directions where they agree."""
-    if not isinstance(value, tuple):
+    if name == "ellipse" or not isinstance(value, tuple):
         return {name: value}
     y, x = value
     if isclose(y, x, rel_tol=AGREE):
@@ -190,7 +190,12 @@ def _reciprocal(angle: Any, kilovolts: float) -> tuple[float, float]:
     return y, x
 
 
-def _in_words(value: Any) -> str:
+def _in_words(value: Any, name: str = "") -> str:
+    if name == "ellipse":
+        a, b = value
+        return f"a = {a:.4g}, b = {b:.4g}"
+    if name == "scan_rotation":
+        return f"{degrees(value):g}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     y, x = _pair(value)

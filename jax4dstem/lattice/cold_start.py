@@ -55,6 +55,7 @@ def learn_lattice(
     radius: float,
     lattice: np.ndarray | None = None,
     detector: Detector = IDEAL,
+    to_detector: np.ndarray | None = None,
 ) -> Learned:
     """Learn everything that the patterns of a scan share.
 
@@ -62,8 +63,9 @@ def learn_lattice(
         sample: Patterns as raw counts.
         center: Of the direct beam at the sampled positions, ``(rows, cols, 2)`` in px.
         radius: Of the direct beam in px.
-        lattice: g1, g2 as rows (y, x) in px; found when None.
+        lattice: g1, g2 as rows (y, x) in px, in scan axes; found when None.
         detector: What counted; a saturation is looked for when it has none.
+        to_detector: From scan axes to the detector; see `Calibration`. None where they are the same.
 
     Returns:
         The model and the pattern function that uses it.
@@ -84,32 +86,41 @@ def learn_lattice(
     """
     detector = find_saturation(sample, radius, detector).as_arrays()
     explained, message = 1.0, GIVEN_TOO_LARGE
+    to_detector = np.eye(2) if to_detector is None else np.asarray(to_detector, np.float64)
     if lattice is None:
-        basis = find_scan_basis(sample, center, radius, detector)
+        basis = find_scan_basis(sample, center, radius, detector, np.linalg.inv(to_detector))
         lattice, explained, message = basis.vectors, basis.explained, NO_LATTICE
-    setup = _first_setup(lattice, center, radius, sample.dataset.pattern_shape, detector, message)
+    reach = _reach(center, sample.dataset.pattern_shape, radius)
+    model = _first_model(lattice, radius, reach, message, detector, to_detector)
+    setup = _first_setup(model, sample.dataset.pattern_shape, reach)
     setup, measure, fits = _learn_shared(setup, sample, center)
     if misfit(setup.model, fits) > SUSPICIOUS:
         setup, measure, fits = learn_texture(setup, measure, sample, center, fits)
     return Learned(setup, measure, explained, fits)
 
 
-def _first_setup(
+def _first_model(
     lattice: np.ndarray,
-    center: np.ndarray,
     radius: float,
-    shape: tuple[int, int],
-    detector: Detector,
+    reach: float,
     message: str,
-) -> LatticeSetup:
-    """What is known with the lattice and the size of the disks alone."""
-    reach = _reach(center, shape, radius)
-    near, _ = rotations_of(lattice, reach)
-    if len(near) < 4:
+    detector: Detector,
+    to_detector: np.ndarray,
+) -> LatticeModel:
+    """What is known with the lattice and the size of the disks alone; an error where too few of them fit."""
+    within = reach / np.linalg.svd(to_detector)[1].max()
+    if len(rotations_of(lattice, within)[0]) < 4:
         g1, g2 = lattice.round(1)
         raise InputError(message.format(radius=radius, g1=g1, g2=g2, reach=reach))
-    indices, _ = rotations_of(lattice, 1.2 * reach)
-    model = starting_model(lattice, indices[:MOST_REFLECTIONS], radius, detector)
+    indices, _ = rotations_of(lattice, 1.2 * within)
+    return starting_model(lattice, indices[:MOST_REFLECTIONS], radius, detector, to_detector)
+
+
+def _first_setup(model: LatticeModel, shape: tuple[int, int], reach: float) -> LatticeSetup:
+    """Filters and rotations to search with."""
+    lattice, radius = np.asarray(model.lattice, np.float64), float(model.radius)
+    to_detector = np.asarray(model.to_detector, np.float64)
+    near, _ = rotations_of(lattice, reach / np.linalg.svd(to_detector)[1].max())
     # As long as the learned profile will be: another length would compile the fit anew.
     model = model._replace(background=jnp.ones(profile_length(shape)))
     searched = near[1 : MOST_REFLECTIONS // 2]
@@ -117,6 +128,7 @@ def _first_setup(
     hypotheses = rotated_lattices(
         lattice / binning, searched, np.ones(len(searched)), radius / binning
     )
+    hypotheses = hypotheses._replace(vectors=hypotheses.vectors @ model.to_detector)
     return LatticeSetup(_search_kernels(shape, model, binning), hypotheses, model)
 
 
@@ -131,7 +143,7 @@ def _learn_shared(
     for _ in range(ROUNDS):
         radius = float(setup.model.radius)
         setup = setup._replace(kernels=_search_kernels(shape, setup.model, binning))
-        side = patch_side_around(radius, np.asarray(setup.model.lattice))
+        side = patch_side_around(radius, setup.model.tightest)
         measure = MeasureLattice(FitLattice(side, binning=binning))
         for update in updates:
             fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))

@@ -327,7 +327,7 @@ def lattice_moves(model: LatticeModel) -> Array:
     """Derivative of the reflections' positions by (c_y, c_x, A_00, A_10, A_01, A_11)."""
     nodes = model.indices @ model.lattice
     by_center = jnp.broadcast_to(jnp.eye(2), (len(nodes), 2, 2))
-    by_distortion = jnp.einsum("ni,jk->nkji", nodes, model.ellipse)
+    by_distortion = jnp.einsum("ni,jk->nkji", nodes, model.to_detector)
     return jnp.concatenate([by_center, by_distortion.reshape(-1, 2, 4)], axis=2)
 
 

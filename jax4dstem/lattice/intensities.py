@@ -79,7 +79,7 @@ def map_intensities(
     progress: str | None = None,
 ) -> Intensities:
     """`Intensities` of every pattern, shares ``(scan_y, scan_x, n)``, of lattices that are known."""
-    of_disks = DiskIntensities(patch_side_around(float(model.radius), np.asarray(model.lattice)))
+    of_disks = DiskIntensities(patch_side_around(float(model.radius), model.tightest))
     places = (center, distortion)
     return map_patterns(of_disks, dataset, model, per_position=places, progress=progress)
 

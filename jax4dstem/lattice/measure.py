@@ -60,7 +60,7 @@ class MeasureLattice:
         factor = self.fit.binning
         contrast = disk_contrast(bin_counts(pattern, model.detector, factor), kernels)
         found = search_lattice(contrast, bin_point(center, factor), hypotheses)
-        start = jnp.linalg.inv(model.lattice) @ found.vectors @ jnp.linalg.inv(model.ellipse)
+        start = jnp.linalg.inv(model.lattice) @ found.vectors @ jnp.linalg.inv(model.to_detector)
         fit = self.fit(pattern, center, factor * start, model)
         vectors = model.distorted(fit.distortion) / factor
         middle = bin_point(fit.center, factor)

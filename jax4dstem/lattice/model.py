@@ -15,7 +15,7 @@ class LatticeModel(NamedTuple):
     """Shared by all positions of a scan; a pytree, so that it can be refined by gradients.
 
     Attributes:
-        lattice: g1, g2 as rows (y, x) in px, that distortions refer to.
+        lattice: g1, g2 as rows (y, x), that distortions refer to: in scan axes, undistorted, in px (widths of a pixel).
         indices: Reflections (h, k) of the model, the direct beam (0, 0) first.
         radius: Of the disks, in px.
         edge_width: Of the disks' logistic edge, in px.
@@ -26,7 +26,7 @@ class LatticeModel(NamedTuple):
         dispersion: Variance of the counts around each disk over that of the noise.
         texture: Typical contrast inside a disk, relative to its height.
         detector: Noise, saturation and mask of what counted.
-        ellipse: Distortion by the projector lenses, of row vectors (y, x) on the detector.
+        to_detector: What the microscope makes of such row vectors on the detector; see `Calibration`.
 
     Example:
         >>> model = starting_model(np.diag([12.0, 12.0]), np.array([[0, 0], [0, 1]]), 3.0)
@@ -44,18 +44,23 @@ class LatticeModel(NamedTuple):
     dispersion: Float[Array, " n"]
     texture: Scalar
     detector: Detector
-    ellipse: Float[Array, "2 2"]
+    to_detector: Float[Array, "2 2"]
 
     def distorted(self, distortion: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
         """g1, g2 on the detector, rows (y, x) in px, of a lattice with distortion A."""
-        return self.lattice @ distortion @ self.ellipse
+        return self.lattice @ distortion @ self.to_detector
+
+    @property
+    def tightest(self) -> np.ndarray:
+        """The lattice as small as it can be on the detector, in whatever orientation: for what must not overlap."""
+        return np.asarray(self.lattice) * np.linalg.svd(np.asarray(self.to_detector))[1].min()
 
 
 class LatticeFit(NamedTuple):
     """The lattice of one pattern.
 
-    The lattice is G = G_ref A with A = F⁻¹, so reflections lie at c + (h, k) G_ref A (times the
-    model's ellipse).
+    The lattice is G = G_ref A with A = F⁻¹, in scan axes; reflections lie at c + (h, k) G_ref A T with
+    the model's T, ``to_detector``.
 
     Attributes:
         center: c, of the direct beam, (y, x) in px.
@@ -83,15 +88,20 @@ class LatticeFit(NamedTuple):
 
 
 def starting_model(
-    lattice: np.ndarray, indices: np.ndarray, radius: float, detector: Detector = IDEAL
+    lattice: np.ndarray,
+    indices: np.ndarray,
+    radius: float,
+    detector: Detector = IDEAL,
+    to_detector: np.ndarray | None = None,
 ) -> LatticeModel:
     """A model that knows nothing but the lattice and the size of the disks.
 
     Args:
-        lattice: g1, g2 as rows (y, x) in px, ``(2, 2)``.
+        lattice: g1, g2 as rows (y, x) in px, in scan axes, ``(2, 2)``.
         indices: Reflections (h, k), ``(n, 2)``, the direct beam (0, 0) first.
         radius: Of the disks, in px.
         detector: Noise, saturation and mask of what counted.
+        to_detector: Of the scan's calibration; None for a detector in scan axes.
 
     Returns:
         The model; its background is flat.
@@ -113,5 +123,5 @@ def starting_model(
         jnp.ones(count),
         jnp.asarray(0.0, float),
         detector.as_arrays(),
-        jnp.eye(2),
+        jnp.eye(2) if to_detector is None else jnp.asarray(to_detector, float),
     )

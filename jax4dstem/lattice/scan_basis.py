@@ -23,7 +23,11 @@ NO_LATTICE = (
 
 
 def find_scan_basis(
-    sample: ScanSample, center: np.ndarray, radius: float, detector: Detector
+    sample: ScanSample,
+    center: np.ndarray,
+    radius: float,
+    detector: Detector,
+    to_scan_axes: np.ndarray,
 ) -> Basis:
     """The lattice that most blocks of the sample agree on, in the orientation of the clearest one.
 
@@ -34,6 +38,7 @@ def find_scan_basis(
         center: Of the direct beam at the sampled positions, ``(rows, cols, 2)`` in px.
         radius: Of the direct beam in px.
         detector: What counted.
+        to_scan_axes: From the detector; see `Calibration`. The lattice is given there, undistorted.
 
     Raises:
         InputError: No block shows a lattice.
@@ -44,7 +49,7 @@ def find_scan_basis(
     shape, count = patterns.shape, rows * cols
     blocks = patterns.reshape(shape[0] // rows, rows, shape[1] // cols, cols, *shape[2:])
     blocks = np.nan_to_num(blocks).sum(axis=(1, 3))
-    bases, joined = _bases_of(blocks, count, radius, detector), blocks
+    bases, joined = _bases_of(blocks, count, radius, detector, to_scan_axes), blocks
     while not bases and joined.shape[:2] != (1, 1):
         for axis in (0, 1):
             joined = np.add.reduceat(joined, np.arange(0, joined.shape[axis], 2), axis)
@@ -52,13 +57,15 @@ def find_scan_basis(
         filled = np.zeros_like(blocks)
         filled[: joined.shape[0], : joined.shape[1]] = joined
         count = 4 * count
-        bases = _bases_of(filled, count, radius, detector)
+        bases = _bases_of(filled, count, radius, detector, to_scan_axes)
     if not bases:
         raise InputError(NO_LATTICE.format(radius=radius))
     return _consensus(bases)
 
 
-def _bases_of(blocks: np.ndarray, count: int, radius: float, detector: Detector) -> list[Basis]:
+def _bases_of(
+    blocks: np.ndarray, count: int, radius: float, detector: Detector, to_scan_axes: np.ndarray
+) -> list[Basis]:
     """Lattices of patterns ``(rows, cols, det_y, det_x)``, each the sum of so many."""
     summed = Detector(detector.noise.summed(count))
     found = map_patterns(
@@ -74,7 +81,7 @@ def _bases_of(blocks: np.ndarray, count: int, radius: float, detector: Detector)
         for positions, contrast, valid in zip(
             *(np.reshape(leaf, (-1, *leaf.shape[2:])) for leaf in found), strict=True
         )
-        if (basis := _basis_of(positions[valid] - origin, contrast[valid], radius))
+        if (basis := _basis_of((positions[valid] - origin) @ to_scan_axes, contrast[valid], radius))
     ]
 
 

@@ -382,7 +382,7 @@ def find_cepstrum_peaks(
     Args:
         half: ``(det_y, det_x // 2 + 1)`` from `ewpc`, averaged.
         shape: ``(det_y, det_x)`` of the pattern.
-        calibration: For lengths in Å.
+        calibration: For lengths in Å, and vectors in scan axes, undistorted.
         inner: Radius of the region around the origin that is ignored, px of the transform.
 
     Returns:
@@ -405,7 +405,11 @@ def find_cepstrum_peaks(
     for row, col in zip(y[inside], x[inside], strict=True):
         dy = float(parabola_vertex(*full[row - 1 : row + 2, col]))
         dx = float(parabola_vertex(*full[row, col - 1 : col + 2]))
-        vector = ((row + dy - origin_y) * step_y, (col + dx - origin_x) * step_x)
+        seen = np.array([(row + dy - origin_y) * step_y, (col + dx - origin_x) * step_x])
+        along_y, along_x = (
+            calibration.to_detector @ seen
+        ).tolist()  # real space: inverse, transposed
+        vector = (along_y, along_x)
         contrast = float(full[row, col] - level[row, col])
         peaks.append(CepstrumPeak(vector, float(np.hypot(*vector)), unit, contrast))
     return sorted(peaks, key=lambda peak: -peak.height)

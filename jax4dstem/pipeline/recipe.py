@@ -43,14 +43,7 @@ def load_recipe(path: str | Path | None, overrides: dict[str, Any] | None = None
         >>> load_recipe(None, {"cluster.k": 3}).cluster.k
         3
     """
-    table: dict[str, Any] = {}
-    if path is not None:
-        try:
-            table = tomllib.loads(Path(path).read_text())
-        except OSError as error:
-            raise InputError(f"cannot read the recipe {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"the recipe {path} is not valid TOML: {error}") from error
+    table = {} if path is None else read_recipe_table(path)
     for key, value in (overrides or {}).items():
         *sections, name = key.split(".")
         target = table
@@ -60,6 +53,20 @@ def load_recipe(path: str | Path | None, overrides: dict[str, Any] | None = None
                 raise InputError(f"recipe key {key}: {section} is not a section")
         target[name] = value
     return _build(Recipe, table, "")
+
+
+def read_recipe_table(path: str | Path) -> dict[str, Any]:
+    """What a TOML file says, as it stands there.
+
+    Raises:
+        InputError: The file is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise InputError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"the recipe {path} is not valid TOML: {error}") from error
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -83,7 +90,7 @@ def dump_recipe(recipe: Recipe) -> str:
             section = key.section
             lines += ["", f"# {key.section_doc}", f"[{section}]"]
         value = key.value_in(recipe)
-        lines += [f"# {key.comment}", f"{key.name} = {_toml(value)}"]
+        lines += [f"# {key.comment}", f"{key.name} = {to_toml(value)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -126,7 +133,7 @@ class RecipeKey:
     @property
     def default_text(self) -> str:
         """The default as TOML."""
-        return _toml(self.default)
+        return to_toml(self.default)
 
     def value_in(self, recipe: Recipe) -> Any:
         """Its value in a recipe."""
@@ -183,12 +190,12 @@ def _keys_of(cls: Any, section: str) -> Iterator[RecipeKey]:
             yield RecipeKey(section, doc, part.name, hints[part.name], part.default)
 
 
-def _toml(value: Any) -> str:
+def to_toml(value: Any) -> str:
     """A value as TOML has it, lists in one line."""
     if value is None:
         return '"auto"'
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(to_toml, value))}]"
     return tomli_w.dumps({"_": value}).partition(" = ")[2].rstrip()
 
 

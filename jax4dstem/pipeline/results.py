@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +82,12 @@ class Results:
     @property
     def calibration(self) -> Calibration:
         """Of the scan."""
-        pixel, step = (
-            None if value is None or np.isnan(value) else float(value)
-            for value in map(self.about.get, ("pixel_inv_angstrom", "scan_step_nm"))
-        )
-        return Calibration(pixel, step)
+        known: dict[str, Any] = {}
+        for part in fields(Calibration):
+            value = np.asarray(self.about.get(part.name, np.nan), float)
+            if np.isfinite(value).all():
+                known[part.name] = tuple(value.tolist()) if value.ndim else value.item()
+        return Calibration(**known)
 
     def fields(self) -> Tree:
         """All fields, as in the results file."""

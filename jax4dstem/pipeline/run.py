@@ -54,9 +54,7 @@ def analyze(
         OutputError: The results cannot be written.
     """
     recipe = recipe or Recipe()
-    options = dataclasses.asdict(recipe.input)
-    options.pop("invalid_patterns")
-    scan = open_dataset(path, **options)
+    scan = open_dataset(path, **recipe.reading())
     return analyze_dataset(scan, out, recipe, say, stages, overwrite=overwrite)
 
 
@@ -251,9 +249,7 @@ def _about_scan(scan: Dataset, recipe: Recipe, done: Mapping[str, Any]) -> dict[
         "notes": "\n".join(scan.notes),
         "scan_shape": scan.scan_shape,
         "detector_shape": scan.pattern_shape,
-        "pixel_inv_angstrom": _or_nan(calibration.pixel_inv_angstrom),
-        "scan_step_nm": _or_nan(calibration.scan_step_nm),
-    }
+    } | {name: _or_nan(value) for name, value in dataclasses.asdict(calibration).items()}
     if "features" in done:
         binned = calibration.binned(done["features"].bin)
         about["pattern_shape"] = done["features"].mean_pattern.shape
@@ -261,5 +257,5 @@ def _about_scan(scan: Dataset, recipe: Recipe, done: Mapping[str, Any]) -> dict[
     return about
 
 
-def _or_nan(value: float | None) -> float:
+def _or_nan(value: Any) -> Any:
     return float("nan") if value is None else value

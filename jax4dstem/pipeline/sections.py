@@ -3,7 +3,8 @@
 None is ``"auto"`` in TOML: the value is found from the data. What two keys say to each other is checked by their section.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from math import radians
 from typing import Annotated, Any, Literal
 
 from jax4dstem.errors import InputError
@@ -64,21 +65,60 @@ class Input:
     bin_detector: Annotated[
         int, AtLeast(1), Doc("detector pixels along each side that are summed on reading", "px")
     ] = 1
-    pixel_inv_angstrom: Annotated[
-        float | None,
-        Positive(),
-        Doc("size of a detector pixel before binning; auto: as the file says", "1/Å"),
-    ] = None
-    scan_step_nm: Annotated[
-        float | None,
-        Positive(),
-        Doc("distance between scan positions; auto: as the file says", "nm"),
-    ] = None
-    energy_kv: Annotated[float | None, Positive(), Doc("energy of the beam", "kV")] = None
     invalid_patterns: Annotated[
         Literal["error", "exclude"],
         Doc("blank patterns and patterns with NaN or infinite pixels: stop, or give them label -1"),
     ] = "error"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scales and axes of detector and scan, applied before any answer; what is not given is as the file says."""
+
+    pixel: Annotated[
+        float | None,
+        Positive(),
+        Doc("size of a detector pixel before binning, along x where y differs", "1/Å"),
+    ] = None
+    pixel_y: Annotated[
+        float | None, Positive(), Doc("size of a detector pixel along y; auto: as along x", "1/Å")
+    ] = None
+    ellipse: Annotated[
+        tuple[float, float] | None,
+        Doc(
+            "a, b of the projector lenses' distortion: a stretches patterns along x and shrinks them along y, b the same "
+            "along the diagonals"
+        ),
+    ] = None
+    scan_rotation: Annotated[
+        float | None, Doc("from the scan's to the detector's axes, counter-clockwise", "degrees")
+    ] = None
+    scan_flip: Annotated[
+        bool | None, Doc("the detector's y axis is mirrored against the scan's")
+    ] = None
+    scan_step: Annotated[
+        float | None,
+        Positive(),
+        Doc("distance between scan positions, along x where y differs", "nm"),
+    ] = None
+    scan_step_y: Annotated[
+        float | None, Positive(), Doc("distance between scan rows; auto: as along x", "nm")
+    ] = None
+    energy: Annotated[float | None, Positive(), Doc("energy of the beam", "kV")] = None
+
+    def given(self) -> dict[str, Any]:
+        """As `open_dataset` takes it: by attribute of the dataset's calibration, angles in radians."""
+        rotation = self.scan_rotation
+        return {
+            "pixel_inv_angstrom": self.pixel,
+            "pixel_y_inv_angstrom": self.pixel_y,
+            "ellipse": self.ellipse,
+            "scan_rotation": None if rotation is None else radians(rotation),
+            "scan_flip": self.scan_flip,
+            "scan_step_nm": self.scan_step,
+            "scan_step_y_nm": self.scan_step_y,
+            "energy_kv": self.energy,
+        }
 
 
 @dataclass(frozen=True)
@@ -407,6 +447,7 @@ class Recipe:
 
     seed: Annotated[int, Doc("seed of everything that is drawn at random")] = 0
     input: Input = field(default_factory=Input)
+    calibration: Calibration = field(default_factory=Calibration)
     prepare: Prepare = field(default_factory=Prepare)
     detector: Detector = field(default_factory=Detector)
     images: Images = field(default_factory=Images)
@@ -417,6 +458,12 @@ class Recipe:
     strain: Strain = field(default_factory=Strain)
     latent: Latent = field(default_factory=Latent)
     ccstae: Ccstae = field(default_factory=Ccstae)
+
+    def reading(self) -> dict[str, Any]:
+        """What `open_dataset` takes beside the path."""
+        options = asdict(self.input)
+        options.pop("invalid_patterns")
+        return options | self.calibration.given()
 
     def __post_init__(self) -> None:
         """Raise InputError for a space that is not made."""

@@ -274,9 +274,14 @@ BEAM = Stage(
     "beam", beam, (BeamPositions,), ("survey",), ("prepare.search", "prepare.descan_order")
 )
 _PREPARED = ("survey", "beam")
-IMAGES = Stage("images", images, (VirtualImages,), _PREPARED, ("images",))
+IMAGES = Stage("images", images, (VirtualImages,), _PREPARED, ("images", "calibration"))
 STRAIN = Stage(
-    "strain", strain_or_error, (StrainAnswers,), _PREPARED, ("seed", "strain"), _needs_domains
+    "strain",
+    strain_or_error,
+    (StrainAnswers,),
+    _PREPARED,
+    ("seed", "strain", "calibration"),
+    _needs_domains,
 )
 # From the file to what the clusters are.
 DOMAIN_STAGES = (
@@ -288,7 +293,7 @@ DOMAIN_STAGES = (
         features,
         (Features,),
         _PREPARED,
-        ("prepare.normalize", "prepare.bin", "features", "cepstrum"),
+        ("prepare.normalize", "prepare.bin", "features", "cepstrum", "calibration"),
     ),
     Stage("scores", scores, (Scores,), (*_PREPARED, "features"), ("embed.n_components",)),
     Stage(
@@ -310,7 +315,7 @@ STAGES = (
         strain_in_analysis,
         (StrainAnswers, NoStrain, Skipped),
         _PREPARED,
-        ("seed", "strain"),
+        ("seed", "strain", "calibration"),
         _needs_domains,
     ),
     Stage(

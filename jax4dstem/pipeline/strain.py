@@ -62,8 +62,7 @@ def strain_reference(scan: Dataset, done: Mapping[str, Any], recipe: Recipe) -> 
     if options.g1 is not None and options.g2 is not None:
         return StrainReference.vectors(options.g1, options.g2)
     if options.cif is not None:
-        pixel = scan.calibration.pixel_inv_angstrom
-        return StrainReference.crystal(options.cif, options.zone, pixel)
+        return StrainReference.crystal(options.cif, options.zone, scan.calibration)
     if options.region is not None:
         return StrainReference.rectangle(scan.scan_shape, options.region)
     if options.cluster is not None:

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.coordinates import Calibration, radius_from, strain_to_scan_axes
+from jax4dstem.coordinates import Calibration, radius_from, strain_in_scan_axes
 from jax4dstem.dataset import BinDetector, Dataset
 from jax4dstem.detector import Detector, repair_pixels
 from jax4dstem.errors import InputError
@@ -169,7 +169,7 @@ def _read(
         [~counted, said_all.any(axis=-1)], [Status.EMPTY, Status.NOT_CONVERGED], Status.OK
     )
     affine = np.where((status == Status.OK)[..., None], affine, np.nan)
-    values = affine[..., :4] @ np.array(strain_to_scan_axes(calibration)).T
+    values = strain_in_scan_axes(affine[..., :4], calibration)
     return CCSTAEStrain(
         *np.moveaxis(values, -1, 0),
         shift=factor * affine[..., 4:],

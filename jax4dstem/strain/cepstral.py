@@ -9,11 +9,11 @@ import numpy as np
 from jax4dstem.coordinates import reciprocal_basis
 from jax4dstem.dataset import Dataset
 from jax4dstem.lattice.basis import reduce_basis
+from jax4dstem.lattice.information import inverse_information
 from jax4dstem.patterns.cepstrum import refine_cepstral_peaks
 from jax4dstem.strain.decomposition import (
     EVIDENCE,
     MeasuredLattices,
-    inverse_information,
     strain_map,
 )
 from jax4dstem.strain.maps import StrainMap
@@ -67,11 +67,13 @@ def strain_from_cepstrum(
     fits, lattice = measured.lattice, np.asarray(measured.model.lattice)
     mean = np.nanmean(np.reshape(fits.center, (-1, 2)), axis=0)
     window = WINDOW * float(min(*mean, *(np.array(scan.pattern_shape) - 1 - mean)))
+    to_detector = np.asarray(measured.model.to_detector, np.float64)
     base = np.asarray(reciprocal_basis(jnp.asarray(lattice, float)), np.float64)
     found = map_patterns(
         _fit_cepstrum,
         scan,
         jnp.asarray(reduce_basis(base), float),
+        jnp.asarray(np.linalg.inv(to_detector).T, float),
         window,
         per_position=(
             np.asarray(fits.center, np.float32),
@@ -83,26 +85,29 @@ def strain_from_cepstrum(
     lattices = MeasuredLattices(
         np.asarray(lattice, np.float64), found.distortion, covariance, found.score, found.converged
     )
-    return strain_map(lattices, reference, scan.calibration)
+    if reference is not None:
+        reference = reference.seen_through(np.linalg.inv(to_detector))
+    return strain_map(lattices, reference)
 
 
 def _fit_cepstrum(
-    pattern: Pattern, center: Any, start: Any, shortest: Any, window: Any
+    pattern: Pattern, center: Any, start: Any, shortest: Any, optics: Any, window: Any
 ) -> CepstralLattice:
-    """The lattice as `FitLattice` gives it: real-space rows are a A⁻ᵀ."""
+    """The lattice as `FitLattice` gives it: real-space rows are a A⁻ᵀ T⁻ᵀ, with the optics T⁻ᵀ of the detector."""
     counts = jnp.maximum(jnp.nan_to_num(pattern.astype(float)), 0.0)
     size = jnp.asarray(pattern.shape, float)
     mean = jnp.maximum(jnp.mean(counts), 1e-9)
     usable = jnp.abs(jnp.linalg.det(start)) > 0.1
     start = jnp.where(usable, start, jnp.eye(2))
-    expected = shortest @ jnp.linalg.inv(start).T * size
+    expected = shortest @ jnp.linalg.inv(start).T @ optics * size
     peaks = refine_cepstral_peaks(counts + 1e-6, center, window, 1.0 / mean, expected)
-    gradient = (jnp.linalg.inv(shortest) @ (peaks.positions / size)).T
+    own = (peaks.positions / size) @ jnp.linalg.inv(optics)
+    gradient = (jnp.linalg.inv(shortest) @ own).T
     distortion = jnp.linalg.inv(gradient)
 
     def positions(parameters: Any) -> Any:
         inverse = jnp.linalg.inv(parameters.reshape(2, 2).T)
-        return (shortest @ inverse.T * size).ravel()
+        return (shortest @ inverse.T @ optics * size).ravel()
 
     moves = jax.jacfwd(positions)(distortion.T.ravel())
     information = moves.T @ (moves / peaks.variance.reshape(-1, 1))

@@ -8,27 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.coordinates import (
-    Calibration,
     deform,
     deformation,
     rotation_period,
     strain_of,
-    strain_to_scan_axes,
     wrap_angle,
 )
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import symmetry_order
+from jax4dstem.lattice.information import inverse_information
 from jax4dstem.strain.maps import Status, StrainMap
 from jax4dstem.strain.reference import StrainReference
 
 EVIDENCE = 4.5  # smallest score of a lattice, in units of the noise
 LARGEST_STRAIN = 0.15  # beyond it the search has found something else
-UNKNOWN = 1e12  # variance where the information is singular
 LARGEST_ERROR = 0.03  # standard deviation of a strain component that still tells anything
 
 
 class MeasuredLattices(NamedTuple):
-    """What strain is computed from: the lattice G = G_0 A of every position, and how well it is known.
+    """What strain is computed from: the lattice G = G_0 A of every position in scan axes, and how well it is known.
 
     Attributes:
         lattice: G_0 that all refer to: g1, g2 as rows (y, x) in px.
@@ -65,17 +63,16 @@ class MeasuredLattices(NamedTuple):
 def strain_map(
     measured: MeasuredLattices,
     reference: StrainReference | None = None,
-    calibration: Calibration | None = None,
 ) -> StrainMap:
     r"""Strain of measured lattices relative to a reference.
 
     With G = G_ref F⁻¹ and the left polar decomposition F = (I + E) R; errors are propagated to first
-    order. The strain is turned into the axes of the scan.
+    order.
 
     Args:
         measured: Lattices of all positions.
-        reference: What strain is relative to; the median of all positions by default.
-        calibration: Its scan rotation and flip are applied.
+        reference: What strain is relative to, in scan axes as the lattices are (`StrainReference.seen_through`); the
+            median of all positions by default.
 
     Returns:
         The strain map.
@@ -94,33 +91,28 @@ def strain_map(
     status = _status(measured, _propagate(jacobian, measured.covariance))
     reference = reference or StrainReference.median()
     lattice = _reference_lattice(measured.lattice, values, status == Status.OK, reference)
-    return _relative_to(measured, status, lattice, reference.source, calibration or Calibration())
+    return _relative_to(measured, status, lattice, reference.source)
 
 
 def remeasured(
     measured: MeasuredLattices,
     strain: StrainMap,
     reference: StrainReference,
-    calibration: Calibration,
 ) -> StrainMap:
     """Strain of lattices whose strain is known, relative to another reference.
 
     Args:
         measured: The lattices; their covariances are taken from their strain.
         strain: Of them.
-        reference: The new one.
-        calibration: The strain was measured with.
+        reference: The new one, in scan axes.
     """
     ok = strain.ok
     values, _ = _decompose(measured, measured.lattice)
     lattice = _reference_lattice(measured.lattice, values, ok, reference)
     _, jacobian = _decompose(measured, strain.reference)
-    back = np.linalg.inv(
-        np.array(strain_to_scan_axes(calibration))
-        @ np.where(ok[..., None, None], jacobian, np.eye(4))
-    )
+    back = np.linalg.inv(np.where(ok[..., None, None], jacobian, np.eye(4)))
     measured = measured._replace(covariance=_propagate(back, strain.covariance))
-    return _relative_to(measured, strain.status, lattice, reference.source, calibration)
+    return _relative_to(measured, strain.status, lattice, reference.source)
 
 
 def _relative_to(
@@ -128,12 +120,10 @@ def _relative_to(
     status: np.ndarray,
     lattice: np.ndarray,
     source: str,
-    calibration: Calibration,
 ) -> StrainMap:
     """Strain of measured lattices relative to g1, g2 where the status is OK."""
     values, jacobian = _decompose(measured, lattice)
     covariance = _propagate(jacobian, measured.covariance)
-    values, covariance = _to_scan_axes(values, covariance, calibration)
     values[..., 3] = wrap_angle(values[..., 3], rotation_period(symmetry_order(lattice)))
     unknown = np.full(status.shape, np.nan)
     empty = StrainMap(unknown, unknown, unknown, unknown, covariance, status, lattice, source)
@@ -227,23 +217,3 @@ def _components_of_all(parameters: jax.Array, change: jax.Array) -> tuple[jax.Ar
 
 def _propagate(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return jacobian @ covariance @ np.swapaxes(jacobian, -1, -2)
-
-
-def inverse_information(information: np.ndarray) -> np.ndarray:
-    """Inverses of symmetric matrices ``(..., n, n)`` in scaled parameters; huge where there is none."""
-    information = np.nan_to_num(information.astype(np.float64))
-    scale = np.sqrt(np.maximum(np.diagonal(information, axis1=-2, axis2=-1), 1e-300))
-    scaled = information / scale[..., :, None] / scale[..., None, :]
-    singular = np.linalg.cond(scaled) > 1e7  # float32 sums cannot tell it from zero
-    scaled[singular] = np.eye(information.shape[-1])
-    inverse = np.linalg.inv(scaled) / scale[..., :, None] / scale[..., None, :]
-    inverse[singular] = UNKNOWN * np.eye(information.shape[-1])
-    return inverse
-
-
-def _to_scan_axes(
-    values: np.ndarray, covariance: np.ndarray, calibration: Calibration
-) -> tuple[np.ndarray, np.ndarray]:
-    """Turn strain from detector to scan axes."""
-    turn = np.array(strain_to_scan_axes(calibration))
-    return values @ turn.T, turn @ covariance @ turn.T

@@ -149,7 +149,7 @@ def friedel_asymmetry(fits: Any, model: LatticeModel) -> np.ndarray:
 
     .. math:: A = \frac{\sum_g I_g \, \hat g}{\sum_g I_g}
 
-    over the diffracted reflections with their unit vectors ĝ on the detector; zero by Friedel's law for a
+    over the diffracted reflections with their unit vectors ĝ in scan axes; zero by Friedel's law for a
     thin crystal seen along a zone axis.
 
     Returns:
@@ -158,7 +158,7 @@ def friedel_asymmetry(fits: Any, model: LatticeModel) -> np.ndarray:
     indices = np.asarray(model.indices)
     there = {tuple(pair) for pair in indices.tolist()}
     paired = np.array([(-h, -k) in there and (h, k) != (0, 0) for h, k in indices.tolist()])
-    vectors = np.asarray(model.lattice) @ np.asarray(fits.distortion) @ np.asarray(model.ellipse)
+    vectors = np.asarray(model.lattice) @ np.asarray(fits.distortion)
     g = indices[paired] @ vectors
     unit = g / np.linalg.norm(g, axis=-1, keepdims=True)
     intensities = np.asarray(fits.intensities)[..., paired]

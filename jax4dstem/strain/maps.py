@@ -42,7 +42,7 @@ class StrainMap(Result):
         theta: In radians.
         covariance: Of (e_xx, e_yy, e_xy, theta), ``(scan_y, scan_x, 4, 4)``.
         status: `Status` of every position.
-        reference: Lattice that strain is relative to: g1, g2 as rows (y, x) in px.
+        reference: Lattice that strain is relative to: g1, g2 as rows (y, x) in px, in scan axes, undistorted.
         reference_source: Where it comes from, in words.
 
     Example:
@@ -61,7 +61,9 @@ class StrainMap(Result):
     )
     covariance: np.ndarray = entry(f"{SCAN} {PAIR}", "1", "of (e_xx, e_yy, e_xy, theta)")
     status: np.ndarray = entry(SCAN, "", MEANINGS)
-    reference: np.ndarray = entry("vector yx", "px", "lattice strain is relative to: g1, g2 (y, x)")
+    reference: np.ndarray = entry(
+        "vector yx", "px", "lattice strain is relative to: g1, g2 (y, x), in scan axes, undistorted"
+    )
     reference_source: str = entry("", "", "where the reference comes from")
 
     def std(self, component: str) -> np.ndarray:

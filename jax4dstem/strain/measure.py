@@ -6,7 +6,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
 from jax4dstem.detector import IDEAL, Detector
 from jax4dstem.fields import DETECTOR, SCAN, Entry, Field, Result, Tree, entry, group
@@ -31,7 +30,7 @@ def _entries(table: dict[str, tuple[str, str, str, str]]) -> dict[str, Entry]:
 
 # What the model is written as: by attribute of `LatticeModel` the name in the file, axes, units and meaning.
 MODEL = _entries({
-    "lattice": ("lattice", "vector yx", "px", "lattice the fits refer to: g1, g2 (y, x)"),
+    "lattice": ("lattice", "vector yx", "px", "lattice the fits refer to: g1, g2 (y, x), in scan axes, undistorted"),
     "indices": ("indices", "reflection hk", "", "reflections (h, k), the direct beam first"),
     "radius": ("disk_radius", "", "px", "radius of the Bragg disks"),
     "edge_width": ("edge_width", "", "px", "of the disks' logistic edge"),
@@ -40,7 +39,7 @@ MODEL = _entries({
     "spread": ("spread", "reflection", "1", "standard deviation of that share over the scan"),
     "dispersion": ("dispersion", "reflection", "1", "variance of counts over the expected noise's"),
     "texture": ("texture", "", "1", "typical contrast inside a disk"),
-    "ellipse": ("ellipse", "from_yx yx", "1", "distortion by the projector lenses"),
+    "to_detector": ("to_detector", "from_yx yx", "1", "what the microscope makes of row vectors (y, x) in scan axes: flip, rotation, ellipse, pixels"),
 })  # fmt: skip
 # Of the detector, and of the error bars.
 OTHERS = _entries({
@@ -118,7 +117,7 @@ class LatticeStrain(OnStrain):
     Attributes:
         strain: Per position.
         center: Fitted center of the direct beam, ``(scan_y, scan_x, 2)``.
-        distortion: A of the lattice G = G_0 A, G_0 the model's, ``(scan_y, scan_x, 2, 2)``.
+        distortion: A of the lattice G = G_0 A, G_0 the model's, ``(scan_y, scan_x, 2, 2)``, in scan axes.
         score: Evidence for the lattice in units of the noise.
         dispersion: Pearson's χ² per pixel around the diffracted disks.
         amount: Share of the pattern's electrons in the diffracted disks.
@@ -129,7 +128,9 @@ class LatticeStrain(OnStrain):
 
     strain: StrainMap
     center: np.ndarray = entry(f"{SCAN} yx", "px", "fitted center (y, x)")
-    distortion: np.ndarray = entry(f"{SCAN} from_yx yx", "1", "A of the lattice G = G_model A")
+    distortion: np.ndarray = entry(
+        f"{SCAN} from_yx yx", "1", "A of the lattice G = G_model A, in scan axes"
+    )
     score: np.ndarray = entry(
         SCAN, "noise units", "evidence for the lattice, typically < 3.5 without one"
     )
@@ -168,14 +169,11 @@ class StrainMeasurement(Result):
         """As the pattern functions take it."""
         return self.learned.shared
 
-    def relative_to(
-        self, reference: StrainReference, calibration: Calibration | None = None
-    ) -> "StrainMeasurement":
+    def relative_to(self, reference: StrainReference) -> "StrainMeasurement":
         """The same fits with strain relative to another reference.
 
         Args:
             reference: What strain shall be relative to.
-            calibration: Of the scan, as it was when the strain was measured.
         """
         measured = MeasuredLattices(
             np.asarray(self.model.lattice, np.float64),
@@ -183,7 +181,8 @@ class StrainMeasurement(Result):
             np.empty(0),
             self.lattice.score,
         )
-        strain = remeasured(measured, self.strain, reference, calibration or Calibration())
+        to_scan_axes = np.linalg.inv(np.asarray(self.model.to_detector, np.float64))
+        strain = remeasured(measured, self.strain, reference.seen_through(to_scan_axes))
         return replace(self, lattice=replace(self.lattice, strain=strain))
 
 
@@ -198,7 +197,8 @@ def measure_strain(
 ) -> StrainMeasurement:
     """Fit a lattice to the counts of every position, with nothing but the direct beam to start from.
 
-    A sample of the scan gives the lattice, the radial background, disk size and edge, and typical
+    Lattices are measured in scan axes, undistorted, as far as the scan's calibration tells rotation, flip, ellipse and pixel
+    sizes. A sample of the scan gives the lattice, the radial background, disk size and edge, and typical
     intensities; then every pattern is searched for the lattice's rotation and fitted by maximum likelihood.
 
     Args:
@@ -224,10 +224,18 @@ def measure_strain(
         >>> bool(np.nanmedian(abs(found.strain.e_xx - truth.e_xx)) < 3e-3)
         True
     """
-    reference = reference or StrainReference.median()
+    calibration = scan.calibration
+    reference = (reference or StrainReference.median()).seen_through(calibration.to_scan_axes)
     center = np.asarray(beam_center, np.float32)
     sample = sample_scan(scan)
-    learned = learn_lattice(sample, sample.of(center), radius, reference.lattice, detector or IDEAL)
+    learned = learn_lattice(
+        sample,
+        sample.of(center),
+        radius,
+        reference.lattice,
+        detector or IDEAL,
+        calibration.to_detector,
+    )
     excess = error_inflation(learned, sample, sample.of(center))
     fits = map_patterns(
         learned.measure, scan, learned.setup, per_position=(center,), progress=progress
@@ -236,7 +244,7 @@ def measure_strain(
         inflation = np.sqrt(1 + excess / np.maximum(fits.score, 1.0) ** 2)
     model = learned.setup.model
     measured = MeasuredLattices.of_fits(fits, np.asarray(model.lattice), inflation)
-    strain = strain_map(measured, reference, scan.calibration)
+    strain = strain_map(measured, reference)
     return StrainMeasurement(_lattice_strain(strain, fits, model), LearnedModel(model, excess))
 
 

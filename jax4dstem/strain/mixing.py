@@ -70,7 +70,7 @@ def _beside(lattices: np.ndarray, model: LatticeModel) -> np.ndarray:
 
     Disks that overlap could also be one lattice between the two, as where strain varies smoothly.
     """
-    vectors = np.asarray(model.lattice) @ lattices @ np.asarray(model.ellipse)
+    vectors = np.asarray(model.lattice) @ lattices @ np.asarray(model.to_detector)
     nodes = np.asarray(model.indices) @ vectors
     nearest = nearest_node(nodes[..., 0], nodes[..., 1], vectors[:, None, None])
     weight = np.asarray(model.intensity) * np.asarray(model.indices).any(axis=1)

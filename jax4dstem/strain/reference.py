@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from jax4dstem.coordinates import Calibration
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.cell import zone_lattice
 
@@ -19,7 +20,7 @@ class StrainReference:
     Made by `median`, `region`, `rectangle`, `domain`, `vectors` or `crystal`.
 
     Attributes:
-        lattice: g1, g2 as rows (y, x) in px; None for a median.
+        lattice: g1, g2 as rows (y, x) in px, on the detector; None for a median.
         among: Boolean ``(scan_y, scan_x)``, positions that the median is taken over; None for all.
         source: Where it comes from, in words.
 
@@ -93,7 +94,7 @@ class StrainReference:
         """A given lattice.
 
         Args:
-            g1: (y, x) in px.
+            g1: (y, x) in px of the detector.
             g2: The same.
 
         Raises:
@@ -106,24 +107,34 @@ class StrainReference:
 
     @classmethod
     def crystal(
-        cls, cif: str | Path, zone: tuple[int, int, int], pixel: float | None
+        cls, cif: str | Path, zone: tuple[int, int, int], calibration: Calibration
     ) -> StrainReference:
         """The lattice of a crystal along a zone axis; see `zone_lattice`.
 
         Args:
             cif: File with the crystal.
             zone: Direction [uvw] along the beam.
-            pixel: Detector pixel in 1/Å.
+            calibration: Of the detector; the crystal appears on it as that distorts it.
 
         Raises:
             InputError: The file cannot be used, the zone shows no lattice, or the pixel is not known.
         """
+        pixel = calibration.pixel_inv_angstrom
         if pixel is None:
             raise InputError("strain.cif needs the detector's calibration: --pixel in 1/Å")
         along = " ".join(map(str, zone))
-        return cls(
-            zone_lattice(cif, zone, pixel), None, f"lattice of {Path(cif).name} along [{along}]"
-        )
+        lattice = zone_lattice(cif, zone, pixel) @ calibration.to_detector
+        return cls(lattice, None, f"lattice of {Path(cif).name} along [{along}]")
+
+    def seen_through(self, to_scan_axes: np.ndarray) -> StrainReference:
+        """The same in scan axes, undistorted.
+
+        Args:
+            to_scan_axes: From the detector, ``(2, 2)``; see `Calibration`.
+        """
+        if self.lattice is None:
+            return self
+        return replace(self, lattice=self.lattice @ to_scan_axes)
 
     def in_blocks(self, size: int, shape: tuple[int, int]) -> StrainReference:
         """The same for sums of ``size`` x ``size`` positions, a map of ``shape``: what the middle of a block is."""

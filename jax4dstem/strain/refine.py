@@ -9,21 +9,19 @@ import numpy as np
 from jax.scipy.linalg import expm
 
 from jax4dstem.coordinates import (
-    Calibration,
     rotation_period,
     strain_of,
-    strain_to_scan_axes,
     wrap_angle,
 )
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import symmetry_order
 from jax4dstem.lattice.fit import FitLattice
+from jax4dstem.lattice.information import inverse_information
 from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.lattice.patches import patch_side_around
 from jax4dstem.lattice.shared import NAMES, RefinedModel, refine_shared
 from jax4dstem.lattice.texture import MODES
-from jax4dstem.strain.decomposition import inverse_information
 from jax4dstem.strain.maps import StrainMap
 from jax4dstem.strain.measure import StrainMeasurement
 
@@ -41,12 +39,12 @@ class RefinedStrain:
     Attributes:
         strain: Of every position; its covariances contain those of everything shared.
         names: Of the shared parameters, ``(m,)``: ``log_radius``, ``log_edge``, ``background`` (changes of the model), then
-            ``ellipse_axes`` a and ``ellipse_diagonals`` b of the detector's distortion exp([[-a, b], [b, a]]) on row
-            vectors (y, x), ``scale`` (logarithm of the detector's magnification), and, unless the reference was given,
+            ``ellipse_axes`` a and ``ellipse_diagonals`` b of a distortion exp([[-a, b], [b, a]]) of row vectors (y, x) in
+            scan axes, beyond what the calibration tells of the detector, ``scale`` (logarithm of the detector's magnification), and, unless the reference was given,
             the same two numbers for the reference lattice.
         values: Of the shared parameters, ``(m,)``.
         covariance: Of them, ``(m, m)``.
-        model: Refined, with the ellipse.
+        model: Refined, with the ellipse in its ``to_detector``.
         deviance: Half of the deviance of all patterns, at every round.
         step: Last change of disks and background over their standard deviations, the largest.
 
@@ -91,7 +89,7 @@ def refine_strain(
 
     Ellipse, scale and reference cannot follow from the counts alone: with any of them changed, other strains explain the
     same counts exactly. What is fixed instead, the gauge, is the strain of the positions ``unstrained``: it is zero there,
-    on average, in scan axes. With the fitted lattices :math:`G A_s = G_r F_s^{-1} E` (G_r reference, E ellipse and scale)
+    on average, in scan axes. With the fitted lattices :math:`G A_s = G_r F_s^{-1} E` in scan axes (G_r reference, E ellipse and scale)
 
     .. math:: \sum_s e_s^{\mathsf T} C_s^{-1} e_s \to \min, \qquad F_s = (I + e_s) R_s ,
 
@@ -103,7 +101,7 @@ def refine_strain(
         measured: From `measure_strain`.
         unstrained: Boolean ``(scan_y, scan_x)``: where strain is zero on average; None for all positions, and strain is then
             relative to the scan's mean.
-        reference: g1, g2 of the unstrained lattice as rows (y, x), of which the shape counts; None to refine it.
+        reference: g1, g2 of the unstrained lattice as rows (y, x) in scan axes, of which the shape counts; None to refine it.
         rounds: Of Newton's method.
 
     Returns:
@@ -132,14 +130,12 @@ def refine_strain(
     excess = measured.learned.excess
     inflation = 1 + excess / np.maximum(np.nan_to_num(lattice.score), 1.0) ** 2
     given = np.asarray(measured.model.lattice if reference is None else reference, np.float64)
-    return join_gauge(
-        refined, measured.strain, chosen, given, reference is None, inflation, scan.calibration
-    )
+    return join_gauge(refined, measured.strain, chosen, given, reference is None, inflation)
 
 
 def _fit_of(model: LatticeModel) -> FitLattice:
     """The pattern function of a model, which starts near its answer."""
-    side = patch_side_around(float(model.radius), np.asarray(model.lattice))
+    side = patch_side_around(float(model.radius), model.tightest)
     return FitLattice(side, MODES if float(model.texture) > 0 else 0, coarse=1, fine=3)
 
 
@@ -147,7 +143,7 @@ def _components(
     own: jax.Array, geometry: jax.Array, model: LatticeModel, reference: jax.Array
 ) -> jax.Array:
     """Strain of A (its four numbers), for given ellipse, scale and reference."""
-    seen = model.distorted(own.reshape(2, 2).T)
+    seen = model.lattice @ own.reshape(2, 2).T
     shape = reference @ _stretch(geometry[3:], 0.0) if len(geometry) > 3 else reference
     distortion = _stretch(geometry[:2], geometry[2])
     return jnp.stack(
@@ -182,7 +178,6 @@ def join_gauge(
     reference: np.ndarray,
     shape_is_free: bool,
     inflation: np.ndarray,
-    calibration: Calibration,
 ) -> RefinedStrain:
     """Fix the gauge, and carry all errors to the strains.
 
@@ -193,7 +188,6 @@ def join_gauge(
         reference: g1, g2 as rows (y, x) in px.
         shape_is_free: Whether the reference's shape is refined too.
         inflation: Factor on the variances from counting, ``(scan_y, scan_x)``.
-        calibration: Its scan rotation and flip are applied.
     """
     fits = refined.fits
     used = before.ok & np.isfinite(fits.distortion).all(axis=(-1, -2))
@@ -221,9 +215,8 @@ def join_gauge(
     shape = reference
     if shape_is_free:
         shape = reference @ np.asarray(_stretch(jnp.asarray(geometry[3:]), 0.0))
-    turn = np.array(strain_to_scan_axes(calibration))
     values, covariances = np.full((*used.shape, 4), np.nan), np.full((*used.shape, 4, 4), np.nan)
-    values[used], covariances[used] = linear.value @ turn.T, turn @ total @ turn.T
+    values[used], covariances[used] = linear.value, total
     values[..., 3] = wrap_angle(values[..., 3], rotation_period(symmetry_order(shape)))
     strain = replace(
         before.with_values(values, covariances, used),
@@ -235,7 +228,7 @@ def join_gauge(
         (*NAMES, *GEOMETRY[: len(geometry)]),
         np.concatenate([refined.values, geometry]),
         covariance,
-        refined.model._replace(ellipse=jnp.asarray(ellipse, float)),
+        refined.model._replace(to_detector=jnp.asarray(ellipse, float) @ refined.model.to_detector),
         refined.deviance,
         refined.step,
     )
