@@ -1,4 +1,4 @@
-"""Errors that a user can act on: one line saying what was given, what was expected, what to do."""
+"""Errors that a user can act on, each one line: what was given, what was expected, what to do."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
 
 class OutputError(OSError):
     """The results cannot be written (no permission, disk full)."""
+
+
+class NothingFound(Exception):
+    """The command has run and written its results, but they do not hold what was asked for."""

@@ -14,7 +14,7 @@ from jax4dstem.cli import app
 from jax4dstem.cli.devices import set_up_devices
 from jax4dstem.cli.failures import LOG
 from jax4dstem.coordinates import Calibration
-from jax4dstem.pipeline import load_recipe
+from jax4dstem.pipeline import Results, load_recipe
 from jax4dstem.pipeline.calibrate import calibration_toml
 
 HEAVY = {"jax", "flax", "sklearn", "xarray", "scipy", "matplotlib", "h5py", "umap"}
@@ -43,6 +43,7 @@ def run_that_gets(monkeypatch):
 
     monkeypatch.setattr("jax4dstem.pipeline.analyze", analyze, raising=False)
     monkeypatch.setattr("jax4dstem.report.write_report", lambda out: out / "report.html")
+    monkeypatch.setattr("jax4dstem.pipeline.open_results", lambda out: Results(), raising=False)
     return given
 
 

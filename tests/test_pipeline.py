@@ -75,7 +75,7 @@ def finished(scan_file, tmp_path_factory):
 
 def test_domains_are_found(finished):
     out, labels, output = finished
-    assert "[7/10] domains" in output
+    assert "[7/11] domains" in output
     tree, _ = read_group(out / "results.h5")
     agreement = domain_agreement(tree["labels"]["level_1"].data, labels)
     assert agreement == (1.0, 1.0)
@@ -533,7 +533,7 @@ def test_strain_from_file_to_report(tmp_path):
     assert (bases["base"].data == 0).mean() > 0.8  # one crystal, one base
     # The same stages serve `train bases`, and the trained bases can be loaded.
     again = CliRunner().invoke(app, ["train", "bases", *arguments[1:]])
-    assert again.output.count("reused") == 4
+    assert again.output.count("reused") == 5
     assert load_model(out / "results.h5", "strain/bases/trained").spec.period > 0
     none = CliRunner().invoke(app, ["train", "bases", *arguments[1:], "--set", "strain.bases=0"])
     assert "nothing to train" in none.output

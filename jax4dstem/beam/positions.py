@@ -24,6 +24,8 @@ class BeamPositions(Result):
         surface: Smooth descan surface through the measured ones.
         outlier: Positions whose center is taken from their neighborhood.
         radius: Of the direct beam at half maximum, in px.
+        doubt: How far off each center may be, in px; 95 % are nearer.
+        word: What is doubtful in all of the scan, in words; "" for nothing.
     """
 
     center: np.ndarray = entry(f"{SCAN} yx", "px", "center of the direct beam (y, x)")
@@ -37,6 +39,10 @@ class BeamPositions(Result):
         SCAN, "", "positions whose center is taken from their neighborhood", "descan/outlier"
     )
     radius: float = entry("", "px", "radius of the direct beam at half maximum", "beam/radius")
+    doubt: np.ndarray | None = entry(
+        SCAN, "px", "how far off the center may be: 95 % are nearer", "beam/doubt", default=None
+    )
+    word: str = entry("", "", "what is doubtful of the direct beam", "beam/word", default="")
 
 
 def align_scan(

@@ -20,13 +20,14 @@ from jax4dstem.cli.options import (
     Reference,
     recipe_of,
 )
-from jax4dstem.errors import InputError, OutputError
+from jax4dstem.errors import InputError, NothingFound, OutputError
 from jax4dstem.io.readable import check_readable
 from jax4dstem.pipeline.recipe import dump_recipe
 from jax4dstem.pipeline.sections import Recipe
 
 if TYPE_CHECKING:
     from jax4dstem.coordinates import Calibration
+    from jax4dstem.health import Health
 
 app = typer.Typer(
     help="From raw 4D-STEM data to domains and strain, in one command.",
@@ -235,7 +236,9 @@ def _measure_strain(file: Path, out: Path, recipe: Recipe, overwrite: bool) -> N
     from jax4dstem.pipeline import analyze as run
 
     run(file, out, recipe, typer.echo, STRAIN_STAGES, overwrite=overwrite)
-    _report(out, begin)
+    health = _report(out, begin)
+    if health is not None and health.no_strain is not None:
+        raise NothingFound(health.no_strain)
 
 
 def _ready(file: Path | None, out: Path) -> float:
@@ -257,8 +260,14 @@ def _check_writable(out: Path) -> None:
         raise OutputError(f"cannot write to {out}: no permission in {there}")
 
 
-def _report(out: Path, begin: float) -> None:
+def _report(out: Path, begin: float) -> "Health | None":
+    """Draw the report, say what was found and what is doubtful; results of an earlier version do not tell."""
+    from jax4dstem.pipeline import open_results
     from jax4dstem.report import write_report
 
     page = write_report(out)
+    health = open_results(out).health
+    for line in health.lines if health is not None else ():
+        typer.echo(line)
     typer.echo(f"report    {page} ({time.perf_counter() - begin:.0f} s in all)")
+    return health

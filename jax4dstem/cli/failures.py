@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from jax4dstem._version import __version__
-from jax4dstem.errors import InputError, OutputError
+from jax4dstem.errors import InputError, NothingFound, OutputError
 
 LOG = "jax4dstem-error.log"
 ADVICE = "this is a fault of jax4dstem: please report it, with that file, where you got jax4dstem"
@@ -18,7 +18,9 @@ ADVICE = "this is a fault of jax4dstem: please report it, with that file, where 
 
 @contextmanager
 def one_line_errors(out: Path | None) -> Iterator[None]:
-    """End the command with one line on the screen and a status: 1 after an error, 130 after Ctrl-C.
+    """End the command with one line on the screen and a status.
+
+    It is 1 after an error, 2 where nothing was found (results and report are written), 130 after Ctrl-C.
 
     Args:
         out: The directory of results, where an unexpected error leaves its log, if it exists.
@@ -27,6 +29,8 @@ def one_line_errors(out: Path | None) -> Iterator[None]:
         yield
     except (InputError, OutputError) as error:
         _fail(str(error))
+    except NothingFound as nothing:
+        _fail(str(nothing), status=2)
     except BrokenPipeError:
         raise  # the reader of the output has closed it, as `head` does
     except KeyboardInterrupt:
@@ -38,9 +42,9 @@ def one_line_errors(out: Path | None) -> Iterator[None]:
         _fail(f"{type(error).__name__}: {message}; the traceback is in {log}; {ADVICE}")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, status: int = 1) -> None:
     typer.secho(f"error: {message}", fg="red", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 def _write_log(error: Exception, out: Path | None) -> Path:

@@ -13,6 +13,7 @@ from jax4dstem.coordinates import Calibration
 from jax4dstem.domains import Domains, DomainTables, Embedding, Features, Scores
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Entry, Result, Tree, merge, tree_to_xarray
+from jax4dstem.health import Health
 from jax4dstem.io.results import read_group
 from jax4dstem.io.schema import SCHEMA, upgrade
 from jax4dstem.regions import RegionCodes
@@ -34,6 +35,7 @@ KINDS = {
     "strain": (StrainAnswers, NoStrain),
     "latent": (RegionCodes,),
     "ccstae": (CCSTAEStrain,),
+    "health": (Health,),
 }
 
 
@@ -53,6 +55,7 @@ class Results:
         strain: Strain, in all ways, or why there is none.
         latent: Learned representations of every region.
         ccstae: Strain by the published network.
+        health: What was found, and what is doubtful.
         about: Provenance: recipe, input, versions, calibration.
         stored: Fields of the file the answers were read from; of an older version's file there may be more than answers.
     """
@@ -68,6 +71,7 @@ class Results:
     strain: StrainAnswers | NoStrain | None = None
     latent: RegionCodes | None = None
     ccstae: CCSTAEStrain | None = None
+    health: Health | None = None
     about: dict[str, Any] = field(default_factory=dict)
     stored: Tree | None = field(default=None, repr=False)
 

@@ -38,6 +38,7 @@ from jax4dstem.domains import (
 )
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Result
+from jax4dstem.health import Evidence, Health, judge
 from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.pipeline.strain import strain, strain_ways
 from jax4dstem.regions import RegionCodes, RegionTraining, encode_regions
@@ -236,12 +237,21 @@ def strain_in_analysis(scan: Dataset, done: Done, recipe: Recipe) -> Result:
     return strain(scan, done, recipe)
 
 
-def strain_or_error(scan: Dataset, done: Done, recipe: Recipe) -> Result:
-    """Strain where it is all that is asked for: data without a lattice are an error."""
-    found = strain(scan, done, recipe)
-    if isinstance(found, NoStrain):
-        raise InputError(found.reason)
-    return found
+def health(scan: Dataset, done: Done, recipe: Recipe) -> Health:
+    """What was found, and what is doubtful."""
+    return _judged(scan, done, done["domains"])
+
+
+def health_of_strain(scan: Dataset, done: Done, recipe: Recipe) -> Health:
+    """The same where strain is all that is asked for: domains of an earlier run may be of other settings."""
+    return _judged(scan, done, None)
+
+
+def _judged(scan: Dataset, done: Done, domains: Domains | None) -> Health:
+    found = None if isinstance(done["strain"], Skipped) else done["strain"]
+    return judge(
+        Evidence(scan.calibration, done["survey"], done["beam"], domains, found, scan.doubts)
+    )
 
 
 def ccstae(scan: Dataset, done: Done, recipe: Recipe) -> CCSTAEStrain:
@@ -277,8 +287,8 @@ _PREPARED = ("survey", "beam")
 IMAGES = Stage("images", images, (VirtualImages,), _PREPARED, ("images", "calibration"))
 STRAIN = Stage(
     "strain",
-    strain_or_error,
-    (StrainAnswers,),
+    strain,
+    (StrainAnswers, NoStrain),
     _PREPARED,
     ("seed", "strain", "calibration"),
     _needs_domains,
@@ -325,12 +335,19 @@ STAGES = (
         (*_PREPARED, "features", "domains"),
         ("seed", "latent"),
     ),
+    Stage("health", health, (Health,), (*_PREPARED, "domains", "strain")),
 )
-STRAIN_STAGES = (SURVEY, BEAM, IMAGES, STRAIN)
+STRAIN_STAGES = (
+    SURVEY,
+    BEAM,
+    IMAGES,
+    STRAIN,
+    Stage("health", health_of_strain, (Health,), (*_PREPARED, "strain")),
+)
 # `jax4dstem train ccstae`.
 CCSTAE_STAGES = (
     SURVEY,
     BEAM,
     IMAGES,
-    Stage("ccstae", ccstae, (CCSTAEStrain,), _PREPARED, ("seed", "ccstae")),
+    Stage("ccstae", ccstae, (CCSTAEStrain,), _PREPARED, ("seed", "ccstae", "calibration")),
 )

@@ -117,6 +117,7 @@ def _render(done: Tree, about: dict[str, Any], sections: list[dict[str, str]]) -
         about={key: _plain(value) for key, value in about.items()},
         summary=_summary(done, about),
         warnings=_warnings(done),
+        doubts=_doubts(done),
         sections=sections,
         tables=[_cluster_table(done, about, level) for level in figures.levels(done)],
     )
@@ -175,6 +176,14 @@ def _warnings(done: Tree) -> list[str]:
         "positions have a direct beam far from their neighbors', whose center was used": done["descan"]["outlier"].data.sum(),
     }  # fmt: skip
     return [f"{count} {what}" for what, count in counts.items() if count]
+
+
+def _doubts(done: Tree) -> list[dict[str, str]]:
+    """What is doubtful, what was assumed, and how to overrule it; nothing in results of an earlier version."""
+    columns = {
+        name: done["health"][name].data for name in ("subject", "text", "assumed", "remedy")
+    } if "health" in done else {}  # fmt: skip
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _cluster_table(done: Tree, about: dict[str, Any], level: int) -> dict[str, Any]:

@@ -1,0 +1,190 @@
+"""The doubts: one function for each thing that may be wrong, most serious first in `DOUBTS`."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from jax4dstem.health.evidence import Evidence
+
+FEW = 0.5  # share of the positions with strain, below which the reasons are told
+MANY_PIXELS = 0.01  # share of masked pixels that is told: hot pixels alone are some 1e-4
+PRECISE = 0.3  # px: the doubt of a center up to which a lattice fit starts at the right reflections
+LOST = 0.02  # share of positions whose beam was taken from their neighbors
+SCATTER = (
+    1.25  # times more or less than the noise expects: error bars are then off by more than 10 %
+)
+FAR = 1 / 8  # of the detector: half of how far the beam is looked for by default
+LOW = 1000.0  # electrons: five reflections with a tenth of them leave twenty electrons for each
+
+
+class HealthDoubt(NamedTuple):
+    """Something that may be wrong.
+
+    Attributes:
+        subject: What it is about, in a word or two.
+        text: What is seen.
+        assumed: What the answers take for true.
+        remedy: How to overrule that.
+    """
+
+    subject: str
+    text: str
+    assumed: str
+    remedy: str
+
+
+def _reading(evidence: Evidence) -> Iterator[HealthDoubt]:
+    for text in evidence.reading:
+        yield HealthDoubt("file", text, "the file is as it was read", "see jax4dstem info FILE")
+
+
+def _no_strain(evidence: Evidence) -> Iterator[HealthDoubt]:
+    if evidence.no_strain:
+        yield HealthDoubt(
+            "strain", evidence.no_strain, "nothing: there is no strain", _help_to_strain(evidence)
+        )
+
+
+def _few_strains(evidence: Evidence) -> Iterator[HealthDoubt]:
+    found = evidence.measured
+    if found is not None and found.strain.ok.mean() < FEW:
+        status = found.strain.status
+        yield HealthDoubt(
+            "strain",
+            f"{(status == 0).sum()} of {status.size} positions have strain; "
+            f"{evidence.in_words(status)}",
+            "the others show no lattice",
+            _help_to_strain(evidence),
+        )
+
+
+def _help_to_strain(evidence: Evidence) -> str:
+    if evidence.dose < LOW:
+        return "--set strain.bin=2 sums neighbors"
+    return "--g1 Y,X --g2 Y,X gives the lattice, --center Y,X the beam"
+
+
+def _beam(evidence: Evidence) -> Iterator[HealthDoubt]:
+    beam = evidence.beam
+    lost = float(beam.outlier[evidence.survey.valid].mean())
+    if beam.word:
+        yield HealthDoubt("direct beam", beam.word, "the center that is told", "--center Y,X")
+    elif lost > LOST:
+        yield HealthDoubt(
+            "direct beam",
+            f"{100 * lost:.0f} % of the positions have theirs far from their neighbors'",
+            "the center of their neighborhood",
+            "--center Y,X, or --set prepare.search=PX",
+        )
+
+
+def _gain(evidence: Evidence) -> Iterator[HealthDoubt]:
+    detector = evidence.survey.detector
+    if "assumed" in detector.source:
+        yield HealthDoubt(
+            "gain",
+            detector.source.replace("assumed: ", ""),
+            f"{detector.gain:.3g} counts per electron",
+            "--set detector.gain=COUNTS_PER_ELECTRON",
+        )
+
+
+def _saturation(evidence: Evidence) -> Iterator[HealthDoubt]:
+    found = evidence.measured
+    if found is not None and np.isfinite(found.model.detector.saturation):
+        yield HealthDoubt(
+            "saturation",
+            f"the direct beam is clipped at {float(found.model.detector.saturation):.4g} electrons",
+            "clipped pixels say nothing but at least so many",
+            "record with less beam; no option gives clipped counts back",
+        )
+
+
+def _dispersion(evidence: Evidence) -> Iterator[HealthDoubt]:
+    found = evidence.measured
+    if found is None:
+        return
+    scatter = float(np.nanmedian(found.lattice.dispersion[found.strain.ok]))
+    if not 1 / SCATTER < scatter < SCATTER:
+        why = "thresholded or smoothed counts?" if scatter < 1 else "another gain, or a blur?"
+        yield HealthDoubt(
+            "noise",
+            f"counts around the disks scatter with {scatter:.2g} times the variance of electrons: {why}",
+            f"a gain of {evidence.survey.detector.gain:.3g}; error bars are of that",
+            f"--set detector.gain={evidence.survey.detector.gain * scatter:.3g}",
+        )
+
+
+def _mask(evidence: Evidence) -> Iterator[HealthDoubt]:
+    bad = evidence.survey.detector.bad_pixels
+    if bad.mean() > MANY_PIXELS:
+        yield HealthDoubt(
+            "masked pixels",
+            f"{bad.sum()} of {bad.size} pixels ({100 * bad.mean():.1f} %) cannot be used",
+            "the others say enough",
+            "--set prepare.repair_pixels=false takes only those of the file and of --mask",
+        )
+
+
+def _dose(evidence: Evidence) -> Iterator[HealthDoubt]:
+    if evidence.dose < LOW:
+        yield HealthDoubt(
+            "dose",
+            f"{evidence.dose:.3g} electrons per pattern (median) are few",
+            "each pattern says enough alone",
+            "--set strain.bin=2 sums neighbors",
+        )
+
+
+def _drift(evidence: Evidence) -> Iterator[HealthDoubt]:
+    moved = np.ptp(evidence.beam.surface.reshape(-1, 2), axis=0)
+    if moved.max() > FAR * min(evidence.survey.mean.shape):
+        yield HealthDoubt(
+            "descan",
+            f"the direct beam moves by {moved[0]:.1f} px (y) and {moved[1]:.1f} px (x)",
+            "it is never farther from its mean than a quarter of the detector",
+            "--set prepare.search=PX, --set prepare.descan_order=3",
+        )
+
+
+def _blur(evidence: Evidence) -> Iterator[HealthDoubt]:
+    blur = evidence.survey.detector.blur
+    if blur > 0:
+        yield HealthDoubt(
+            "blur",
+            f"neighboring pixels share electrons (a blur of {blur:.2g} px)",
+            "pixels are independent; the gain is that of sums of pixels",
+            "--set detector.gain=COUNTS_PER_ELECTRON",
+        )
+
+
+def _calibration(evidence: Evidence) -> Iterator[HealthDoubt]:
+    calibration, missing = evidence.calibration, []
+    if calibration.pixel_inv_angstrom is None:
+        missing.append("no detector pixel in 1/Å")
+    if calibration.scan_step_nm is None:
+        missing.append("no scan step in nm")
+    if missing:
+        yield HealthDoubt(
+            "calibration",
+            f"the file has {' and '.join(missing)}",
+            "lengths in px and positions; strain needs neither",
+            "--pixel 1/Å --step NM",
+        )
+
+
+DOUBTS: tuple[Callable[[Evidence], Iterator[HealthDoubt]], ...] = (
+    _no_strain,
+    _beam,
+    _few_strains,
+    _reading,
+    _gain,
+    _saturation,
+    _dispersion,
+    _mask,
+    _dose,
+    _drift,
+    _blur,
+    _calibration,
+)

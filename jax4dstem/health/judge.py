@@ -1,0 +1,117 @@
+"""From the answers of a run to its health."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jax4dstem.fields import Result, entry
+from jax4dstem.health.doubts import DOUBTS, HealthDoubt
+from jax4dstem.health.evidence import Evidence
+
+MOST_LINES = 8  # on the screen: what somebody reads
+
+
+@dataclass(frozen=True)
+class Health(Result):
+    """What was found, and doubts, most serious first.
+
+    Attributes:
+        found: What was found, in lines.
+        subject: What each doubt is about.
+        text: What is seen.
+        assumed: What the answers take for true.
+        remedy: How to overrule that.
+        no_strain: Why no position has strain although it was asked for; None where one has.
+    """
+
+    found: np.ndarray = entry("line", "", "what was found", "health/found")
+    subject: np.ndarray = entry("doubt", "", "what the doubt is about", "health/subject")
+    text: np.ndarray = entry("doubt", "", "what is seen", "health/text")
+    assumed: np.ndarray = entry("doubt", "", "what the answers take for true", "health/assumed")
+    remedy: np.ndarray = entry("doubt", "", "how to overrule that", "health/remedy")
+    no_strain: str | None = entry(
+        "", "", "why no position has strain", "health/no_strain", default=None
+    )
+
+    @property
+    def doubts(self) -> list[HealthDoubt]:
+        """Most serious first."""
+        columns = (self.subject, self.text, self.assumed, self.remedy)
+        return [HealthDoubt(*map(str, row)) for row in zip(*columns, strict=True)]
+
+    @property
+    def lines(self) -> list[str]:
+        """A few lines for the screen: what was found, and the most serious doubts."""
+        found = [f"found     {line}" for line in self.found]
+        told = [
+            f"doubt     {d.subject}: {d.text}; assumed: {d.assumed}; to change it: {d.remedy}"
+            for d in self.doubts
+        ]
+        room = MOST_LINES - len(found)
+        if len(told) > room:
+            rest = len(told) - room + 1
+            told = [*told[: room - 1], f"doubt     {rest} more in the report"]
+        return found + told
+
+
+def judge(evidence: Evidence) -> Health:
+    """Collect what was found and what is doubtful.
+
+    Args:
+        evidence: The answers that there are.
+
+    Returns:
+        The health of the run.
+
+    Example:
+        >>> from jax4dstem.beam import align_scan, survey_scan
+        >>> from jax4dstem.coordinates import Calibration
+        >>> from jax4dstem.dataset import Dataset
+        >>> y, x = np.indices((32, 32))
+        >>> beam = 2.0 + 100.0 * (np.hypot(y - 16, x - 15) < 3)
+        >>> scan = Dataset.from_array(np.random.default_rng(0).poisson(beam, (4, 5, 32, 32)))
+        >>> survey = survey_scan(scan)
+        >>> health = judge(Evidence(Calibration(), survey, align_scan(scan, survey)))
+        >>> "calibration" in health.subject, health.no_strain
+        (True, None)
+    """
+    doubts = [doubt for ask in DOUBTS for doubt in ask(evidence)]
+    columns = [np.array(column, dtype=str) for column in zip(*doubts, strict=True)]
+    columns = columns or [np.array([], dtype=str)] * len(HealthDoubt._fields)
+    return Health(np.array(_found(evidence), dtype=str), *columns, evidence.no_strain)
+
+
+def _found(evidence: Evidence) -> list[str]:
+    survey, detector = evidence.survey, evidence.survey.detector
+    lines = [f"{survey.valid.size} positions"]
+    if not survey.valid.all():
+        lines[0] += f", {(~survey.valid).sum()} of them left out"
+    if evidence.domains is not None:
+        counts = [
+            len(np.unique(labels[labels >= 0])) for labels in evidence.domains.labels.values()
+        ]
+        levels = ", ".join(f"{n} at level {level}" for level, n in enumerate(counts, 1))
+        lines.append(f"domains: {levels}")
+    if evidence.strain is not None:
+        lines.append(_strain_line(evidence))
+    masked = int(detector.bad_pixels.sum())
+    lines.append(
+        f"{evidence.dose:.3g} electrons per pattern at {detector.gain:.3g} counts per electron, "
+        f"{masked} masked pixels"
+    )
+    return lines
+
+
+def _strain_line(evidence: Evidence) -> str:
+    found = evidence.measured
+    if found is None:
+        return f"NO strain: {evidence.no_strain}"
+    ok = found.strain.ok
+    one, pooled = (
+        100 * float(np.nanmedian(strain.std("e_xx")))
+        for strain in (found.strain, found.pooled.strain)
+    )
+    return (
+        f"strain at {ok.sum()} of {ok.size} positions ({100 * ok.mean():.0f} %), "
+        f"median error of e_xx {one:.2g} %, pooled {pooled:.2g} %"
+    )

@@ -1,0 +1,100 @@
+"""Doubts are said aloud: each with what was assumed and how to overrule it, and nothing found is no success."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from jax4dstem import Calibration, Dataset, align_scan, open_results, survey_scan
+from jax4dstem.cli import app
+from jax4dstem.health import Evidence, Health, judge
+from jax4dstem.strain import NoStrain
+
+CALIBRATED = Calibration(0.02, 1.0)
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    """Of a scan without fault."""
+    y, x = np.indices((32, 32))
+    beam = 1.0 + 60.0 * (np.hypot(y - 16, x - 15) < 3)
+    scan = Dataset.from_array(np.random.default_rng(0).poisson(beam, (6, 7, 32, 32)))
+    survey = survey_scan(scan)
+    return Evidence(CALIBRATED, survey, align_scan(scan, survey))
+
+
+def with_detector(evidence, **changes):
+    detector = replace(evidence.survey.detector, **changes)
+    return replace(evidence, survey=replace(evidence.survey, detector=detector))
+
+
+def with_beam(evidence, **changes):
+    return replace(evidence, beam=replace(evidence.beam, **changes))
+
+
+def few_electrons(evidence):
+    return replace(evidence, survey=replace(evidence.survey, dose=evidence.survey.dose / 10))
+
+
+FAULTS = {
+    "calibration": lambda e: replace(e, calibration=Calibration()),
+    "gain": lambda e: with_detector(e, source="assumed: counts are electrons"),
+    "blur": lambda e: with_detector(e, blur=0.7),
+    "masked pixels": lambda e: with_detector(e, bad_pixels=np.eye(32) > 0),
+    "direct beam": lambda e: with_beam(e, word="hidden"),
+    "descan": lambda e: with_beam(e, surface=np.indices((6, 7)).transpose(1, 2, 0) * 1.0),
+    "dose": few_electrons,
+    "strain": lambda e: replace(e, strain=NoStrain("no lattice found")),
+    "file": lambda e: replace(e, reading=("an aborted scan",)),
+}
+
+
+def test_a_scan_without_fault_has_no_doubts(evidence):
+    health = judge(evidence)
+    assert health.doubts == []
+    assert len(health.lines) == len(health.found) == 2
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_one_doubt_that_says_what_to_do(evidence, fault):
+    health = judge(FAULTS[fault](evidence))
+    (doubt,) = health.doubts
+    assert doubt.subject == fault
+    assert doubt.text
+    assert doubt.assumed
+    assert "--" in doubt.remedy or "info" in doubt.remedy
+    assert any(doubt.remedy in line for line in health.lines)
+
+
+def test_many_doubts_are_a_few_lines_and_the_worst_come_first(evidence):
+    for make in FAULTS.values():
+        evidence = make(evidence)
+    health = judge(evidence)
+    assert set(health.subject) == set(FAULTS)
+    assert health.subject[0] == "strain"
+    assert health.no_strain == "no lattice found"
+    assert len(health.lines) == 8
+    assert "more in the report" in health.lines[-1]
+
+
+def test_health_survives_its_fields(evidence):
+    health = judge(FAULTS["gain"](evidence))
+    again = Health.from_fields(health.fields())
+    assert again.doubts == health.doubts
+    assert again.no_strain is None
+
+
+def test_no_position_with_strain_is_status_2_after_the_results_are_written(tmp_path):
+    """Vacuum: a direct beam and nothing else."""
+    y, x = np.indices((48, 48))
+    beam = 0.2 + 40.0 * (np.hypot(y - 23, x - 25) < 3)
+    np.save(tmp_path / "vacuum.npy", np.random.default_rng(1).poisson(beam, (8, 8, 48, 48)))
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["strain", str(tmp_path / "vacuum.npy"), "-o", str(out)])
+    assert result.exit_code == 2, result.output
+    health = open_results(out).health
+    assert health.no_strain in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "NO strain" in result.stdout
+    assert "Health" in (out / "report.html").read_text()
