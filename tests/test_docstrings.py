@@ -19,26 +19,16 @@ ROOMS = ["jax4dstem", *(f"jax4dstem.{m.name}" for m in pkgutil.iter_modules(jax4
 MISSING: dict[str, str] = {
     "Results": "Example",
     "StrainMap": "shape of theta, shape of status",
-    "align_direct_beam": "Example",
     "analyze": "Example",
-    "annular_dark_field": "Returns, Example",
-    "bright_field": "Args pattern, Args center, Args radius, Returns, Example",
-    "center_of_mass": "Args pattern, Returns",
-    "center_pattern": "Args pattern, Args center, Returns, Example",
-    "find_direct_beam": "Example",
-    "fit_descan": "Example",
     "measure_images": "Returns, Example",
     "open_results": "Example",
     "pool_strain": "Example",
     "prepare_patterns": "Returns, Example",
-    "use_all_cores": "Example",
-    "virtual_image": "Args pattern, Args mask, Returns",
     "beam.BeamPositions": "shape of measured, shape of surface, shape of outlier",
-    "beam.Survey": (
-        "shape of invalid, shape of dose, shape of mean, shape of std, shape of bad_pixels, Example"
-    ),
+    "beam.ScanDetector": "shape of bad_pixels, Example",
+    "beam.Survey": "shape of invalid, shape of dose, shape of mean, shape of std, Example",
     "beam.VirtualImages": "shape of bright_field, shape of annular_dark_field, shape of radii",
-    "cli.main": "Example",
+    "beam.find_noise": "Example",
     "coordinates.Strain": "Attributes e_xx, Attributes e_yy, Attributes e_xy, Attributes theta",
     "coordinates.detector_grid": "Args shape, Returns",
     "coordinates.electron_wavelength": "Returns",
@@ -48,124 +38,15 @@ MISSING: dict[str, str] = {
     "coordinates.rotation_matrix": "Returns",
     "coordinates.rotation_period": "Returns",
     "coordinates.wrap_angle": "Args theta, Args period, Returns",
-    "domains.AngularCepstra": "Example",
-    "domains.AngularPatterns": "Example",
-    "domains.CepstralPixels": "Example",
-    "domains.CepstralTransform": "Example",
-    "domains.ClusterTable": (
-        "shape of ids, shape of parent, shape of size, shape of mean_pattern, "
-        "shape of mean_cepstrum, shape of relation, shape of state, "
-        "shape of crystallinity, shape of annular_dark_field"
-    ),
-    "domains.ClusterTree": "Example",
-    "domains.Comparison": "shape of labels, shape of disagreement",
-    "domains.Curves": "shape of silhouette",
-    "domains.DomainTables": "Attributes levels",
-    "domains.Domains": "shape of parent, shape of size, shape of stability, Example",
-    "domains.Features": (
-        "shape of mean_pattern, shape of std_map, shape of mask, shape of ring, shape of scale"
-    ),
-    "domains.GaussianMixtureSplitter": "Example",
-    "domains.HDBSCANSplitter": "Example",
-    "domains.KMeansSplitter": "Example",
-    "domains.RawPixels": "Example",
-    "domains.Scores": (
-        "shape of scores, shape of mean, shape of components, "
-        "shape of explained_variance, shape of explained_variance_ratio"
-    ),
-    "domains.SplitEvidence": (
-        "shape of k, shape of criterion, shape of silhouette, shape of noise"
-    ),
-    "domains.VaryingPixels": "Example",
-    "domains.choose_features": "Example",
-    "domains.cluster_means": "Args domains, Args prepared, Args cepstrum, Returns, Example",
-    "domains.compute_vectors": "Args vectors, Args valid, Returns, Example",
-    "domains.describe_domains": "Example",
-    "domains.domain_agreement": "Returns",
-    "domains.drop_outliers": "Example",
-    "domains.embed_scores": "Example",
-    "domains.encode_features": "Example",
-    "domains.feature_vectors": "Returns, Example",
-    "domains.score_features": "Example",
-    "embed.RotationInvariantEstimator": "Example",
-    "embed.VariationalEstimator": "Example",
-    "embed.embed_umap": "Example",
-    "models.AutoEncoder": "Example",
-    "models.CycleConsistency": "Example",
-    "models.CycleConsistentAutoEncoder": "Example",
-    "models.CycleConsistentSpec": "Example",
-    "models.LatticeBases": "Example",
-    "models.LatticeBasesSpec": "Example",
-    "models.MarginalLikelihood": "Example",
-    "models.RotationInvariantVAE": "Example",
-    "models.VariationalAutoEncoder": "Example",
-    "models.VariationalSpec": "Attributes shape, Attributes latent, Attributes backbone, Example",
-    "models.inverse_warp": (
-        "Args image, Args matrix, Args center, Args shift, Args order, Returns, Example"
-    ),
-    "patterns.CepstrumPeak": (
-        "Attributes vector, Attributes length, Attributes unit, Attributes height"
-    ),
-    "patterns.DescanFit": "Attributes surface, Attributes center, Attributes outlier",
-    "patterns.DirectBeam": "Attributes center, Attributes radius",
-    "patterns.annular_mask": "Args shape, Args center, Args inner, Args outer, Returns, Example",
-    "patterns.beam_candidate": "Example",
-    "patterns.cepstral_contrast": "Returns",
-    "patterns.cepstral_ring": "Example",
-    "patterns.check_ring": "Args shape, Args center, Args inner, Args outer, Example",
-    "patterns.count_invalid": "Args pattern, Returns, Example",
-    "patterns.count_offset": "Returns",
-    "patterns.find_cepstrum_peaks": "Example",
-    "patterns.fourier_shift": "Returns, Example",
-    "patterns.gather_features": "Args pattern, Args pixels, Args scale, Returns, Example",
-    "patterns.lattice_quefrencies": "Returns",
-    "patterns.log_counts": "Args pattern, Args offset, Returns, Example",
-    "patterns.mask_pixels": "Args mask, Returns, Example",
-    "patterns.middle": "Args shape, Returns, Example",
-    "patterns.noise_scale": "Example",
-    "patterns.normalize_dose": "Args pattern, Args reference, Returns, Example",
-    "patterns.normalize_peak": "Args pattern, Returns, Example",
-    "patterns.quefrency_axes": "Example",
-    "patterns.ring_mean": "Returns",
-    "patterns.ring_radii": "Example",
-    "patterns.root_counts": "Args pattern, Args noise, Returns, Example",
-    "patterns.root_shares": "Args values, Returns",
-    "patterns.sample_pattern": "Args pattern, Args y, Args x, Returns, Example",
-    "patterns.scattering_radius": "shape of std, Example",
-    "patterns.top_fraction": "shape of values, Returns, Example",
-    "patterns.total_counts": "Args pattern, Returns, Example",
-    "patterns.unfold_cepstrum": "Example",
-    "pipeline.Recipe": (
-        "Attributes seed, Attributes input, Attributes prepare, Attributes detectors, "
-        "Attributes features, Attributes cepstrum, Attributes embed, Attributes cluster, "
-        "Attributes strain, Attributes latent"
-    ),
+    "pipeline.Recipe": "Attributes seed, Attributes input, Attributes prepare, Attributes detector, Attributes images, Attributes features, Attributes cepstrum, Attributes embed, Attributes cluster, Attributes strain, Attributes latent",
     "pipeline.RecipeKey": "Example",
     "pipeline.Stage": "Example",
-    "pipeline.analyze_dataset": (
-        "Args scan, Args out, Args recipe, Args say, Args stages, Args overwrite, Returns, Example"
-    ),
+    "pipeline.analyze_dataset": "Args scan, Args out, Args recipe, Args say, Args stages, Args overwrite, Returns, Example",
     "pipeline.analyze_in_memory": "Example",
     "pipeline.recipe_keys": "Returns, Example",
-    "regions.RegionCodes": "Attributes models",
-    "regions.RegionModels": (
-        "shape of codes, shape of reconstruction_error, shape of labels, "
-        "shape of anomaly_p_value, shape of anomaly"
-    ),
-    "regions.boundary_sharpness": "Returns",
-    "regions.encode_regions": "Example",
-    "regions.standardize": "Args x, Args mean, Args scale, Returns, Example",
-    "regions.standardize_region": "Returns, Example",
     "report.write_report": "Example",
-    "simulate.hexagonal_indices": "Args shells, Returns",
-    "simulate.lattice_positions": "Args center, Args vectors, Args indices, Returns",
-    "simulate.patch_side": "Args radius, Args edge_width, Returns, Example",
-    "simulate.probe_shares": "shape of domains",
-    "simulate.smooth_slopes": "Returns",
     "strain.CCSTAEStrain": "shape of theta, shape of base, shape of status",
-    "strain.LatticeStrain": (
-        "shape of score, shape of dispersion, shape of amount, shape of step, shape of converged"
-    ),
+    "strain.LatticeStrain": "shape of score, shape of dispersion, shape of amount, shape of step, shape of converged",
     "strain.LearnedModel": "Example",
     "strain.PooledStrain": "shape of n_pooled, shape of reach",
     "strain.StrainMeasurement": "Example",
@@ -180,15 +61,6 @@ MISSING: dict[str, str] = {
     "strain.sum_neighbors": "Example",
     "strain.to_py4dstem": "Args strain",
     "strain.to_pyxem": "Args strain",
-    "stream.Tile": "Attributes rows, Attributes cols",
-    "stream.tiles": "Args scan_shape, Args chunks, Args limit, Returns, Example",
-    "train.ApplyModel": "Example",
-    "train.ArrayFeed": "Example",
-    "train.DatasetFeed": "Example",
-    "train.Trained": "Example",
-    "train.denoise": "Example",
-    "train.feed_of": "Returns, Example",
-    "train.load_model": "Returns, Example",
 }
 
 

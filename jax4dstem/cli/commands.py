@@ -40,7 +40,14 @@ app.add_typer(train, name="train")
 
 
 def main() -> None:
-    """Entry point of the command ``jax4dstem``."""
+    """Entry point of the command ``jax4dstem``.
+
+    Example:
+        >>> import subprocess, sys  # the same as the command ``jax4dstem --version``
+        >>> asked = [sys.executable, "-m", "jax4dstem.cli", "--version"]
+        >>> subprocess.run(asked, capture_output=True, text=True).stdout.split()[0]
+        'jax4dstem'
+    """
     set_up_devices()
     app(prog_name="jax4dstem")
 

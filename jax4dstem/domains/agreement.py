@@ -86,6 +86,9 @@ def domain_agreement(labels: np.ndarray, truth: np.ndarray) -> tuple[float, floa
         labels: Integers of any shape.
         truth: The same shape.
 
+    Returns:
+        Both indices; 1 is agreement, 0 what chance gives.
+
     Example:
         >>> domain_agreement(np.array([0, 0, 1, 1]), np.array([3, 3, 4, 4]))
         (1.0, 1.0)

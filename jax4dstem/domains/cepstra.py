@@ -23,6 +23,16 @@ class CepstralTransform:
         offset: Of the logarithm, relative to the mean intensity; None takes one count.
         padding: The transform is over so many times the pattern.
         flatten: Divide every ring of the cepstrum by its mean.
+
+    Example:
+        >>> from jax4dstem.simulate import polycrystal
+        >>> from jax4dstem.beam import align_scan, prepare_patterns, survey_scan
+        >>> scan, _ = polycrystal((4, 4), (64, 64), n_grains=2)
+        >>> survey = survey_scan(scan)
+        >>> prepared = prepare_patterns(scan, survey, align_scan(scan, survey))
+        >>> cepstrum = CepstralTransform(padding=2)
+        >>> cepstrum.size(prepared), cepstrum.of(prepared).sample.shape
+        ((128, 128), (128, 65))
     """
 
     shape: Literal["gaussian", "hann"] = "gaussian"

@@ -20,11 +20,11 @@ class SplitEvidence(Result):
     """What was tried to split one set of positions.
 
     Attributes:
-        k: Candidate numbers of clusters.
-        criterion: Inertia or BIC at each.
+        k: Candidate numbers of clusters, ``(candidates,)``.
+        criterion: Inertia or BIC at each, the same shape; empty for density clustering.
         criterion_name: Which of the two; "" for density clustering.
-        silhouette: Mean silhouette at each.
-        noise: Silhouette of split noise: mean, and the level to exceed.
+        silhouette: Mean silhouette at each, the same shape; NaN for one cluster.
+        noise: Silhouette of split noise: mean, and the level to exceed; ``(2,)``.
         stability: Adjusted Rand index over seeds; NaN where nothing better than noise was found.
         n_clusters: Clusters made; 1 = not split.
     """
@@ -61,8 +61,8 @@ class Comparison(Result):
         method: Of the second clustering.
         index: Adjusted Rand index of the two.
         share: Share of positions in matching clusters.
-        labels: The second method's clusters in level 1's numbers.
-        disagreement: Positions in other clusters.
+        labels: The second method's clusters in level 1's numbers, ``(scan_y, scan_x)``.
+        disagreement: Positions in other clusters, boolean ``(scan_y, scan_x)``.
     """
 
     method: str = entry("", "", "the second method")
@@ -79,12 +79,20 @@ class Domains(Result):
     A cluster has the same id at all levels where it exists.
 
     Attributes:
-        labels: Cluster of every position, by name of the level; -1 for outliers.
-        parent: Of every cluster, by id, the cluster it was split from; -1 for the whole scan.
-        size: Of every cluster, by id, its positions.
-        stability: By level, mean adjusted Rand index over seeds of the splits that lead to it.
+        labels: Cluster of every position, ``(scan_y, scan_x)``, by name of the level; -1 for outliers.
+        parent: Of every cluster, by id, the cluster it was split from; -1 for the whole scan; ``(clusters,)``.
+        size: Of every cluster, by id, its positions; ``(clusters,)``.
+        stability: By level, mean adjusted Rand index over seeds of the splits that lead to it; ``(levels,)``.
         splits: What was tried: "whole", and "cluster_<id>".
         comparison: With another method, where asked for.
+
+    Example:
+        >>> from jax4dstem.domains import KMeansSplitter
+        >>> points = np.repeat([[0.0, 0.0], [9.0, 0.0]], 32, axis=0).reshape(8, 8, 2)
+        >>> points += np.random.default_rng(0).normal(0, 0.2, points.shape)
+        >>> domains = find_domains(points, [KMeansSplitter(k=2)])
+        >>> domains.ids(1).tolist(), domains.size.tolist(), domains.parent.tolist()
+        ([0, 1], [32, 32], [-1, -1])
     """
 
     labels: dict[str, np.ndarray] = entry(SCAN, "", "cluster id; -1 = outlier", "labels")
@@ -153,8 +161,9 @@ def find_domains(
         >>> from jax4dstem.domains import KMeansSplitter
         >>> points = np.repeat([[0.0, 0.0], [9.0, 0.0]], 32, axis=0).reshape(8, 8, 2)
         >>> points += np.random.default_rng(0).normal(0, 0.2, points.shape)
-        >>> find_domains(points, [KMeansSplitter()]).levels[0][:, 0].tolist()
-        [0, 0, 0, 0, 1, 1, 1, 1]
+        >>> rows = find_domains(points, [KMeansSplitter()]).levels[0][:, 0]
+        >>> sorted([rows[:4].tolist(), rows[4:].tolist()])
+        [[0, 0, 0, 0], [1, 1, 1, 1]]
     """
     valid = known_positions(points)
     rows = to_rows(points, valid)

@@ -17,20 +17,20 @@ from jax4dstem.stream import reduce_patterns
 
 @dataclass(frozen=True)
 class ClusterTable(Result):
-    """The clusters of one level; every array has one entry per cluster.
+    """The clusters of one level; the first axis of every array counts the clusters.
 
     Attributes:
-        ids: Cluster ids.
-        parent: Of each; -1 is the whole scan.
-        size: Positions in each.
-        mean_pattern: Mean prepared pattern of its positions.
-        mean_cepstrum: Mean cepstrum, right half plane.
-        basis: Real-space lattice vectors as rows (y, x); NaN where there is no lattice.
-        strain: e_xx, e_yy, e_xy and theta (radians) of the lattice relative to the reference's.
-        relation: How each lattice lies to the reference's, in words.
-        state: "crystalline", "polycrystalline" or "amorphous".
-        crystallinity: Peak power over mean power of the mean cepstrum.
-        annular_dark_field: Mean over its positions.
+        ids: Cluster ids, ``(clusters,)``.
+        parent: Of each, ``(clusters,)``; -1 is the whole scan.
+        size: Positions in each, ``(clusters,)``.
+        mean_pattern: Mean prepared pattern of its positions, ``(clusters, det_y, det_x)``.
+        mean_cepstrum: Mean cepstrum, right half plane, ``(clusters, size_y, half_x)``.
+        basis: Real-space lattice vectors as rows (y, x), ``(clusters, 2, 2)``; NaN where there is no lattice.
+        strain: e_xx, e_yy, e_xy and theta (radians) of the lattice relative to the reference's, ``(clusters, 4)``.
+        relation: How each lattice lies to the reference's, in words, ``(clusters,)``.
+        state: "crystalline", "polycrystalline" or "amorphous", ``(clusters,)``.
+        crystallinity: Peak power over mean power of the mean cepstrum, ``(clusters,)``.
+        annular_dark_field: Mean over its positions in electrons, ``(clusters,)``.
         stability: Adjusted Rand index over seeds of the level.
         reference: Id of the reference cluster; -1 where there is none.
         unit: Of the lattice vectors.
@@ -64,7 +64,11 @@ class ClusterTable(Result):
 
 @dataclass(frozen=True)
 class DomainTables(Result):
-    """What the clusters of every level are, by name of the level."""
+    """What the clusters of every level are, by name of the level.
+
+    Attributes:
+        levels: A table per level, such as ``levels["level_1"]``.
+    """
 
     levels: dict[str, ClusterTable] = group("clusters")
 
@@ -97,6 +101,19 @@ def describe_domains(
 
     Returns:
         A table per level.
+
+    Example:
+        >>> from jax4dstem.simulate import polycrystal
+        >>> from jax4dstem.beam import align_scan, prepare_patterns, survey_scan
+        >>> scan, _ = polycrystal((4, 4), (64, 64), n_grains=2)
+        >>> survey = survey_scan(scan)
+        >>> prepared = prepare_patterns(scan, survey, align_scan(scan, survey))
+        >>> from jax4dstem.domains import KMeansSplitter, find_domains
+        >>> columns = np.broadcast_to(np.arange(4.0)[:, None] // 2, (4, 4, 1))
+        >>> domains = find_domains(columns, [KMeansSplitter(k=2)])
+        >>> tables = describe_domains(domains, prepared, np.ones((4, 4)))
+        >>> tables.levels["level_1"].size.tolist(), tables.levels["level_1"].basis.shape
+        ([8, 8], (2, 2, 2))
     """
     cepstrum = cepstrum or CepstralTransform()
     means = cluster_means(domains, prepared, cepstrum)
@@ -116,7 +133,29 @@ def describe_domains(
 def cluster_means(
     domains: Domains, prepared: Prepared, cepstrum: CepstralTransform
 ) -> ClusterMeans:
-    """Mean pattern, mean cepstrum and mean cepstral contrast of every cluster, in one pass over the scan."""
+    """Mean pattern, mean cepstrum and mean cepstral contrast of every cluster, in one pass over the scan.
+
+    Args:
+        domains: From `find_domains`.
+        prepared: Patterns of the same scan.
+        cepstrum: Which cepstrum.
+
+    Returns:
+        Patterns ``(clusters, det_y, det_x)``, cepstra ``(clusters, size_y, half_x)`` and contrasts ``(clusters,)``, by id.
+
+    Example:
+        >>> from jax4dstem.simulate import polycrystal
+        >>> from jax4dstem.beam import align_scan, prepare_patterns, survey_scan
+        >>> scan, _ = polycrystal((4, 4), (64, 64), n_grains=2)
+        >>> survey = survey_scan(scan)
+        >>> prepared = prepare_patterns(scan, survey, align_scan(scan, survey))
+        >>> from jax4dstem.domains import KMeansSplitter, find_domains
+        >>> columns = np.broadcast_to(np.arange(4.0)[:, None] // 2, (4, 4, 1))
+        >>> domains = find_domains(columns, [KMeansSplitter(k=2)])
+        >>> means = cluster_means(domains, prepared, CepstralTransform())
+        >>> means.pattern.shape, means.cepstrum.shape
+        ((2, 64, 64), (2, 64, 33))
+    """
     ring = ring_of(cepstrum.size(prepared), cepstrum.padding)
     weights = np.zeros((*prepared.valid.shape, len(domains.size)), np.float32)
     for labels in domains.levels:

@@ -29,11 +29,11 @@ class Scores(Result):
     """Principal components of the feature vectors, and every position's scores.
 
     Attributes:
-        scores: NaN where the pattern is invalid.
-        mean: Mean feature vector.
-        components: Principal components.
-        explained_variance: Variance of every score.
-        explained_variance_ratio: Its share of the total variance.
+        scores: ``(scan_y, scan_x, components)``, NaN where the pattern is invalid.
+        mean: Mean feature vector, ``(features,)``.
+        components: Principal components as rows, ``(components, features)``.
+        explained_variance: Variance of every score, ``(components,)``.
+        explained_variance_ratio: Its share of the total variance, ``(components,)``.
     """
 
     scores: np.ndarray = entry(
@@ -64,6 +64,12 @@ def score_features(vectors: Dataset, valid: np.ndarray, n_components: int = 10) 
 
     Raises:
         InputError: Some valid pattern has features that are no numbers.
+
+    Example:
+        >>> line = np.arange(6.0, dtype=np.float32).reshape(2, 3, 1, 1) * np.array([[3.0, 4.0]], np.float32)
+        >>> scores = score_features(Dataset.from_array(line).map(jnp.ravel), np.ones((2, 3), bool), 1)
+        >>> np.abs(scores.components).round(2).tolist(), scores.explained_variance_ratio.round(2).tolist()
+        ([[0.6000000238418579, 0.800000011920929]], [1.0])
     """
     covariance = reduce_patterns(Covariance(), vectors, weights=valid, progress="covariance")
     pca = fit_pca(covariance, n_components)
@@ -126,6 +132,10 @@ def embed_scores(
 
     Returns:
         ``(scan_y, scan_x, n_components)``.
+
+    Example:
+        >>> embed_scores(np.zeros((2, 2, 5))) is None  # four positions have no neighborhoods
+        True
     """
     known = known_positions(scores)
     if known.sum() < MIN_UMAP:
@@ -155,6 +165,13 @@ def encode_features(
 
     Returns:
         ``(scan_y, scan_x, size)``, NaN where there are no features.
+
+    Example:
+        >>> features = np.random.default_rng(0).random((3, 4, 5))
+        >>> features[0, 0] = np.nan
+        >>> codes = encode_features(features, size=2)
+        >>> codes.shape, bool(np.isnan(codes[0, 0]).all())
+        ((3, 4, 2), True)
     """
     known = known_positions(features)
     model = CODES[kind](
@@ -166,6 +183,19 @@ def encode_features(
 
 
 def compute_vectors(vectors: Dataset, valid: np.ndarray) -> np.ndarray:
-    """The feature vectors of a scan in memory, ``(scan_y, scan_x, features)``, NaN where a pattern is invalid."""
+    """The feature vectors of a scan in memory, ``(scan_y, scan_x, features)``, NaN where a pattern is invalid.
+
+    Args:
+        vectors: From `feature_vectors`.
+        valid: Positions that count, boolean ``(scan_y, scan_x)``.
+
+    Returns:
+        ``(scan_y, scan_x, features)``.
+
+    Example:
+        >>> vectors = Dataset.from_array(np.ones((1, 2, 3, 3), np.float32)).map(jnp.ravel)
+        >>> compute_vectors(vectors, np.array([[True, False]]))[0, :, 0].tolist()
+        [1.0, nan]
+    """
     values = map_patterns(jnp.asarray, vectors, progress="feature vectors")
     return np.where(valid[..., None], values, np.nan)

@@ -103,7 +103,12 @@ class _Ring:
 
 @dataclass(frozen=True)
 class RawPixels(_Ring):
-    """The counts as they are."""
+    """The counts as they are.
+
+    Example:
+        >>> RawPixels(outer=30.0).outer  # as in choose_features(prepared, RawPixels(outer=30.0))
+        30.0
+    """
 
     def choose(self, prepared: Prepared, moments: MomentsResult) -> Chosen:
         """All pixels of the ring, or those that vary most where there are too many."""
@@ -136,6 +141,10 @@ class VaryingPixels(RawPixels):
     Attributes:
         fraction: Share of the ring's pixels that are taken.
         scale: "equalize" divides counts by the root of their mean, so that shot noise is equal in all.
+
+    Example:
+        >>> VaryingPixels(fraction=0.2).scale  # as in choose_features(prepared, VaryingPixels(fraction=0.2))
+        'equalize'
     """
 
     fraction: float = 0.3
@@ -186,6 +195,10 @@ class CepstralPixels(_Ring):
         fraction: Share of the ring's pixels that are taken.
         scale: "equalize" takes the roots of the values' shares of their sum, which tilt and thickness change little.
         cepstrum: Which cepstrum.
+
+    Example:
+        >>> CepstralPixels(fraction=0.2).scale  # as in choose_features(prepared, CepstralPixels(fraction=0.2))
+        'equalize'
     """
 
     fraction: float = 0.3
@@ -216,7 +229,12 @@ class CepstralPixels(_Ring):
 
 @dataclass(frozen=True)
 class AngularPatterns(_Ring):
-    """Rotation-invariant angular correlations of the pattern, for grains in any orientation."""
+    """Rotation-invariant angular correlations of the pattern, for grains in any orientation.
+
+    Example:
+        >>> AngularPatterns(inner=10.0).inner  # as in choose_features(prepared, AngularPatterns(inner=10.0))
+        10.0
+    """
 
     def choose(self, prepared: Prepared, moments: MomentsResult) -> Chosen:
         """Rings as far out as most of what varies reaches: farther out a small tilt changes more."""
@@ -240,6 +258,12 @@ class AngularCepstra(_Ring):
 
     Attributes:
         cepstrum: Which cepstrum.
+
+    Example:
+        >>> from jax4dstem.domains import CepstralTransform
+        >>> kind = AngularCepstra(cepstrum=CepstralTransform(padding=2))
+        >>> kind.cepstrum.padding, kind.outer  # None: as far as there may be lattice vectors
+        (2, None)
     """
 
     cepstrum: CepstralTransform = field(default_factory=CepstralTransform)

@@ -17,11 +17,11 @@ class Features(Result):
     """Feature vectors of a scan: where they come from.
 
     Attributes:
-        mean_pattern: Mean of the prepared patterns.
-        std_map: Their standard deviation over the scan.
-        mask: Pixels of the pattern, or of the cepstrum's right half plane, that the features are made of.
-        ring: Inner and outer radius of the mask in its px.
-        scale: Of every feature.
+        mean_pattern: Mean of the prepared patterns, ``(det_y, det_x)``.
+        std_map: Their standard deviation over the scan, ``(det_y, det_x)``.
+        mask: Boolean; pixels of the pattern, or of the cepstrum's right half plane, that the features are made of.
+        ring: Inner and outer radius of the mask in its px, ``(2,)``.
+        scale: Factor of every pixel of the mask, ``(pixels,)``.
         bin: Detector pixels per prepared pixel.
         blur: Of patterns before rings are taken, px; 0 for kinds that do not blur.
     """
@@ -51,6 +51,17 @@ def choose_features(prepared: Prepared, kind: FeatureKind) -> Features:
 
     Raises:
         InputError: The kind's radii do not fit the pattern.
+
+    Example:
+        >>> from jax4dstem.simulate import polycrystal
+        >>> from jax4dstem.beam import align_scan, prepare_patterns, survey_scan
+        >>> scan, _ = polycrystal((4, 4), (64, 64), n_grains=2)
+        >>> survey = survey_scan(scan)
+        >>> prepared = prepare_patterns(scan, survey, align_scan(scan, survey))
+        >>> from jax4dstem.domains import VaryingPixels
+        >>> features = choose_features(prepared, VaryingPixels(fraction=0.1))
+        >>> features.mask.shape, len(features.scale) == int(features.mask.sum())
+        ((64, 64), True)
     """
     moments = reduce_patterns(
         Moments(), prepared.patterns, weights=prepared.valid, progress="STD map"
@@ -74,5 +85,20 @@ def feature_vectors(prepared: Prepared, kind: FeatureKind, features: Features) -
         prepared: As for `choose_features`.
         kind: As for `choose_features`.
         features: What it chose.
+
+    Returns:
+        The lazy dataset.
+
+    Example:
+        >>> from jax4dstem.simulate import polycrystal
+        >>> from jax4dstem.beam import align_scan, prepare_patterns, survey_scan
+        >>> scan, _ = polycrystal((4, 4), (64, 64), n_grains=2)
+        >>> survey = survey_scan(scan)
+        >>> prepared = prepare_patterns(scan, survey, align_scan(scan, survey))
+        >>> from jax4dstem.domains import VaryingPixels, choose_features
+        >>> kind = VaryingPixels(fraction=0.1)
+        >>> features = choose_features(prepared, kind)
+        >>> feature_vectors(prepared, kind, features).sample.shape == features.scale.shape
+        True
     """
     return kind.vectors(prepared, features)

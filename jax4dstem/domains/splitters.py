@@ -27,8 +27,8 @@ class Curves:
 
     Attributes:
         k: Candidate numbers of clusters ``(m,)``.
-        criterion: Inertia (K-means) or BIC (mixture) at each candidate; empty for HDBSCAN.
-        silhouette: Mean silhouette at each candidate; NaN for K = 1.
+        criterion: Inertia (K-means) or BIC (mixture) at each candidate ``(m,)``; empty for HDBSCAN.
+        silhouette: Mean silhouette at each candidate ``(m,)``; NaN for K = 1.
         noise: Mean silhouette that the same split reaches on points without clusters, and the level
             that a split must exceed to be kept.
         criterion_name: "inertia", "BIC" or "".
@@ -81,6 +81,12 @@ class KMeansSplitter:
         k: A fixed number of clusters, or None to choose it.
         k_max: Largest candidate.
         restarts: K-means++ starts; the one with the lowest inertia counts.
+
+    Example:
+        >>> points = np.repeat([[0.0, 0.0], [9.0, 0.0]], 20, axis=0)
+        >>> points += np.random.default_rng(0).normal(0, 0.2, points.shape)
+        >>> KMeansSplitter(k=2).split(points, seed=0).n_clusters
+        2
     """
 
     k: int | None = None
@@ -118,6 +124,12 @@ class GaussianMixtureSplitter:
         k: A fixed number of components, or None to choose it.
         k_max: Largest candidate.
         starts: Initializations; the one with the highest likelihood counts.
+
+    Example:
+        >>> points = np.repeat([[0.0, 0.0], [9.0, 0.0]], 20, axis=0)
+        >>> points += np.random.default_rng(0).normal(0, 0.2, points.shape)
+        >>> GaussianMixtureSplitter(k=2).split(points, seed=0).n_clusters
+        2
     """
 
     k: int | None = None
@@ -162,6 +174,12 @@ class HDBSCANSplitter:
             follow thin chains, many want compact clusters.
         join_outliers: "all" gives every outlier to its nearest cluster, "clear" only those much nearer to one cluster than
             to any other, so that what stays lies between clusters, "none" leaves them.
+
+    Example:
+        >>> points = np.repeat([[0.0, 0.0], [9.0, 0.0]], 20, axis=0)
+        >>> points += np.random.default_rng(0).normal(0, 0.2, points.shape)
+        >>> HDBSCANSplitter(min_cluster_size=5).split(points, seed=0).n_clusters
+        2
     """
 
     k: int | None = None

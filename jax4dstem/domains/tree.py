@@ -30,6 +30,14 @@ class ClusterTree:
         levels: Labels ``(n,)`` int32 per level, coarsest first; -1 = outlier.
         nodes: All clusters, in the order of their ids.
         splits: What was tried for each cluster that was looked at, by id; -1 for the whole.
+
+    Example:
+        >>> from jax4dstem.domains import KMeansSplitter
+        >>> points = np.repeat([[0.0, 0.0], [9.0, 0.0]], 20, axis=0)
+        >>> points += np.random.default_rng(0).normal(0, 0.2, points.shape)
+        >>> tree = divide(points, [KMeansSplitter(k=2)])
+        >>> tree.ids(1).tolist(), tree.stability(1)
+        ([0, 1], 1.0)
     """
 
     levels: tuple[np.ndarray, ...]
@@ -125,6 +133,11 @@ def drop_outliers(scores: np.ndarray, fraction: float) -> np.ndarray:
 
     Returns:
         Boolean ``(n,)``.
+
+    Example:
+        >>> points = np.concatenate([np.random.default_rng(0).normal(0, 0.2, (30, 2)), [[9.0, 9.0]]])
+        >>> np.flatnonzero(drop_outliers(points, 0.03)).tolist()
+        [30]
 
     Reference: local outlier factor, Breunig et al., SIGMOD Rec. 29, 93 (2000).
     """

@@ -214,6 +214,12 @@ class VariationalEstimator(AutoEncoderEstimator):
         validation: Share of the samples, the last ones, that is held out.
         patience: Epochs without a smaller validation loss before training stops.
         random_state: Seed of weights, order and noise.
+
+    Example:
+        >>> X = np.random.default_rng(0).random((20, 5))
+        >>> model = VariationalEstimator(2, (4,), epochs=1, batch_size=20).fit(X)
+        >>> model.transform(X).shape, model.sample(3).shape
+        ((20, 2), (3, 5))
     """
 
     @no_type_check  # scikit-learn's own checks pass anything; `fit` is where it fails
@@ -454,6 +460,13 @@ class RotationInvariantEstimator(_LatentModel):
         validation: Share of the samples, the last ones, that is held out.
         patience: Epochs without a smaller validation loss before training stops.
         random_state: Seed of weights, order and noise.
+
+    Example:
+        >>> polar = np.random.default_rng(0).random((20, 3 * 8))
+        >>> model = RotationInvariantEstimator((3, 8), 2, (4,), epochs=1, batch_size=20).fit(polar)
+        >>> turned = np.roll(polar.reshape(20, 3, 8), 1, axis=2).reshape(20, 24)
+        >>> bool(np.allclose(model.transform(turned), model.transform(polar), atol=1e-4))
+        True
 
     Reference: Bepler et al., arXiv:1909.11663 (2019), for the separation; here the angle is in closed form.
     """

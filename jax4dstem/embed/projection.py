@@ -78,7 +78,8 @@ def project(
         Scores ``(d,)``.
 
     Example:
-        >>> project(np.arange(4.0), np.ones(4), np.eye(4)[:2]).tolist()
+        >>> import jax.numpy as jnp
+        >>> project(jnp.arange(4.0), jnp.ones(4), jnp.eye(4)[:2]).tolist()
         [-1.0, 0.0]
     """
     return components @ (features - mean)
@@ -113,6 +114,12 @@ def embed_umap(
 
     Raises:
         InputError: Fewer positions than UMAP can embed.
+
+    Example:
+        >>> embed_umap(np.zeros((4, 10)))
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: UMAP to 3 dimensions needs at least 8 positions, got 4
 
     Reference: McInnes, Healy and Melville, arXiv:1802.03426 (2018); densmap: Narayan, Berger and Cho, Nat.
     Biotechnol. 39, 765 (2021).

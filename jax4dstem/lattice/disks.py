@@ -15,6 +15,12 @@ def hexagonal_indices(shells: int) -> np.ndarray:
 
     The square of the length of h g1 + k g2 in units of g1², for g1 and g2 at 60 degrees.
 
+    Args:
+        shells: Largest squared length.
+
+    Returns:
+        ``(n, 2)`` int32, by length.
+
     Example:
         >>> hexagonal_indices(1).tolist()
         [[0, 0], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0]]
@@ -28,7 +34,19 @@ def hexagonal_indices(shells: int) -> np.ndarray:
 
 
 def patch_side(radius: float, edge_width: float) -> int:
-    """Side in px of a square that holds a soft-edged disk down to 5e-5 of its height."""
+    """Side in px of a square that holds a soft-edged disk down to 5e-5 of its height.
+
+    Args:
+        radius: Of the disk in px.
+        edge_width: Of its edge in px.
+
+    Returns:
+        An odd number of pixels.
+
+    Example:
+        >>> patch_side(4.0, 0.3)
+        15
+    """
     return 2 * ceil(radius + 10 * edge_width) + 1
 
 
@@ -108,6 +126,14 @@ def lattice_positions(
     center: Point, vectors: Float[Array, "*lattices 2 2"], indices: Int[Array, "n 2"]
 ) -> Float[Array, "*lattices n 2"]:
     """Reflections ``center + h g1 + k g2`` on the detector, (y, x) in px.
+
+    Args:
+        center: Of the direct beam, (y, x) in px.
+        vectors: g1, g2 as rows (y, x) in px, ``(..., 2, 2)``.
+        indices: h, k as rows, ``(n, 2)``.
+
+    Returns:
+        ``(..., n, 2)``.
 
     Example:
         >>> import jax.numpy as jnp

@@ -15,6 +15,11 @@ class AutoEncoder(nnx.Module):
     """An encoder and a decoder around a code z = e(x), reconstruction d(z).
 
     Batches are mapped over with `jax.vmap`.
+
+    Example:
+        >>> model = AutoEncoderSpec((6,), 2).build(0)
+        >>> model.encode(jnp.ones(6)).shape, model.decode(jnp.ones(2)).shape
+        ((2,), (6,))
     """
 
     def __init__(self, encoder: nnx.Module, decoder: nnx.Module):
@@ -38,6 +43,12 @@ class VariationalAutoEncoder(AutoEncoder):
     r"""An autoencoder whose code has a distribution :math:`q(z|x) = N(\mu(x), \sigma^2(x))`.
 
     The encoder returns the mean and :math:`\ln \sigma^2`; the code of a sample is the mean.
+
+    Example:
+        >>> model = VariationalSpec((6,), 2).build(0)
+        >>> mean, log_variance = model.posterior(jnp.ones(6))
+        >>> model.sample(jnp.ones(6), jax.random.key(0)).shape == mean.shape == log_variance.shape
+        True
 
     Reference: Kingma and Welling, arXiv:1312.6114 (2013).
     """
@@ -88,7 +99,17 @@ class AutoEncoderSpec:
 
 @dataclass(frozen=True)
 class VariationalSpec:
-    """What a `VariationalAutoEncoder` is made of; see `AutoEncoderSpec`."""
+    """What a `VariationalAutoEncoder` is made of; see `AutoEncoderSpec`.
+
+    Attributes:
+        shape: Of a sample.
+        latent: Size of the code.
+        backbone: Of encoder and decoder.
+
+    Example:
+        >>> VariationalSpec((6,), 2, Dense((4,))).build(0).encode(jnp.ones(6)).shape
+        (2,)
+    """
 
     shape: tuple[int, ...]
     latent: int

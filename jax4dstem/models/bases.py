@@ -30,6 +30,13 @@ class LatticeBases(nnx.Module):
     """The mixture; a sample is ``(20,)``: the strain (e_xx, e_yy, e_xy, theta) and its covariance, row by row.
 
     Strains are in units of the scan's typical noise, theta modulo ``period`` in the same units.
+
+    Example:
+        >>> spec = LatticeBasesSpec(((0.0, 0.0, 0.0, 0.0), (5.0, 0.0, 0.0, 0.0)), (0.0,) * 4, (9.0,) * 4, 100.0)
+        >>> model = spec.build(0)
+        >>> sample = jnp.concatenate([jnp.array([5.0, 0.0, 0.0, 0.0]), jnp.eye(4).ravel()])
+        >>> int(model.responsibilities(sample).argmax()), model.posterior(sample).shape
+        (1, (20,))
     """
 
     def __init__(self, means: np.ndarray, center: np.ndarray, spread: np.ndarray, period: float):
@@ -100,6 +107,11 @@ class LatticeBasesSpec:
         center: Mean of the broad base.
         spread: Its standard deviations.
         period: Of the rotation.
+
+    Example:
+        >>> spec = LatticeBasesSpec(((0.0, 0.0, 0.0, 0.0), (5.0, 0.0, 0.0, 0.0)), (0.0,) * 4, (9.0,) * 4, 100.0)
+        >>> spec.build(0).weights.shape  # two bases and the broad one
+        (3,)
     """
 
     starts: tuple[tuple[float, ...], ...]
@@ -116,7 +128,15 @@ class LatticeBasesSpec:
 
 @dataclass(frozen=True)
 class MarginalLikelihood:
-    """Objective: minus the log-likelihood of a sample, summed over all bases and true strains."""
+    """Objective: minus the log-likelihood of a sample, summed over all bases and true strains.
+
+    Example:
+        >>> spec = LatticeBasesSpec(((0.0, 0.0, 0.0, 0.0), (5.0, 0.0, 0.0, 0.0)), (0.0,) * 4, (9.0,) * 4, 100.0)
+        >>> sample = jnp.concatenate([jnp.array([5.0, 0.0, 0.0, 0.0]), jnp.eye(4).ravel()])
+        >>> terms = MarginalLikelihood()(spec.build(0), (sample, sample), jax.random.key(0), jnp.asarray(0.5))
+        >>> sorted(terms)
+        ['likelihood']
+    """
 
     def __call__(
         self, model: LatticeBases, sample: tuple[Array, Array], key: jax.Array, progress: Array

@@ -25,6 +25,12 @@ class CycleConsistentAutoEncoder(nnx.Module):
     """Bases, and the encoder of their choice and transformation; works on one pattern ``(height, width)``.
 
     ``limits`` are the largest strain, shear, rotation (radians) and shift (px) that the encoder can say.
+
+    Example:
+        >>> model = CycleConsistentSpec((16, 18), (8.0, 9.0), backbone=Convolutional((2,))).build(0)
+        >>> logits, affine = model.read(jnp.ones((16, 18)))
+        >>> logits.shape, affine.shape, model.to_base(jnp.ones((16, 18)), affine).shape
+        ((1,), (6,), (16, 18))
     """
 
     def __init__(
@@ -97,6 +103,11 @@ class CycleConsistentSpec:
         n_bases: Base patterns.
         limits: Largest strain, shear, rotation in radians and shift in px.
         backbone: Of encoder and decoder.
+
+    Example:
+        >>> spec = CycleConsistentSpec((16, 18), (8.0, 9.0), n_bases=2, backbone=Convolutional((2,)))
+        >>> spec.build(0).bases().shape
+        (2, 16, 18)
     """
 
     shape: tuple[int, int]
@@ -128,6 +139,12 @@ class CycleConsistency:
         soft_limit: Strain from which on the hinge counts.
         shrink: How far the mask shrinks by the end: 0 not at all, 1 to the spots only.
         spot: Radius of the surroundings, px.
+
+    Example:
+        >>> model = CycleConsistentSpec((16, 18), (8.0, 9.0), backbone=Convolutional((2,))).build(0)
+        >>> sample, progress = (jnp.ones((16, 18)), jnp.ones((16, 18))), jnp.asarray(0.5)
+        >>> sorted(CycleConsistency(2.0, 7.0)(model, sample, jax.random.key(0), progress))
+        ['backward', 'forward', 'hinge', 'sparsity']
     """
 
     inner: float

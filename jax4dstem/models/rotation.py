@@ -23,6 +23,12 @@ class RotationInvariantVAE(VariationalAutoEncoder):
     """Code and angle of a pattern in polar coordinates, ``(radii, angles)``.
 
     ``decode`` gives the unrotated pattern, ``__call__`` the one turned to match its input.
+
+    Example:
+        >>> model = RotationInvariantSpec((3, 8), latent=2).build(0)
+        >>> x = jax.random.uniform(jax.random.key(0), (3, 8))
+        >>> bool(jnp.allclose(model.encode(jnp.roll(x, 1, axis=1)), model.encode(x), atol=1e-4))
+        True
     """
 
     def encode(self, x: Float[Array, "radii angles"]) -> Float[Array, " latent"]:

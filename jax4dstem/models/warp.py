@@ -58,7 +58,25 @@ def inverse_warp(
     shift: Float[Array, "2"] | float = 0.0,
     order: Order = 1,
 ) -> Float[Array, "height width"]:
-    """Undo `affine_warp` with the same arguments."""
+    """Undo `affine_warp` with the same arguments.
+
+    Args:
+        image: ``(height, width)``.
+        matrix: ``(2, 2)``, on column vectors (y, x).
+        center: ``(y, x)`` in px.
+        shift: ``(y, x)`` in px.
+        order: 1 is bilinear, 3 bicubic.
+
+    Returns:
+        ``(height, width)``.
+
+    Example:
+        >>> spot = jnp.zeros((9, 9)).at[4, 6].set(1.0)
+        >>> quarter, center = jnp.array([[0.0, -1.0], [1.0, 0.0]]), jnp.array([4.0, 4.0])
+        >>> there = affine_warp(spot, quarter, center)
+        >>> jnp.argwhere(inverse_warp(there, quarter, center) > 0.5).tolist()
+        [[4, 6]]
+    """
     inverse = jnp.linalg.inv(matrix)
     return affine_warp(image, inverse, center, -inverse @ jnp.broadcast_to(shift, (2,)), order)
 

@@ -18,7 +18,12 @@ from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
 
 
 class DirectBeam(NamedTuple):
-    """Where the direct beam is found in a mean pattern, and its radius (half maximum), in px."""
+    """Where the direct beam is found in a mean pattern, and its radius (half maximum), in px.
+
+    Attributes:
+        center: ``(y, x)`` in px.
+        radius: Half width at half maximum in px.
+    """
 
     center: np.ndarray
     radius: float
@@ -39,6 +44,12 @@ def find_direct_beam(mean: np.ndarray, blur: float = 1.0) -> DirectBeam:
 
     Raises:
         InputError: The pattern has no intensity.
+
+    Example:
+        >>> y, x = np.indices((33, 33))
+        >>> beam = find_direct_beam(1.0 * (np.hypot(y - 15, x - 18) < 4.2))
+        >>> beam.center.round(1).tolist(), round(beam.radius)
+        ([15.0, 18.0], 4)
     """
     smooth = ndimage.gaussian_filter(np.asarray(mean, np.float64), blur)
     if not smooth.max() > 0:
@@ -62,6 +73,12 @@ def beam_candidate(
 
     Returns:
         ``(y, x)`` in px, a corner where four pixels meet.
+
+    Example:
+        >>> y, x = detector_grid((33, 33))
+        >>> disk = 1.0 * (jnp.hypot(y - 15.0, x - 18.0) < 3.5)
+        >>> beam_candidate(disk, jnp.array([16.0, 16.0]), 3.5, 6.0).tolist()
+        [14.5, 18.5]
     """
     # Squares of four pixels cost an eighth; the iteration that follows needs no better start.
     binned = BinDetector(2)(pattern)
@@ -121,13 +138,25 @@ def align_direct_beam(
 
     Returns:
         ``(y, x)`` in px; NaN for an empty pattern.
+
+    Example:
+        >>> y, x = detector_grid((33, 33))
+        >>> disk = 1.0 * (jnp.hypot(y - 15.0, x - 18.0) < 3.5)
+        >>> align_direct_beam(disk, jnp.array([16.0, 16.0]), 3.5, 6.0).round(2).tolist()
+        [15.0, 18.0]
     """
     start = beam_candidate(pattern, expected, radius, search)
     return AlignDirectBeam()(pattern, start, 1.5 * radius + 1.0)
 
 
 class DescanFit(NamedTuple):
-    """Smooth descan surface, the centers to use, and which measured centers were outliers."""
+    """Smooth descan surface, the centers to use, and which measured centers were outliers.
+
+    Attributes:
+        surface: ``(scan_y, scan_x, 2)``, (y, x) in px.
+        center: The same shape: what to use.
+        outlier: Boolean ``(scan_y, scan_x)``.
+    """
 
     surface: np.ndarray
     center: np.ndarray
@@ -159,6 +188,14 @@ def fit_descan(
 
     Raises:
         InputError: No center could be measured.
+
+    Example:
+        >>> y, x = np.indices((6, 8))
+        >>> measured = np.stack([30 + 0.1 * y, 31 - 0.2 * x], axis=-1)
+        >>> measured[2, 3] = np.nan  # no beam was found
+        >>> fit = fit_descan(measured, order=1)
+        >>> fit.center[2, 3].round(2).tolist(), int(fit.outlier.sum())
+        ([30.2, 30.4], 1)
     """
     measured = np.asarray(measured, np.float64)
     known = np.asarray(np.isfinite(measured).all(-1))
@@ -232,7 +269,21 @@ def shift_pattern(pattern: Pattern, shift: Point) -> Float[Array, "det_y det_x"]
 def sample_pattern(
     pattern: Pattern, y: Float[Array, "*points"], x: Float[Array, "*points"]
 ) -> Float[Array, "*points"]:
-    """Bilinear interpolation of the pattern at fractional positions (px); 0 outside."""
+    """Bilinear interpolation of the pattern at fractional positions (px); 0 outside.
+
+    Args:
+        pattern: ``(det_y, det_x)``.
+        y: Any shape, px.
+        x: The same shape.
+
+    Returns:
+        The values, of the shape of y.
+
+    Example:
+        >>> pattern = jnp.array([[0.0, 2.0], [4.0, 6.0]])
+        >>> sample_pattern(pattern, jnp.array([0.5]), jnp.array([0.25])).tolist()
+        [2.5]
+    """
     return map_coordinates(pattern.astype(float), [y, x], order=1, mode="constant")
 
 
@@ -245,6 +296,14 @@ def fourier_shift(pattern: Pattern, shift: Point) -> Float[Array, "det_y det_x"]
     Args:
         pattern: ``(det_y, det_x)``.
         shift: ``(y, x)`` in px.
+
+    Returns:
+        ``(det_y, det_x)``.
+
+    Example:
+        >>> pattern = jnp.zeros((3, 5)).at[0, 1].set(1.0)
+        >>> bool(jnp.allclose(fourier_shift(pattern, jnp.array([1.0, 2.0])), jnp.zeros((3, 5)).at[1, 3].set(1.0), atol=1e-6))
+        True
     """
     height, width = pattern.shape
     phase = shift[0] * jnp.fft.fftfreq(height)[:, None] + shift[1] * jnp.fft.rfftfreq(width)[None]
@@ -253,10 +312,34 @@ def fourier_shift(pattern: Pattern, shift: Point) -> Float[Array, "det_y det_x"]
 
 
 def center_pattern(pattern: Pattern, center: Point) -> Float[Array, "det_y det_x"]:
-    """Move the pattern so that ``center`` falls on the middle pixel ``(det_y // 2, det_x // 2)``."""
+    """Move the pattern so that ``center`` falls on the middle pixel ``(det_y // 2, det_x // 2)``.
+
+    Args:
+        pattern: ``(det_y, det_x)`` counts.
+        center: ``(y, x)`` of the direct beam in px.
+
+    Returns:
+        ``(det_y, det_x)``, as `shift_pattern` moves it.
+
+    Example:
+        >>> pattern = jnp.zeros((5, 5)).at[1, 3].set(1.0)
+        >>> center_pattern(pattern, jnp.array([1.0, 3.0]))[2].round(3).tolist()
+        [0.0, 0.0, 1.0, 0.0, 0.0]
+    """
     return shift_pattern(pattern, middle(pattern.shape) - center)
 
 
 def middle(shape: tuple[int, ...]) -> Float[Array, "2"]:
-    """The pixel onto which `center_pattern` moves the direct beam, ``(y, x)``."""
+    """The pixel onto which `center_pattern` moves the direct beam, ``(y, x)``.
+
+    Args:
+        shape: ``(det_y, det_x)``.
+
+    Returns:
+        ``(y, x)`` in px.
+
+    Example:
+        >>> middle((4, 5)).tolist()
+        [2.0, 2.0]
+    """
     return jnp.array([shape[0] // 2, shape[1] // 2], dtype=float)

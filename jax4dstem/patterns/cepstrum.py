@@ -122,6 +122,9 @@ def count_offset(shape: tuple[int, int], dose: float) -> float:
         shape: ``(det_y, det_x)``.
         dose: Electrons per pattern.
 
+    Returns:
+        ε, relative to the mean intensity.
+
     Example:
         >>> count_offset((128, 128), 16384.0)
         1.0
@@ -257,6 +260,11 @@ def unfold_cepstrum(half: Float[Array, "... det_y half_x"], width: int) -> Float
 
     Returns:
         ``(..., det_y, width)``.
+
+    Example:
+        >>> half = jnp.arange(12.0).reshape(4, 3)
+        >>> unfold_cepstrum(half, 4)[1].tolist()  # the left comes from the opposite row
+        [11.0, 10.0, 3.0, 4.0]
     """
     height = half.shape[-2]
     rows = (-jnp.arange(height) + 2 * (height // 2)) % height
@@ -275,6 +283,11 @@ def quefrency_axes(
 
     Returns:
         Rows ``(det_y,)``, columns ``(det_x // 2 + 1,)`` and "Å" or "px".
+
+    Example:
+        >>> rows, columns, unit = quefrency_axes((4, 6), Calibration())
+        >>> rows.tolist(), columns.tolist(), unit
+        ([-2.0, -1.0, 0.0, 1.0], [0.0, 1.0, 2.0, 3.0], 'px')
     """
     height, width = shape
     step_y, unit = calibration.quefrency_step(height)
@@ -294,6 +307,10 @@ def cepstral_ring(shape: tuple[int, int], inner: float, outer: float) -> np.ndar
 
     Returns:
         Boolean ``(det_y, det_x // 2 + 1)``.
+
+    Example:
+        >>> cepstral_ring((4, 4), 1, 1).astype(int).tolist()
+        [[0, 0, 0], [0, 0, 0], [0, 1, 0], [1, 0, 0]]
     """
     y, x, _ = quefrency_axes(shape, Calibration())
     radius = np.hypot(y[:, None] * min(shape) / shape[0], x[None, :] * min(shape) / shape[1])
@@ -309,6 +326,9 @@ def lattice_quefrencies(size: tuple[int, int], padding: int = 1) -> tuple[float,
     Args:
         size: Of the whole transform.
         padding: Of the transform.
+
+    Returns:
+        Smallest and largest quefrency.
 
     Example:
         >>> lattice_quefrencies((128, 128))
@@ -352,6 +372,9 @@ def cepstral_contrast(
         half: Right half plane, from `ewpc`.
         ring: Where peaks are looked for, from `cepstral_ring`.
 
+    Returns:
+        The ratio; NaN for a cepstrum that is zero in the ring.
+
     Example:
         >>> import jax.numpy as jnp
         >>> ring = jnp.asarray(cepstral_ring((16, 16), 2, 6))
@@ -364,7 +387,14 @@ def cepstral_contrast(
 
 @dataclass(frozen=True)
 class CepstrumPeak:
-    """One local maximum of a cepstrum: quefrency vector (y, x), its length, unit and height."""
+    """One local maximum of a cepstrum: where it lies and how high it is.
+
+    Attributes:
+        vector: Quefrency (y, x).
+        length: Of the vector.
+        unit: Of both, "Å" or "px".
+        height: Above its surroundings.
+    """
 
     vector: tuple[float, float]
     length: float
@@ -387,6 +417,13 @@ def find_cepstrum_peaks(
 
     Returns:
         Peaks that stand three robust standard deviations out of the surrounding cepstrum.
+
+    Example:
+        >>> half = np.random.default_rng(0).uniform(0, 0.1, (32, 17))
+        >>> half[16, 8] = 5.0
+        >>> peak = find_cepstrum_peaks(half, (32, 32), Calibration(), 3.0)[0]
+        >>> tuple(round(q) for q in peak.vector), peak.unit
+        ((0, 8), 'px')
     """
     full = np.asarray(unfold_cepstrum(jnp.asarray(half), shape[1]), np.float64)
     height, width = shape

@@ -28,6 +28,11 @@ def ring_radii(
 
     Raises:
         InputError: The beam lies at the edge of the detector.
+
+    Example:
+        >>> beam = DirectBeam(np.array([32.0, 31.0]), 4.0)
+        >>> ring_radii(beam, np.full((2, 3, 2), 32.0), (64, 64))
+        (10.0, 31.0)
     """
     # One center in a hundred may be wrong, and must not shrink the ring of all.
     low, high = np.nanpercentile(centers, [1, 99], axis=(0, 1))
@@ -51,17 +56,25 @@ def scattering_radius(
     .. math:: \int_{r_i}^{R} \left( σ^2 - γ μ \right) dA = 0.95 \int_{r_i}^{r_o} \left( σ^2 - γ μ \right) dA
 
     with the noise's variance over its mean, γ, from those rings where the ratio is least: 1 for counts, less after
-    interpolation, other for a detector with gain. The radius depends on the specimen's reflections, and neither on the dose nor on how far the detector reaches.
+    interpolation, other for a detector with gain. The radius depends on the specimen's reflections, and neither on the
+    dose nor on how far the detector reaches.
 
     Args:
         mean: ``(det_y, det_x)``, mean counts μ.
-        std: Their standard deviation σ over the scan.
+        std: Their standard deviation σ over the scan, ``(det_y, det_x)``.
         center: (y, x) of the direct beam, px.
         inner: Smallest radius that counts, px.
         outer: Largest one.
 
     Returns:
         The radius in px; ``outer`` where nothing varies beyond shot noise.
+
+    Example:
+        >>> radius = np.hypot(*(np.indices((33, 33)) - 16))
+        >>> mean = np.full((33, 33), 4.0)
+        >>> spread = np.sqrt(mean + 9 * (radius < 8))  # beyond shot noise only within 8 px
+        >>> scattering_radius(mean, spread, np.array([16.0, 16.0]), 2.0, 16.0)
+        9.0
     """
     y, x = np.indices(mean.shape)
     ring = np.round(np.hypot(y - center[0], x - center[1])).astype(int)
@@ -82,12 +95,19 @@ def top_fraction(values: np.ndarray, mask: np.ndarray, fraction: float) -> np.nd
     """Restrict a mask to the ``fraction`` of its pixels with the largest values.
 
     Args:
-        values: Such as the standard deviation over the scan.
+        values: Any shape, such as the ``(det_y, det_x)`` of the standard deviation over the scan.
         mask: Boolean, of the same shape.
         fraction: Share of the mask's pixels to keep, in (0, 1].
 
+    Returns:
+        Boolean, the same shape.
+
     Raises:
         InputError: The fraction is no such share.
+
+    Example:
+        >>> top_fraction(np.array([1.0, 5.0, 3.0, 9.0]), np.array([True, True, True, False]), 0.4).tolist()
+        [False, True, False, False]
 
     Reference: Shi et al., npj Comput. Mater. 8, 114 (2022): 24 to 57 px, the top 30 %.
     """
@@ -100,12 +120,37 @@ def top_fraction(values: np.ndarray, mask: np.ndarray, fraction: float) -> np.nd
 def gather_features(
     pattern: Num[Array, "..."], pixels: Int[Array, " features"], scale: Float[Array, " features"]
 ) -> Float[Array, " features"]:
-    """Feature vector: the chosen pixels (flat indices) times their scale."""
+    """Feature vector: the chosen pixels (flat indices) times their scale.
+
+    Args:
+        pattern: Any shape, such as ``(det_y, det_x)``.
+        pixels: ``(features,)`` indices into the flattened pattern, from `mask_pixels`.
+        scale: ``(features,)`` factors.
+
+    Returns:
+        ``(features,)``.
+
+    Example:
+        >>> pattern = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+        >>> gather_features(pattern, jnp.array([1, 2]), jnp.array([1.0, 10.0])).tolist()
+        [2.0, 30.0]
+    """
     return pattern.reshape(-1)[pixels] * scale
 
 
 def root_counts(pattern: Num[Array, "..."], noise: Noise = COUNTED) -> Float[Array, "..."]:
     r"""Variance-stabilized counts, :math:`2 \sqrt{n + 3/8}` of counted electrons: noise is 1 in every pixel.
+
+    Args:
+        pattern: Counts, any shape.
+        noise: How counts scatter.
+
+    Returns:
+        The shape of the pattern.
+
+    Example:
+        >>> root_counts(jnp.array([0.625])).tolist()
+        [2.0]
 
     Reference: Anscombe, Biometrika 35, 246 (1948), eq. 1.
     """
@@ -118,6 +163,12 @@ def root_shares(values: Num[Array, " n"]) -> Float[Array, " n"]:
     The distance of two such vectors is Hellinger's. Of a cepstrum they say which peaks there are rather than how strong: the
     strength goes up and down with tilt and thickness.
 
+    Args:
+        values: ``(n,)``; negative ones count as zero.
+
+    Returns:
+        ``(n,)``, of unit norm.
+
     Example:
         >>> root_shares(jnp.array([1.0, 3.0])).round(1).tolist()[0]
         0.5
@@ -128,7 +179,19 @@ def root_shares(values: Num[Array, " n"]) -> Float[Array, " n"]:
 
 
 def log_counts(pattern: Num[Array, "..."], offset: Float[Array, ""] | float) -> Float[Array, "..."]:
-    r"""Logarithm of the counts, :math:`\ln(I / \bar I + ε)`, with ε relative to the mean intensity."""
+    r"""Logarithm of the counts, :math:`\ln(I / \bar I + ε)`, with ε relative to the mean intensity.
+
+    Args:
+        pattern: Counts, any shape; negative ones count as zero.
+        offset: ε: what is much darker than ε times the mean is all the same.
+
+    Returns:
+        The shape of the pattern.
+
+    Example:
+        >>> log_counts(jnp.array([1.0, 1.0]), 0.0).tolist()
+        [0.0, 0.0]
+    """
     values = jnp.maximum(pattern.astype(float), 0)
     return jnp.log(values / jnp.mean(values) + offset)
 
@@ -148,6 +211,11 @@ def noise_scale(mean: np.ndarray, selected: np.ndarray, noise: Noise = COUNTED) 
 
     Returns:
         ``(features,)``.
+
+    Example:
+        >>> scale = noise_scale(np.array([[100.0, 400.0]]), np.ones((1, 2), bool))
+        >>> round(float(scale[0] / scale[1]), 2)  # 2 but for the floor
+        1.91
     """
     variance = noise.variance(np.maximum(np.asarray(mean, np.float64)[selected], 0))
     floor = 0.05 * variance.mean() + np.finfo(np.float32).tiny
@@ -155,5 +223,16 @@ def noise_scale(mean: np.ndarray, selected: np.ndarray, noise: Noise = COUNTED) 
 
 
 def mask_pixels(mask: Bool[np.ndarray, "..."]) -> np.ndarray:
-    """Flat indices of a mask's pixels, as `gather_features` takes them."""
+    """Flat indices of a mask's pixels, as `gather_features` takes them.
+
+    Args:
+        mask: Any shape, such as ``(det_y, det_x)``.
+
+    Returns:
+        ``(pixels,)`` int32, in increasing order.
+
+    Example:
+        >>> mask_pixels(np.array([[False, True], [True, False]])).tolist()
+        [1, 2]
+    """
     return np.flatnonzero(mask).astype(np.int32)

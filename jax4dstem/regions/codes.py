@@ -79,11 +79,11 @@ class RegionModels(Result):
     """Codes of all regions by one kind of model; what is not in a region is NaN, -1 or False.
 
     Attributes:
-        codes: Of every position.
-        reconstruction_error: Mean over features of variance 1.
-        labels: K-means cluster of the code, different in every region.
-        anomaly_p_value: Against held-out positions of the region.
-        anomaly: Of which 5 % are expected to be false.
+        codes: Of every position, ``(scan_y, scan_x, latent)``.
+        reconstruction_error: Mean over features of variance 1, ``(scan_y, scan_x)``.
+        labels: K-means cluster of the code, different in every region, ``(scan_y, scan_x)``.
+        anomaly_p_value: Against held-out positions of the region, ``(scan_y, scan_x)``.
+        anomaly: Boolean ``(scan_y, scan_x)``, of which 5 % are expected to be false.
         regions: The models, by ``"region_<id>"``.
     """
 
@@ -97,7 +97,11 @@ class RegionModels(Result):
 
 @dataclass(frozen=True)
 class RegionCodes(Result):
-    """Codes by every kind of model."""
+    """Codes by every kind of model.
+
+    Attributes:
+        models: Codes of all regions, by the kind of model.
+    """
 
     models: dict[str, RegionModels] = group("latent")
 
@@ -129,6 +133,12 @@ def encode_regions(
 
     Returns:
         Codes, errors, clusters and anomalies of every kind of model; empty where no region is large enough.
+
+    Example:
+        >>> from jax4dstem.regions import RegionTraining
+        >>> vectors = Dataset.from_array(np.zeros((2, 2, 2, 2))).map(jnp.ravel)
+        >>> encode_regions(vectors, np.zeros((2, 2), int), RegionTraining(min_size=5)).models  # too small to learn from
+        {}
     """
     options = options or RegionTraining()
     vectors = _in_memory(vectors)
@@ -162,6 +172,15 @@ def standardize_region(vectors: Dataset, chosen: np.ndarray) -> Dataset:
     Args:
         vectors: Feature vectors at every position.
         chosen: Boolean ``(scan_y, scan_x)``.
+
+    Returns:
+        The same dataset with one more step in its chain.
+
+    Example:
+        >>> vectors = Dataset.from_array(np.array([[[1.0], [3.0], [9.0]]])[..., None])
+        >>> chosen = np.array([[True, True, False]])
+        >>> standardize_region(vectors.map(jnp.ravel), chosen).sample.shape
+        (1,)
     """
     moments = reduce_patterns(Moments(), vectors, weights=chosen, progress="feature moments")
     spread = np.where(moments.std > 0, moments.std, np.inf)
@@ -171,7 +190,20 @@ def standardize_region(vectors: Dataset, chosen: np.ndarray) -> Dataset:
 def standardize(
     x: Float[Array, " features"], mean: Float[Array, " features"], scale: Float[Array, " features"]
 ) -> Float[Array, " features"]:
-    """A feature vector less its mean, times a scale."""
+    """A feature vector less its mean, times a scale.
+
+    Args:
+        x: ``(features,)``.
+        mean: ``(features,)``.
+        scale: ``(features,)``, such as one over the standard deviation.
+
+    Returns:
+        ``(features,)``.
+
+    Example:
+        >>> standardize(jnp.array([3.0, 1.0]), jnp.array([1.0, 1.0]), jnp.array([0.5, 2.0])).tolist()
+        [1.0, 0.0]
+    """
     return (x - mean) * scale
 
 
@@ -261,6 +293,9 @@ def boundary_sharpness(codes: np.ndarray, labels: np.ndarray) -> float:
     Args:
         codes: ``(scan_y, scan_x, latent)``, NaN where there is none.
         labels: ``(scan_y, scan_x)``, -1 where there is none.
+
+    Returns:
+        The ratio; NaN where there is no boundary or no inside.
 
     Example:
         >>> codes = np.array([[[0.0], [0.1], [5.0], [5.1]]])

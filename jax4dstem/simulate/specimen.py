@@ -32,7 +32,7 @@ def probe_shares(domains: np.ndarray, n_domains: int, sigma: float) -> np.ndarra
     """Share of every domain under a Gaussian probe.
 
     Args:
-        domains: Domain number of every scan position, 0 to ``n_domains`` - 1.
+        domains: Domain number of every scan position, ``(scan_y, scan_x)``, 0 to ``n_domains`` - 1.
         n_domains: Length of the last axis of the result.
         sigma: Of the probe's intensity, in scan positions.
 
@@ -96,6 +96,9 @@ def smooth_slopes(
         width: Standard deviation of the smoothing, in scan positions.
         slope: Largest slope of the result, in radians.
         rng: Draws the two fields.
+
+    Returns:
+        ``(scan_y, scan_x, 2)`` in radians, the largest of length ``slope``.
 
     Example:
         >>> slopes = smooth_slopes((8, 8), 2.0, 0.01, np.random.default_rng(0))

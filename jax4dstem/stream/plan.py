@@ -48,6 +48,12 @@ def use_all_cores() -> None:
 
     Call it before anything else uses JAX, as the command line does; afterwards JAX refuses. It changes
     nothing on GPUs and TPUs. Without it XLA uses several cores inside large operations only.
+
+    Example:
+        >>> import subprocess, sys  # of a process of its own, as JAX is already in use here
+        >>> program = "import jax4dstem; jax4dstem.use_all_cores(); import jax; print(jax.device_count() > 0)"
+        >>> subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
+        'True\\n'
     """
     jax.config.update("jax_num_cpu_devices", cpu_devices())
 

@@ -43,5 +43,16 @@ def denoise(dataset: Any, trained: Trained) -> Any:
 
     Returns:
         The lazy dataset of reconstructions.
+
+    Example:
+        >>> import numpy as np
+        >>> from jax4dstem import Dataset
+        >>> from jax4dstem.models import AutoEncoderSpec, Dense, Reconstruction
+        >>> from jax4dstem.train import ArrayFeed, Training, train
+        >>> scan = Dataset.from_array(np.ones((2, 3, 4, 4), np.float32))
+        >>> spec, feed = AutoEncoderSpec((4, 4), 2, Dense((8,))), ArrayFeed(np.ones((6, 4, 4)))
+        >>> trained = train(spec, Reconstruction(), feed, Training(epochs=1, batch_size=6))
+        >>> denoise(scan, trained).sample.shape
+        (4, 4)
     """
     return dataset.map(ApplyModel(trained.spec, "__call__"), trained.weights)

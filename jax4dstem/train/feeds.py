@@ -70,6 +70,11 @@ class ArrayFeed:
 
     Raises:
         InputError: No sample, NaN or infinity, or shapes that do not match.
+
+    Example:
+        >>> feed = ArrayFeed(np.ones((10, 4)))
+        >>> [int(present.sum()) for _, present in feed.epoch(jax.random.key(0), 8)]
+        [8, 2]
     """
 
     def __init__(self, x: np.ndarray, target: np.ndarray | None = None):
@@ -127,6 +132,12 @@ class DatasetFeed:
     Attributes:
         dataset: Its chain makes the sample of a pattern.
         chosen: Boolean ``(scan_y, scan_x)``: positions to train on; None takes all.
+
+    Example:
+        >>> scan = Dataset.from_array(np.ones((2, 5, 4, 4), np.uint8))
+        >>> feed = DatasetFeed(scan, np.arange(10).reshape(2, 5) < 9)
+        >>> feed.n_samples, [int(present.sum()) for _, present in feed.epoch(jax.random.key(0), 8)]
+        (9, [8, 1])
     """
 
     dataset: Dataset
@@ -152,6 +163,14 @@ def feed_of(dataset: Dataset, chosen: np.ndarray, limit: int = IN_MEMORY) -> Fee
         dataset: Its chain makes the samples.
         chosen: Boolean ``(scan_y, scan_x)``.
         limit: Bytes that fit.
+
+    Returns:
+        The feed.
+
+    Example:
+        >>> scan, all_of_it = Dataset.from_array(np.ones((2, 5, 4, 4), np.uint8)), np.ones((2, 5), bool)
+        >>> type(feed_of(scan, all_of_it)).__name__, type(feed_of(scan, all_of_it, limit=100)).__name__
+        ('ArrayFeed', 'DatasetFeed')
     """
     if 4 * prod(dataset.sample.shape) * int(chosen.sum()) > limit:
         return DatasetFeed(dataset, chosen)

@@ -32,6 +32,14 @@ class Trained(Result):
         weights: Nested dictionary of arrays.
         history: Loss and its terms by epoch.
         about: Data, objective, options and version.
+
+    Example:
+        >>> from jax4dstem.models import AutoEncoderSpec, Reconstruction
+        >>> from jax4dstem.train import ArrayFeed, Training, train
+        >>> feed = ArrayFeed(np.ones((8, 4)))
+        >>> found = train(AutoEncoderSpec((4,), 2), Reconstruction(), feed, Training(epochs=1))
+        >>> found.apply("encode", np.ones((3, 4))).shape, len(found.history["loss"])
+        ((3, 2), 1)
     """
 
     spec: Any
@@ -126,6 +134,13 @@ class ApplyModel:
     Attributes:
         spec: What the model is made of.
         method: "encode", "decode" or "__call__" (the reconstruction).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jax4dstem.models import AutoEncoderSpec, split
+        >>> spec = AutoEncoderSpec((4,), 2)
+        >>> ApplyModel(spec, "encode")(jnp.ones(4), split(spec.build(0))[1]).shape
+        (2,)
     """
 
     spec: Any
@@ -185,8 +200,22 @@ def load_model(path: str | Path, group: str = "") -> Trained:
         path: The file.
         group: Where in it, such as ``"latent/ae/regions/region_0/trained"``; the whole file by default.
 
+    Returns:
+        The model, with what is known of its data.
+
     Raises:
         InputError: The file is missing, damaged, or holds no model.
+
+    Example:
+        >>> import tempfile
+        >>> from jax4dstem.models import AutoEncoderSpec, Reconstruction
+        >>> from jax4dstem.train import ArrayFeed, Training, save_model, train
+        >>> feed = ArrayFeed(np.ones((8, 4)))
+        >>> found = train(AutoEncoderSpec((4,), 2), Reconstruction(), feed, Training(epochs=1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_model(f"{folder}/model.h5", found)
+        ...     load_model(f"{folder}/model.h5").spec.shape
+        (4,)
     """
     tree, attributes = read_group(path)
     found = find(tree, group) if group else tree
