@@ -143,6 +143,12 @@ def detector_grid(
 ) -> tuple[Float[Array, "det_y 1"], Float[Array, "1 det_x"]]:
     """Coordinates of the pixel centers, as a column of y and a row of x.
 
+    Args:
+        shape: ``(det_y, det_x)``.
+
+    Returns:
+        ``(det_y, 1)`` and ``(1, det_x)``, in px.
+
     Example:
         >>> y, x = detector_grid((2, 3))
         >>> (y + x).shape
@@ -152,13 +158,37 @@ def detector_grid(
 
 
 def radius_from(center: Float[Array, "2"], shape: tuple[int, ...]) -> Float[Array, "det_y det_x"]:
-    """Distance of every pixel from ``center`` (y, x), in pixels; its gradient is finite everywhere."""
+    """Distance of every pixel from ``center`` (y, x), in pixels; its gradient is finite everywhere.
+
+    Args:
+        center: ``(y, x)`` in px.
+        shape: ``(det_y, det_x)``.
+
+    Returns:
+        ``(det_y, det_x)`` in px.
+
+    Example:
+        >>> radius_from(jnp.array([0.0, 1.0]), (1, 3)).tolist()
+        [[1.0, 0.0, 1.0]]
+    """
     y, x = detector_grid(shape)
     return length((y - center[0]) ** 2 + (x - center[1]) ** 2)
 
 
 def length(squared: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Root of a squared length; its gradient is finite everywhere, zero at length zero."""
+    """Root of a squared length; its gradient is finite everywhere, zero at length zero.
+
+    Args:
+        squared: Any shape, not negative.
+
+    Returns:
+        The same shape.
+
+    Example:
+        >>> import jax
+        >>> length(jnp.array([0.0, 9.0])).tolist(), jax.grad(length)(0.0).item()
+        ([0.0, 3.0], 0.0)
+    """
     at_origin = squared == 0  # the derivative of sqrt is infinite there
     return jnp.where(at_origin, 0.0, jnp.sqrt(jnp.where(at_origin, 1.0, squared)))
 
@@ -190,6 +220,13 @@ def ellipse_of(matrix: np.ndarray) -> tuple[float, float]:
 def wrap_angle(theta: Any, period: Any) -> Any:
     """Angle, or difference of angles, modulo a period: in (−period / 2, period / 2]; NumPy or JAX.
 
+    Args:
+        theta: In the unit of the period, any shape.
+        period: Such as 2π.
+
+    Returns:
+        The same shape.
+
     Example:
         >>> [round(wrap_angle(theta, 2.0), 6) for theta in (3.1, -1.0, 0.4)]
         [-0.9, 1.0, 0.4]
@@ -202,6 +239,9 @@ def rotation_period(symmetry: int) -> float:
 
     Args:
         symmetry: Rotational symmetry of the lattice.
+
+    Returns:
+        2π over the symmetry.
 
     Example:
         >>> round(rotation_period(6), 4)
@@ -218,6 +258,9 @@ def electron_wavelength(energy_kv: float) -> float:
     Args:
         energy_kv: Beam energy in kV.
 
+    Returns:
+        The wavelength in Å.
+
     Example:
         >>> round(electron_wavelength(200.0), 5)
         0.02508
@@ -229,17 +272,19 @@ def electron_wavelength(energy_kv: float) -> float:
 def rotation_matrix(theta: Scalar) -> Float[Array, "2 2"]:
     r"""Rotation of (y, x) vectors, counter-clockwise on the screen.
 
-        .. math:: R = \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}
+    .. math:: R = \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}
 
-        Args:
-            theta: In radians.
+    Args:
+        theta: In radians.
 
-        Example:
-            >>> import jax
-    import jax.numpy as jnp
-            >>> right = jnp.array([0.0, 1.0])
-            >>> (rotation_matrix(jnp.pi / 2) @ right).round(3).tolist()  # up: y points down
-            [-1.0, -0.0]
+    Returns:
+        ``(2, 2)``, on column vectors (y, x).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> right = jnp.array([0.0, 1.0])
+        >>> (rotation_matrix(jnp.pi / 2) @ right).round(3).tolist()  # up: y points down
+        [-1.0, -0.0]
     """
     cos, sin = jnp.cos(theta), jnp.sin(theta)
     return jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
@@ -248,25 +293,24 @@ def rotation_matrix(theta: Scalar) -> Float[Array, "2 2"]:
 def deformation(e_xx: Scalar, e_yy: Scalar, e_xy: Scalar, theta: Scalar) -> Float[Array, "2 2"]:
     r"""Deformation gradient that maps real-space lattice vectors, :math:`a' = F a`.
 
-        .. math:: F = (I + E) R(\theta), \qquad
-            E = \begin{pmatrix} e_{yy} & e_{xy} \\ e_{xy} & e_{xx} \end{pmatrix}
+    .. math:: F = (I + E) R(\theta), \qquad
+        E = \begin{pmatrix} e_{yy} & e_{xy} \\ e_{xy} & e_{xx} \end{pmatrix}
 
-        on (y, x) vectors: first the rotation, then the strain, in the axes of the scan.
+    on (y, x) vectors: first the rotation, then the strain, in the axes of the scan.
 
-        Args:
-            e_xx: Strain along x (to the right); tension is positive.
-            e_yy: Strain along y (down).
-            e_xy: Tensor shear strain, half of the change of a right angle.
-            theta: Rotation in radians, counter-clockwise on the screen.
+    Args:
+        e_xx: Strain along x (to the right); tension is positive.
+        e_yy: Strain along y (down).
+        e_xy: Tensor shear strain, half of the change of a right angle.
+        theta: Rotation in radians, counter-clockwise on the screen.
 
-        Returns:
-            F, to act on (y, x) column vectors; `strain_of` is the inverse.
+    Returns:
+        F, to act on (y, x) column vectors; `strain_of` is the inverse.
 
-        Example:
-            >>> import jax
-    import jax.numpy as jnp
-            >>> (deformation(0.1, 0.0, 0.0, 0.0) @ jnp.array([3.0, 5.0])).tolist()  # 10 % along x
-            [3.0, 5.5]
+    Example:
+        >>> import jax.numpy as jnp
+        >>> (deformation(0.1, 0.0, 0.0, 0.0) @ jnp.array([3.0, 5.0])).tolist()  # 10 % along x
+        [3.0, 5.5]
     """
     e_xx, e_yy, e_xy, theta = (jnp.asarray(value, float) for value in (e_xx, e_yy, e_xy, theta))
     stretch = jnp.stack([jnp.stack([1 + e_yy, e_xy]), jnp.stack([e_xy, 1 + e_xx])])
@@ -274,7 +318,14 @@ def deformation(e_xx: Scalar, e_yy: Scalar, e_xy: Scalar, theta: Scalar) -> Floa
 
 
 class Strain(NamedTuple):
-    """Finite strain and rotation (radians); see `deformation` for axes and signs."""
+    """Finite strain and rotation, all of the same shape; see `deformation` for axes and signs.
+
+    Attributes:
+        e_xx: Along x, tension positive.
+        e_yy: Along y.
+        e_xy: Tensor shear strain.
+        theta: Rotation in radians, counter-clockwise.
+    """
 
     e_xx: Float[Array, "..."]
     e_yy: Float[Array, "..."]
@@ -336,14 +387,16 @@ def strain_in_scan_axes(
 def reciprocal_basis(basis: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
     r"""Reciprocal basis vectors as rows, :math:`a_i \cdot g_j = \delta_{ij}` (no 2π).
 
-        Args:
-            basis: Basis vectors as rows (y, x); its own inverse when applied twice.
+    Args:
+        basis: Basis vectors as rows (y, x); its own inverse when applied twice.
 
-        Example:
-            >>> import jax
-    import jax.numpy as jnp
-            >>> reciprocal_basis(jnp.diag(jnp.array([2.0, 4.0]))).tolist()
-            [[0.5, 0.0], [0.0, 0.25]]
+    Returns:
+        ``(2, 2)``, g1 and g2 as rows (y, x), in one over the unit of the basis.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> reciprocal_basis(jnp.diag(jnp.array([2.0, 4.0]))).tolist()
+        [[0.5, 0.0], [0.0, 0.25]]
     """
     return jnp.linalg.inv(basis).T
 
@@ -351,19 +404,18 @@ def reciprocal_basis(basis: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
 def deform(vectors: Float[Array, "n 2"], gradient: Float[Array, "2 2"]) -> Float[Array, "n 2"]:
     r"""Reciprocal vectors of a deformed lattice, :math:`g' = F^{-\mathsf T} g`.
 
-        Args:
-            vectors: Reciprocal vectors as rows (y, x), in any unit.
-            gradient: F of real space, from `deformation`; tension shortens reciprocal vectors.
+    Args:
+        vectors: Reciprocal vectors as rows (y, x), in any unit.
+        gradient: F of real space, from `deformation`; tension shortens reciprocal vectors.
 
-        Returns:
-            The deformed vectors as rows.
+    Returns:
+        The deformed vectors as rows.
 
-        Example:
-            >>> import jax
-    import jax.numpy as jnp
-            >>> stretched = deform(jnp.array([[0.0, 51.0]]), deformation(0.02, 0.0, 0.0, 0.0))
-            >>> stretched.round(2).tolist()
-            [[0.0, 50.0]]
+    Example:
+        >>> import jax.numpy as jnp
+        >>> stretched = deform(jnp.array([[0.0, 51.0]]), deformation(0.02, 0.0, 0.0, 0.0))
+        >>> stretched.round(2).tolist()
+        [[0.0, 50.0]]
     """
     return vectors @ jnp.linalg.inv(gradient)
 

@@ -16,52 +16,7 @@ import pytest
 import jax4dstem
 
 ROOMS = ["jax4dstem", *(f"jax4dstem.{m.name}" for m in pkgutil.iter_modules(jax4dstem.__path__))]
-MISSING: dict[str, str] = {
-    "Results": "Example",
-    "StrainMap": "shape of theta, shape of status",
-    "analyze": "Example",
-    "measure_images": "Returns, Example",
-    "open_results": "Example",
-    "pool_strain": "Example",
-    "prepare_patterns": "Returns, Example",
-    "beam.BeamPositions": "shape of measured, shape of surface, shape of outlier",
-    "beam.ScanDetector": "shape of bad_pixels, Example",
-    "beam.Survey": "shape of invalid, shape of dose, shape of mean, shape of std, Example",
-    "beam.VirtualImages": "shape of bright_field, shape of annular_dark_field, shape of radii",
-    "beam.find_noise": "Example",
-    "coordinates.Strain": "Attributes e_xx, Attributes e_yy, Attributes e_xy, Attributes theta",
-    "coordinates.detector_grid": "Args shape, Returns",
-    "coordinates.electron_wavelength": "Returns",
-    "coordinates.length": "Args squared, Returns, Example",
-    "coordinates.radius_from": "Args center, Args shape, Returns, Example",
-    "coordinates.reciprocal_basis": "Returns",
-    "coordinates.rotation_matrix": "Returns",
-    "coordinates.rotation_period": "Returns",
-    "coordinates.wrap_angle": "Args theta, Args period, Returns",
-    "pipeline.Recipe": "Attributes seed, Attributes input, Attributes prepare, Attributes detector, Attributes images, Attributes features, Attributes cepstrum, Attributes embed, Attributes cluster, Attributes strain, Attributes latent",
-    "pipeline.RecipeKey": "Example",
-    "pipeline.Stage": "Example",
-    "pipeline.analyze_dataset": "Args scan, Args out, Args recipe, Args say, Args stages, Args overwrite, Returns, Example",
-    "pipeline.analyze_in_memory": "Example",
-    "pipeline.recipe_keys": "Returns, Example",
-    "report.write_report": "Example",
-    "strain.CCSTAEStrain": "shape of theta, shape of base, shape of status",
-    "strain.LatticeStrain": "shape of score, shape of dispersion, shape of amount, shape of step, shape of converged",
-    "strain.LearnedModel": "Example",
-    "strain.PooledStrain": "shape of n_pooled, shape of reach",
-    "strain.StrainMeasurement": "Example",
-    "strain.base_of_positions": "shape of base, Example",
-    "strain.derive": "Returns",
-    "strain.friedel_asymmetry": "Args fits, Args model, Example",
-    "strain.lattice_amount": "Example",
-    "strain.mix_bases": "Example",
-    "strain.strain_by_bases": "Example",
-    "strain.strain_from_cepstrum": "Example",
-    "strain.strain_in_blocks": "Example",
-    "strain.sum_neighbors": "Example",
-    "strain.to_py4dstem": "Args strain",
-    "strain.to_pyxem": "Args strain",
-}
+MISSING: dict[str, str] = {}
 
 
 def public_names():

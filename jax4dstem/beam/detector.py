@@ -45,8 +45,15 @@ class ScanDetector(Result):
         offset: Counts without electrons.
         read_noise: Standard deviation of the read-out in counts.
         blur: Standard deviation of the detector's blur in px.
-        bad_pixels: Pixels that cannot be used.
+        bad_pixels: Pixels that cannot be used, boolean ``(det_y, det_x)``.
         source: Where the numbers come from, in words.
+
+    Example:
+        >>> detector = ScanDetector(20.0, 100.0, 2.0, 0.0, np.zeros((4, 4), bool), "given")
+        >>> scan = Dataset.from_array(np.full((1, 1, 4, 4), 140.0, np.float32))
+        >>> from jax4dstem.stream import map_patterns
+        >>> float(map_patterns(jnp.max, detector.electrons(scan)).item()), detector.counts_electrons
+        (2.0, False)
     """
 
     gain: float = entry("", "counts/electron", "counts per electron")
@@ -84,6 +91,12 @@ def find_noise(scan: Dataset, options: DetectorOptions, bad: np.ndarray) -> Scan
 
     Returns:
         The detector; its source says what was found, what given, and what assumed.
+
+    Example:
+        >>> scan = Dataset.from_array(np.random.default_rng(0).poisson(3.0, (2, 3, 8, 8)))
+        >>> known = DetectorOptions(gain=1.0, offset=0.0, read_noise=0.0)
+        >>> find_noise(scan, known, np.zeros((8, 8), bool)).source
+        'given'
     """
     first, second = _neighbors(scan)
     known = PhotonTransfer(np.nan, 0.0, 0.0, 0.0, 0.0)

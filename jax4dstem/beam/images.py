@@ -25,10 +25,10 @@ class VirtualImages(Result):
     """Virtual images of a scan; NaN where a pattern is invalid.
 
     Attributes:
-        bright_field: Signal of a disk.
-        annular_dark_field: Signal of a ring.
-        center_of_mass: Relative to the direct beam, (y, x) in px, in scan axes, undistorted.
-        radii: Of the bright field, of the dark field inside and outside, in px.
+        bright_field: Signal of a disk in electrons, ``(scan_y, scan_x)``.
+        annular_dark_field: Signal of a ring in electrons, ``(scan_y, scan_x)``.
+        center_of_mass: Relative to the direct beam, (y, x) in px, in scan axes, undistorted, ``(scan_y, scan_x, 2)``.
+        radii: Of the bright field, of the dark field inside and outside, in px; ``(3,)``.
     """
 
     bright_field: np.ndarray = entry(
@@ -67,8 +67,22 @@ def measure_images(
         dark_field_inner: Inner radius of the ring in the same unit.
         dark_field_outer: Outer radius; None reaches the nearest detector edge.
 
+    Returns:
+        The images.
+
     Raises:
         InputError: The ring does not fit the detector.
+
+    Example:
+        >>> from jax4dstem.beam import align_scan, survey_scan
+        >>> counts = np.random.default_rng(0).poisson(1.0, (3, 4, 32, 32))
+        >>> counts[:, :, 14:18, 13:17] += 50
+        >>> scan = Dataset.from_array(counts)
+        >>> survey = survey_scan(scan)
+        >>> beam = align_scan(scan, survey)
+        >>> images = measure_images(scan, survey, beam)
+        >>> images.bright_field.shape, images.center_of_mass.shape
+        ((3, 4), (3, 4, 2))
     """
     center = beam.center
     bright, inner = bright_field * beam.radius, dark_field_inner * beam.radius

@@ -19,10 +19,11 @@ class BeamPositions(Result):
     """The direct beam of every pattern.
 
     Attributes:
-        center: Best estimate, (y, x) in px: measured where that is precise, from the surface or the neighborhood elsewhere.
-        measured: As found in the pattern alone; NaN where it was not.
-        surface: Smooth descan surface through the measured ones.
-        outlier: Positions whose center is taken from their neighborhood.
+        center: Best estimate, (y, x) in px, ``(scan_y, scan_x, 2)``: measured where that is precise, from the surface or
+            the neighborhood elsewhere.
+        measured: As found in the pattern alone, the same shape; NaN where it was not.
+        surface: Smooth descan surface through the measured ones, the same shape.
+        outlier: Positions whose center is taken from their neighborhood, boolean ``(scan_y, scan_x)``.
         radius: Of the direct beam at half maximum, in px.
         doubt: How far off each center may be, in px; 95 % are nearer.
         word: What is doubtful in all of the scan, in words; "" for nothing.

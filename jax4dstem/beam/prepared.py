@@ -84,8 +84,22 @@ def prepare_patterns(
         normalize: To the same total, to the same maximum, or not.
         bin: Detector pixels that are summed along an axis; None sums down to about 128 px.
 
+    Returns:
+        The lazy patterns, and what is known of all of them.
+
     Raises:
         InputError: The direct beam lies at the edge of the detector.
+
+    Example:
+        >>> from jax4dstem.beam import align_scan, survey_scan
+        >>> counts = np.random.default_rng(0).poisson(1.0, (3, 4, 32, 32))
+        >>> counts[:, :, 14:18, 13:17] += 50
+        >>> scan = Dataset.from_array(counts)
+        >>> survey = survey_scan(scan)
+        >>> beam = align_scan(scan, survey)
+        >>> prepared = prepare_patterns(scan, survey, beam, bin=2)
+        >>> prepared.shape, prepared.center.tolist()  # the middle of four pixels that became one
+        ((16, 16), [7.75, 7.75])
     """
 
     height, width = scan.pattern_shape

@@ -24,13 +24,20 @@ class Survey(Result):
     """What a first look at a scan tells.
 
     Attributes:
-        invalid: Pixels of every pattern that are no numbers; all of them for a blank pattern.
-        dose: Electrons of every pattern; NaN where it is invalid.
-        mean: Mean raw pattern.
-        std: Standard deviation of every raw pixel over the scan.
+        invalid: Pixels of every pattern that are no numbers; all of them for a blank pattern; ``(scan_y, scan_x)``.
+        dose: Electrons of every pattern, ``(scan_y, scan_x)``; NaN where it is invalid.
+        mean: Mean raw pattern, ``(det_y, det_x)``.
+        std: Standard deviation of every raw pixel over the scan, ``(det_y, det_x)``.
         detector: How counts become electrons, and which pixels cannot be used.
         center: Direct beam of the mean pattern, (y, x) in px.
         radius: Its radius in the mean pattern in px, descan included.
+
+    Example:
+        >>> counts = np.random.default_rng(0).poisson(1.0, (3, 4, 16, 16))
+        >>> counts[0, 0] = 0
+        >>> survey = survey_scan(Dataset.from_array(counts))
+        >>> survey.valid.sum().item(), survey.invalid[0, 0].item()  # a blank pattern
+        (11, 256)
     """
 
     invalid: np.ndarray = entry(

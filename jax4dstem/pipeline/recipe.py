@@ -104,6 +104,11 @@ class RecipeKey:
         name: Inside the section.
         hint: Its type, annotated with meaning and ranges.
         default: Its default.
+
+    Example:
+        >>> key = next(key for key in recipe_keys() if (key.section, key.name) == ("images", "bright_field"))
+        >>> key.default_text, key.value_in(Recipe())
+        ('1.5', 1.5)
     """
 
     section: str
@@ -141,7 +146,15 @@ class RecipeKey:
 
 
 def recipe_keys() -> Iterator[RecipeKey]:
-    """Every key of a recipe, in order, those of the root first."""
+    """Every key of a recipe, in order, those of the root first.
+
+    Returns:
+        The keys.
+
+    Example:
+        >>> next(recipe_keys()).name
+        'seed'
+    """
     yield from _keys_of(Recipe, "")
     for part in dataclasses.fields(Recipe):
         if dataclasses.is_dataclass(part.type):

@@ -58,6 +58,14 @@ class Results:
         health: What was found, and what is doubtful.
         about: Provenance: recipe, input, versions, calibration.
         stored: Fields of the file the answers were read from; of an older version's file there may be more than answers.
+
+    Example:
+        >>> from jax4dstem import Dataset
+        >>> from jax4dstem.pipeline import STAGES, analyze_in_memory
+        >>> scan = Dataset.from_array(np.random.default_rng(0).poisson(9.0, (3, 4, 16, 16)))
+        >>> results = analyze_in_memory(scan, stages=STAGES[:1])
+        >>> results.survey.dose.shape, results.domains, sorted(results.fields())
+        ((3, 4), None, ['beam', 'detector', 'images', 'invalid'])
     """
 
     survey: Survey | None = None
@@ -130,6 +138,16 @@ def open_results(out: str | Path) -> Results:
 
     Raises:
         InputError: There are no results, or they are of a later version than this one knows.
+
+    Example:
+        >>> import tempfile
+        >>> from jax4dstem import Dataset
+        >>> from jax4dstem.pipeline import STAGES, analyze_dataset
+        >>> scan = Dataset.from_array(np.random.default_rng(0).poisson(9.0, (3, 4, 16, 16)))
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     path = analyze_dataset(scan, out, say=lambda line: None, stages=STAGES[:1])
+        ...     open_results(out).survey.dose.shape
+        (3, 4)
     """
     path = Path(out)
     path = path / RESULTS if path.is_dir() else path

@@ -52,6 +52,14 @@ def analyze(
     Raises:
         InputError: The data or recipe cannot be used, or OUT holds results of another input; nothing has been written.
         OutputError: The results cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/scan.npy", np.random.default_rng(0).poisson(9.0, (3, 4, 16, 16)))
+        ...     analyze(f"{folder}/scan.npy", f"{folder}/out", say=lambda line: None, stages=STAGES[:1]).name
+        'results.h5'
     """
     recipe = recipe or Recipe()
     scan = open_dataset(path, **recipe.reading())
@@ -67,7 +75,31 @@ def analyze_dataset(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Run every stage on a dataset; see `analyze`."""
+    """Run every stage on a dataset; see `analyze`.
+
+    Args:
+        scan: The patterns.
+        out: Directory for the results; made when it does not exist.
+        recipe: Every parameter; None takes the default.
+        say: Receives one line per stage.
+        stages: What to run.
+        overwrite: Whether results of another input in OUT are removed.
+
+    Returns:
+        The path of the results file.
+
+    Raises:
+        InputError: As of `analyze`.
+        OutputError: The same.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> scan = Dataset.from_array(np.random.default_rng(0).poisson(9.0, (3, 4, 16, 16)))
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     analyze_dataset(scan, out, say=lambda line: None, stages=STAGES[:1]).name
+        'results.h5'
+    """
     recipe, out = recipe or Recipe(), Path(out)
     check_recipe_fits(recipe, scan)
     check_kinds(recipe)
@@ -104,6 +136,12 @@ def analyze_in_memory(
 
     Returns:
         The answers, as `open_results` gives them.
+
+    Example:
+        >>> import numpy as np
+        >>> scan = Dataset.from_array(np.random.default_rng(0).poisson(9.0, (3, 4, 16, 16)))
+        >>> analyze_in_memory(scan, stages=STAGES[:1]).survey.dose.shape
+        (3, 4)
     """
     recipe = recipe or Recipe()
     check_recipe_fits(recipe, scan)

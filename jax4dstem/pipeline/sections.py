@@ -443,7 +443,29 @@ class Ccstae:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every stage's parameters; `Recipe()` is the default recipe."""
+    """Every stage's parameters; `Recipe()` is the default recipe.
+
+    Attributes:
+        seed: Of everything that is drawn at random.
+        input: How the file is read.
+        prepare: Bad pixels, direct beam, normalization.
+        detector: What counts are.
+        images: Radii of the virtual detectors.
+        features: What of a pattern the clustering sees.
+        cepstrum: Which cepstrum.
+        embed: From feature vectors to a few numbers.
+        cluster: Divisive clustering.
+        strain: Relative to what, and in which ways.
+        latent: Autoencoders of the clusters.
+        ccstae: The published network.
+
+    Raises:
+        InputError: A space that clustering shall use is not made.
+
+    Example:
+        >>> Recipe(cluster=Cluster(k=3)).cluster.k
+        3
+    """
 
     seed: Annotated[int, Doc("seed of everything that is drawn at random")] = 0
     input: Input = field(default_factory=Input)

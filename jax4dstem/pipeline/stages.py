@@ -64,6 +64,10 @@ class Stage:
         needs: Names of the stages whose results it uses.
         reads: Recipe sections and keys that it uses; those of the stages it needs are implied.
         also_needs: Further stages that a recipe makes necessary.
+
+    Example:
+        >>> STAGES[0].name, STAGES[0].gives[0].__name__, STAGES[1].all_needs(Recipe())
+        ('survey', 'Survey', ('survey',))
     """
 
     name: str

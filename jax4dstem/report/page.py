@@ -62,6 +62,19 @@ def write_report(out: str | Path) -> Path:
     Raises:
         InputError: There is no results file.
         OutputError: The report cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from jax4dstem import Dataset
+        >>> from jax4dstem.pipeline import STAGES, analyze_dataset
+        >>> counts = np.random.default_rng(0).poisson(1.0, (3, 4, 32, 32))
+        >>> counts[:, :, 14:18, 13:17] += 50
+        >>> scan = Dataset.from_array(counts)
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     path = analyze_dataset(scan, out, say=lambda line: None, stages=STAGES[:3])
+        ...     write_report(out).name
+        'report.html'
     """
     out = Path(out)
     if not (out / RESULTS).is_file():

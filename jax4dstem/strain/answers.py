@@ -199,6 +199,13 @@ def strain_in_blocks(
 
     Raises:
         InputError: As of `find_strain`, or the scan is smaller than a block.
+
+    Example:
+        >>> scan, center = Dataset.from_array(np.ones((2, 3, 64, 64))), np.full((2, 3, 2), 32.0)
+        >>> strain_in_blocks(scan, center, 4.2, 4)
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: the (2, 3) scan is smaller than blocks of 4 positions
     """
     if size == 1:
         return find_strain(

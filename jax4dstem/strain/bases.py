@@ -107,6 +107,15 @@ def strain_by_bases(
     Raises:
         InputError: Too few positions have a lattice.
 
+    Example:
+        >>> e_xx, zero = np.repeat([[0.0, 0.02]], 64, axis=0).reshape(8, 16), np.zeros((8, 16))
+        >>> e_xx = e_xx + np.random.default_rng(0).normal(0, 1e-3, e_xx.shape)
+        >>> cov = np.tile(1e-6 * np.eye(4), (8, 16, 1, 1))
+        >>> strain = StrainMap(e_xx, zero, zero, zero, cov, zero.astype(int), np.eye(2), "given")
+        >>> found = strain_by_bases(strain, n_bases=2, steps=20)
+        >>> np.unique(found.base).tolist()
+        [0, 1]
+
     Reference: for the idea of few learned bases, the cycle-consistent spatial-transforming autoencoder.
     """
     ok = strain.ok

@@ -37,10 +37,10 @@ class CCSTAEStrain(Result):
         e_xx: ``(scan_y, scan_x)``.
         e_yy: The same.
         e_xy: The same.
-        theta: In radians, within ±π.
-        shift: Of the pattern against the aligned one, (y, x) in px of the detector.
-        base: Number of the base pattern.
-        status: `Status`; NOT_CONVERGED where the encoder is at the limit of what it can say.
+        theta: In radians, within ±π, the same shape.
+        shift: Of the pattern against the aligned one, (y, x) in px of the detector; ``(scan_y, scan_x, 2)``.
+        base: Number of the base pattern, the same shape.
+        status: `Status`, the same shape; NOT_CONVERGED where the encoder is at the limit of what it can say.
         base_patterns: ``(base, pattern_y, pattern_x)``, scaled to standard deviation 1.
         trained: The model.
     """

@@ -62,6 +62,21 @@ def strain_from_cepstrum(
     Returns:
         Strain with error bars from the spread of the logarithm.
 
+    Example:
+        >>> from jax4dstem.lattice.model import starting_model
+        >>> from jax4dstem.strain import LatticeStrain, LearnedModel
+        >>> model = starting_model(np.diag([8.0, 8.0]), np.array([[0, 0], [0, 1]]), 2.0)
+        >>> zero, center = np.zeros((1, 1)), np.full((1, 1, 2), 32.0)
+        >>> unstrained = StrainMap(zero, zero, zero, zero, np.zeros((1, 1, 4, 4)), zero.astype(int), 8 * np.eye(2), "given")
+        >>> fits = LatticeStrain(unstrained, center, np.eye(2)[None, None], zero + 20, zero, zero, center, zero, zero == 0)
+        >>> measured = StrainMeasurement(fits, LearnedModel(model, 0.0))
+        >>> fringes = np.cos(2 * np.pi * np.arange(64) / 8)
+        >>> crystal = np.exp(7 + fringes[:, None] + fringes)
+        >>> scan, reference = Dataset.from_array(crystal[None, None]), StrainReference.vectors((8, 0), (0, 8))
+        >>> found = strain_from_cepstrum(scan, measured, reference=reference)
+        >>> bool(abs(found.e_xx.item()) < 2e-3)
+        True
+
     Reference: Padgett et al., Ultramicroscopy 214, 112994 (2020).
     """
     fits, lattice = measured.lattice, np.asarray(measured.model.lattice)

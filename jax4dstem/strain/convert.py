@@ -11,6 +11,9 @@ def to_py4dstem(strain: StrainMap) -> dict[str, np.ndarray]:
     There x is along rows (our y), and the infinitesimal strain and rotation are read off the matrix β that
     maps measured to reference reciprocal vectors: tension positive, the rotation of the opposite sign.
 
+    Args:
+        strain: Ours.
+
     Returns:
         ``e_xx``, ``e_yy``, ``e_xy``, ``theta`` and ``mask`` (float, 1 where the strain is known).
 
@@ -32,6 +35,9 @@ def to_py4dstem(strain: StrainMap) -> dict[str, np.ndarray]:
 
 def to_pyxem(strain: StrainMap) -> dict[str, np.ndarray]:
     """Maps as pyxem's ``StrainMap`` orders them: x along columns, shear and rotation of opposite sign.
+
+    Args:
+        strain: Ours.
 
     Returns:
         ``e11`` (along x), ``e22`` (along y), ``e12`` and ``theta``.

@@ -56,6 +56,9 @@ def derive(strain: StrainMap) -> Derived:
     Args:
         strain: Per position or pooled; neighboring errors are taken as independent.
 
+    Returns:
+        The maps and their standard deviations; NaN where the strain is, or that of a neighbor a derivative needs.
+
     Example:
         >>> zero, cov = np.zeros((3, 3)), np.tile(1e-6 * np.eye(4), (3, 3, 1, 1))
         >>> flat = StrainMap(zero + 0.01, zero, zero, zero, cov, zero.astype(int), np.eye(2), "given")
@@ -152,8 +155,22 @@ def friedel_asymmetry(fits: Any, model: LatticeModel) -> np.ndarray:
     over the diffracted reflections with their unit vectors ĝ in scan axes; zero by Friedel's law for a
     thin crystal seen along a zone axis.
 
+    Args:
+        fits: With ``distortion`` ``(scan_y, scan_x, 2, 2)`` and ``intensities``
+            ``(scan_y, scan_x, n)``, as `LatticeFit` has them.
+        model: That they refer to.
+
     Returns:
         (y, x), ``(scan_y, scan_x, 2)``.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from jax4dstem.lattice.model import starting_model
+        >>> model = starting_model(np.diag([12.0, 12.0]), np.array([[0, 0], [0, 1], [0, -1]]), 3.0)
+        >>> intensities = np.array([[[0.9, 0.03, 0.01]]])
+        >>> fits = SimpleNamespace(distortion=np.eye(2)[None, None], intensities=intensities)
+        >>> friedel_asymmetry(fits, model).round(3).tolist()
+        [[[0.0, 0.5]]]
     """
     indices = np.asarray(model.indices)
     there = {tuple(pair) for pair in indices.tolist()}

@@ -39,9 +39,9 @@ class StrainMap(Result):
         e_xx: ``(scan_y, scan_x)``.
         e_yy: The same.
         e_xy: The same.
-        theta: In radians.
+        theta: In radians, the same shape.
         covariance: Of (e_xx, e_yy, e_xy, theta), ``(scan_y, scan_x, 4, 4)``.
-        status: `Status` of every position.
+        status: `Status` of every position, the same shape.
         reference: Lattice that strain is relative to: g1, g2 as rows (y, x) in px, in scan axes, undistorted.
         reference_source: Where it comes from, in words.
 

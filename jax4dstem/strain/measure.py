@@ -70,6 +70,13 @@ class LearnedModel(Result):
     Attributes:
         shared: As the pattern functions take it.
         excess: k of the errors' inflation, σ² (1 + k / score²).
+
+    Example:
+        >>> from jax4dstem.lattice.model import starting_model
+        >>> model = starting_model(np.diag([12.0, 12.0]), np.array([[0, 0], [0, 1]]), 3.0)
+        >>> fields = LearnedModel(model, 0.0).fields()
+        >>> LearnedModel.from_fields(fields).shared.lattice.tolist()
+        [[12.0, 0.0], [0.0, 12.0]]
     """
 
     shared: LatticeModel
@@ -118,12 +125,12 @@ class LatticeStrain(OnStrain):
         strain: Per position.
         center: Fitted center of the direct beam, ``(scan_y, scan_x, 2)``.
         distortion: A of the lattice G = G_0 A, G_0 the model's, ``(scan_y, scan_x, 2, 2)``, in scan axes.
-        score: Evidence for the lattice in units of the noise.
-        dispersion: Pearson's χ² per pixel around the diffracted disks.
-        amount: Share of the pattern's electrons in the diffracted disks.
+        score: Evidence for the lattice in units of the noise, ``(scan_y, scan_x)``.
+        dispersion: Pearson's χ² per pixel around the diffracted disks, the same shape.
+        amount: Share of the pattern's electrons in the diffracted disks, the same shape.
         asymmetry: Of opposite reflections, ``(scan_y, scan_x, 2)``; see `friedel_asymmetry`.
-        step: Largest move of a reflection in the last iteration of the fit.
-        converged: Whether that is small enough.
+        step: Largest move of a reflection in the last iteration of the fit, in px, the same shape.
+        converged: Whether that is small enough, boolean, the same shape.
     """
 
     strain: StrainMap
@@ -154,6 +161,16 @@ class StrainMeasurement(Result):
     Attributes:
         lattice: Strain and lattice of every position.
         learned: What the fits assume.
+
+    Example:
+        >>> from jax4dstem.lattice.model import starting_model
+        >>> model = starting_model(np.diag([12.0, 12.0]), np.array([[0, 0], [0, 1]]), 3.0)
+        >>> zero, twice = np.zeros((1, 1)), np.zeros((1, 1, 2))
+        >>> unstrained = StrainMap(zero, zero, zero, zero, np.zeros((1, 1, 4, 4)), zero.astype(int), 12 * np.eye(2), "given")
+        >>> fits = LatticeStrain(unstrained, twice, np.eye(2)[None, None], zero + 20, zero, zero, twice, zero, zero == 0)
+        >>> measured = StrainMeasurement(fits, LearnedModel(model, 0.0))
+        >>> measured.relative_to(StrainReference.vectors((12, 0), (0, 11))).strain.e_xx.round(3).item()
+        -0.083
     """
 
     lattice: LatticeStrain = group("strain/lattice")

@@ -44,6 +44,20 @@ def mix_bases(
 
     Returns:
         The same bases with the shares, and the strain that follows from them.
+
+    Example:
+        >>> from jax4dstem.lattice.model import starting_model
+        >>> from jax4dstem.strain import BaseTable, LatticeStrain, LearnedModel, StrainMap
+        >>> model = starting_model(np.diag([12.0, 12.0]), np.array([[0, 0], [0, 1]]), 3.0)
+        >>> zero, twice = np.zeros((1, 1)), np.zeros((1, 1, 2))
+        >>> unstrained = StrainMap(zero, zero, zero, zero, 1e-6 * np.eye(4)[None, None], zero.astype(int), 12 * np.eye(2), "given")
+        >>> fits = LatticeStrain(unstrained, twice, np.eye(2)[None, None], zero + 20, zero, zero, twice, zero, zero == 0)
+        >>> measured = StrainMeasurement(fits, LearnedModel(model, 0.0))
+        >>> table = BaseTable(np.zeros((1, 4)), 1e-6 * np.eye(4)[None], np.ones(1))
+        >>> bases = BaseStrain(unstrained, table, np.zeros((1, 1), np.int32), "")
+        >>> scan = Dataset.from_array(np.ones((1, 1, 64, 64), np.float32))
+        >>> mix_bases(scan, measured, bases).share.tolist()  # one base alone: nothing to mix
+        [[1.0]]
     """
     fits, model = measured.lattice, measured.model
     center = np.nan_to_num(fits.center)

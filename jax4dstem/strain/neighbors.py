@@ -61,6 +61,12 @@ def sum_neighbors(
 
     Raises:
         InputError: The scan is smaller than a block.
+
+    Example:
+        >>> scan = Dataset.from_array(np.ones((4, 6, 8, 8), np.uint8))
+        >>> sums, center = sum_neighbors(scan, np.full((4, 6, 2), 3.5), 2)
+        >>> sums.shape, center.shape
+        ((2, 3, 8, 8), (2, 3, 2))
     """
     rows, cols = (n // size for n in dataset.scan_shape)
     if rows < 1 or cols < 1:

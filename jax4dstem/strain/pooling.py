@@ -32,8 +32,9 @@ class PooledStrain(OnStrain):
 
     Attributes:
         strain: Pooled values and their error bars.
-        n_pooled: Effective number of patterns behind every value: variance of one over that of the pool.
-        reach: Radius of the neighborhood in positions, 0 where nothing was pooled.
+        n_pooled: Effective number of patterns behind every value: variance of one over that of the pool;
+            ``(scan_y, scan_x)``.
+        reach: Radius of the neighborhood in positions, the same shape; 0 where nothing was pooled.
     """
 
     strain: StrainMap
@@ -83,6 +84,14 @@ def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> Pooled
 
     Raises:
         InputError: The radii do not grow.
+
+    Example:
+        >>> zero, cov = np.zeros((8, 8)), np.tile(1e-6 * np.eye(4), (8, 8, 1, 1))
+        >>> noise = np.random.default_rng(0).normal(0, 1e-3, (4, 8, 8))
+        >>> strain = StrainMap(*noise, cov, zero.astype(int), np.eye(2), "given")
+        >>> pooled = pool_strain(strain, reaches=(1, 2))
+        >>> bool(pooled.strain.e_xx.std() < strain.e_xx.std() / 2)
+        True
     """
     if not reaches or any(wider <= radius for radius, wider in pairwise((0, *reaches))):
         raise InputError(f"reaches must be radii that grow, in whole positions; got {reaches}")

@@ -28,7 +28,7 @@ def base_of_positions(
     Args:
         scan: Raw counts of single positions.
         beam_center: Of the direct beam, ``(scan_y, scan_x, 2)`` in px.
-        base: Base of every block; -2 background.
+        base: Base of every block, ``(rows, cols)``; -2 background.
         distortion: A of the lattice of every block, ``(rows, cols, 2, 2)``.
         model: That it refers to.
         size: Positions along each side of a block.
@@ -36,6 +36,18 @@ def base_of_positions(
 
     Returns:
         Labels ``(scan_y, scan_x)`` as in ``base``.
+
+    Example:
+        >>> from jax4dstem.lattice.model import starting_model
+        >>> model = starting_model(np.diag([12.0, 12.0]), np.array([[0, 0], [0, 1], [0, -1]]), 3.0)
+        >>> model = model._replace(background=1e-9 * model.background)
+        >>> y, x = np.indices((64, 64))
+        >>> disk = lambda at: np.hypot(y - 32, x - at) < 3.0
+        >>> crystal = 1e6 * disk(32) + 1e3 * (disk(20) + disk(44))
+        >>> patterns = np.array([[crystal, crystal], [crystal, 1e6 * disk(32)]], np.float32)  # one block
+        >>> block = np.zeros((1, 1), int), np.eye(2)[None, None]
+        >>> base_of_positions(Dataset.from_array(patterns), np.full((2, 2, 2), 32.0), *block, model, 2).tolist()
+        [[0, 0], [0, -2]]
     """
     block = block_of(base.shape, scan.scan_shape, size)
     if not (base > -2).any():
@@ -65,8 +77,9 @@ def lattice_amount(
     .. math:: a = \frac{\sum_j w_j s_j}{\sum_j w_j I_j}, \qquad w_j = \ln\left(1 + I_j / b_j\right)
 
     with the share s of the electrons in the diffracted disks above the background, the typical share I, the
-    background b under each: the logarithm of the likelihood ratio of counted electrons (of other noise, its own). It is averaged over a Gaussian
-    neighborhood, as wide as the noise demands for four standard deviations between 1 and a half, and no wider.
+    background b under each: the logarithm of the likelihood ratio of counted electrons (of other noise, its own). It is
+    averaged over a Gaussian neighborhood, as wide as the noise demands for four standard deviations between 1 and a
+    half, and no wider.
 
     Args:
         dataset: Raw counts.
@@ -77,6 +90,18 @@ def lattice_amount(
 
     Returns:
         a, ``(scan_y, scan_x)``; 0 without a lattice, but for noise.
+
+    Example:
+        >>> from jax4dstem.lattice.model import starting_model
+        >>> model = starting_model(np.diag([12.0, 12.0]), np.array([[0, 0], [0, 1], [0, -1]]), 3.0)
+        >>> model = model._replace(background=1e-9 * model.background)
+        >>> y, x = np.indices((64, 64))
+        >>> disk = lambda at: np.hypot(y - 32, x - at) < 3.0
+        >>> crystal = 1e6 * disk(32) + 1e3 * (disk(20) + disk(44))
+        >>> scan = Dataset.from_array(np.array([[crystal, 1e6 * disk(32)]], np.float32))
+        >>> lattices = np.tile(np.eye(2), (1, 2, 1, 1))
+        >>> np.abs(lattice_amount(scan, np.full((1, 2, 2), 32.0), lattices, model)).round().tolist()
+        [[1.0, 0.0]]
     """
     places = np.asarray(center, np.float32), np.asarray(distortion, np.float32)
     found = map_intensities(dataset, *places, model, progress)
