@@ -264,6 +264,8 @@ def electron_wavelength(energy_kv: float) -> float:
     Example:
         >>> round(electron_wavelength(200.0), 5)
         0.02508
+
+    Reference: Reimer and Kohl, Transmission Electron Microscopy, 5th ed., Springer (2008).
     """
     volts = 1e3 * energy_kv
     return 12.264259 / sqrt(volts * (1 + 0.97847644e-6 * volts))
@@ -285,6 +287,8 @@ def rotation_matrix(theta: Scalar) -> Float[Array, "2 2"]:
         >>> right = jnp.array([0.0, 1.0])
         >>> (rotation_matrix(jnp.pi / 2) @ right).round(3).tolist()  # up: y points down
         [-1.0, -0.0]
+
+    Reference: the definition of a rotation, where y points down.
     """
     cos, sin = jnp.cos(theta), jnp.sin(theta)
     return jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
@@ -311,6 +315,8 @@ def deformation(e_xx: Scalar, e_yy: Scalar, e_xy: Scalar, theta: Scalar) -> Floa
         >>> import jax.numpy as jnp
         >>> (deformation(0.1, 0.0, 0.0, 0.0) @ jnp.array([3.0, 5.0])).tolist()  # 10 % along x
         [3.0, 5.5]
+
+    Reference: the definition of a deformation gradient; the order of strain and rotation is ours.
     """
     e_xx, e_yy, e_xy, theta = (jnp.asarray(value, float) for value in (e_xx, e_yy, e_xy, theta))
     stretch = jnp.stack([jnp.stack([1 + e_yy, e_xy]), jnp.stack([e_xy, 1 + e_xx])])
@@ -351,6 +357,8 @@ def strain_of(gradient: Float[Array, "2 2"]) -> Strain:
     Example:
         >>> [round(float(value), 3) for value in strain_of(deformation(0.01, -0.02, 0.005, 0.3))]
         [0.01, -0.02, 0.005, 0.3]
+
+    Reference: Gurtin, An Introduction to Continuum Mechanics, Academic Press (1981), for the decomposition.
     """
     theta = jnp.arctan2(gradient[1, 0] - gradient[0, 1], gradient[0, 0] + gradient[1, 1])
     stretch = gradient @ rotation_matrix(theta).T

@@ -125,6 +125,8 @@ def disk_contrast(pattern: Pattern, kernels: DiskKernels) -> Float[Array, "det_y
         >>> contrast = disk_contrast(pattern, disk_kernels((32, 32), 3.0))
         >>> divmod(int(contrast.argmax()), 32)
         (12, 20)
+
+    Reference: ours.
     """
     spectrum = jnp.fft.rfft2(kernels.detector.clip(pattern))
     signal = jnp.fft.irfft2(spectrum * kernels.difference, pattern.shape)

@@ -86,6 +86,8 @@ def bragg_disks(
         >>> one = bragg_disks((32, 32), jnp.array([[15.5, 16.2]]), jnp.array([100.0]), 4.0, 0.3, 15)
         >>> round(float(one.sum()))
         100
+
+    Reference: ours.
     """
     offsets = jnp.arange(patch)
     corners = jax.lax.stop_gradient(jnp.floor(positions + 0.5)).astype(int) - patch // 2

@@ -65,6 +65,8 @@ class FitLattice:
         >>> fit = FitLattice(9)(expected, jnp.array([24.0, 24.0]), jnp.eye(2), model)
         >>> [round(float(x), 2) for x in fit.center]
         [23.6, 24.1]
+
+    Reference: ours.
     """
 
     patch: int
@@ -369,6 +371,8 @@ def lattice_deviance(
         >>> flat = jnp.full((48, 48), 7.0)
         >>> bool(lattice_deviance(flat, jnp.array([24.0, 24.0]), jnp.eye(2), model, 9) < 1e-3)
         True
+
+    Reference: ours; for the deviance see `counts_deviance`.
     """
     total, pixels = total_deviance(pattern, center, distortion, model, patch)
     return total / jnp.maximum(pixels, 1.0)

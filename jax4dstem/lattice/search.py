@@ -93,6 +93,8 @@ def search_lattice(contrast: FloatPattern, center: Point, hypotheses: Hypotheses
         >>> found = search_lattice(contrast, jnp.array([16.0, 16.0]), hypotheses)
         >>> found.vectors.diagonal().round().tolist(), round(float(found.score), 1)
         ([8.0, 8.0], 8.5)
+
+    Reference: ours.
     """
     scores = score_lattice(contrast, center, hypotheses.vectors, hypotheses)
     best = jnp.argmax(scores)

@@ -43,6 +43,8 @@ def counts_deviance(
     Example:
         >>> float(counts_deviance(jnp.ones(4), jnp.zeros(4)))
         1.0
+
+    Reference: McCullagh and Nelder, Generalized Linear Models, 2nd ed., Chapman and Hall (1989).
     """
     return 0.5 * jnp.mean(noise.deviance(counts, jnp.maximum(rate, 1e-6)))
 

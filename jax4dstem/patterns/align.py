@@ -108,6 +108,8 @@ class AlignDirectBeam:
         >>> center = AlignDirectBeam()(beam, jnp.array([15.0, 16.0]), 5.0)
         >>> bool(jnp.allclose(center, jnp.array([15.3, 16.8]), atol=0.02))
         True
+
+    Reference: ours.
     """
 
     iterations: int = 10
@@ -196,6 +198,8 @@ def fit_descan(
         >>> fit = fit_descan(measured, order=1)
         >>> fit.center[2, 3].round(2).tolist(), int(fit.outlier.sum())
         ([30.2, 30.4], 1)
+
+    Reference: ours; for weighing by empirical Bayes, Efron and Morris, J. Am. Stat. Assoc. 68, 117 (1973).
     """
     measured = np.asarray(measured, np.float64)
     known = np.asarray(np.isfinite(measured).all(-1))

@@ -380,6 +380,8 @@ def cepstral_contrast(
         >>> ring = jnp.asarray(cepstral_ring((16, 16), 2, 6))
         >>> float(jax.jit(cepstral_contrast)(jnp.ones((16, 9)), ring))
         1.0
+
+    Reference: ours.
     """
     power = jnp.where(ring, flatten_rings(half) ** 2, 0.0)
     return jnp.max(power) * jnp.sum(ring) / jnp.sum(power)

@@ -75,6 +75,8 @@ def scattering_radius(
         >>> spread = np.sqrt(mean + 9 * (radius < 8))  # beyond shot noise only within 8 px
         >>> scattering_radius(mean, spread, np.array([16.0, 16.0]), 2.0, 16.0)
         9.0
+
+    Reference: ours.
     """
     y, x = np.indices(mean.shape)
     ring = np.round(np.hypot(y - center[0], x - center[1])).astype(int)

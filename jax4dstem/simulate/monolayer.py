@@ -115,7 +115,7 @@ def monolayer_intensities(
         I_{hk} = \left|\int_A e^{i \varphi(r)} e^{-2 \pi i g_{hk} \cdot r} \frac{dr}{A}\right|^2
 
     with the relativistic factor γ and the cell area A (Kirkland, Advanced Computing in Electron
-    Microscopy, ch. 5: the phase-object approximation). Unlike the kinematic :math:`|F|^2` this
+    Microscopy, 2nd ed., 2010, ch. 5: the phase-object approximation). Unlike the kinematic :math:`|F|^2` this
     knows the polarity of the sheet: I(g) and I(-g) differ, in WS₂ much more than in WSe₂.
 
     Args:

@@ -89,6 +89,8 @@ def background(
         >>> tail = Background(1.0, 5.0, jnp.zeros(0), jnp.zeros(0), jnp.ones(0))
         >>> float(background((9, 9), jnp.array([4.0, 0.0]), tail)[4, 5])
         0.5
+
+    Reference: ours.
     """
     distance = radius_from(center, shape)
     tail = parameters.tail_height / (1 + (distance / parameters.tail_width) ** 2)
@@ -130,6 +132,8 @@ def simulate_pattern(
         ... )
         >>> round(float(simulate_pattern(position, optics, (32, 32), 11).sum()))
         1000
+
+    Reference: ours.
     """
     disks = render_disks(
         shape, parameters.center, parameters.vectors, parameters.intensities, optics, patch

@@ -99,6 +99,8 @@ def polycrystal(
         >>> scan, truth = polycrystal((4, 4), (64, 64), n_grains=2, background=0.25)
         >>> scan.shape, truth.e_xx.shape
         ((4, 4, 64, 64), (4, 4))
+
+    Reference: ours.
     """
     if not 0 <= background < 1:
         raise InputError(f"background {background} must lie in [0, 1): it is a share of the dose")

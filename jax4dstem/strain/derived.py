@@ -171,6 +171,8 @@ def friedel_asymmetry(fits: Any, model: LatticeModel) -> np.ndarray:
         >>> fits = SimpleNamespace(distortion=np.eye(2)[None, None], intensities=intensities)
         >>> friedel_asymmetry(fits, model).round(3).tolist()
         [[[0.0, 0.5]]]
+
+    Reference: ours; for the law, Friedel, C. R. Acad. Sci. 157, 1533 (1913).
     """
     indices = np.asarray(model.indices)
     there = {tuple(pair) for pair in indices.tolist()}

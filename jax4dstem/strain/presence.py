@@ -102,6 +102,8 @@ def lattice_amount(
         >>> lattices = np.tile(np.eye(2), (1, 2, 1, 1))
         >>> np.abs(lattice_amount(scan, np.full((1, 2, 2), 32.0), lattices, model)).round().tolist()
         [[1.0, 0.0]]
+
+    Reference: ours.
     """
     places = np.asarray(center, np.float32), np.asarray(distortion, np.float32)
     found = map_intensities(dataset, *places, model, progress)

@@ -118,6 +118,8 @@ def refine_strain(
         >>> refined = refine_strain(scan, found, reference=truth.vectors, rounds=1)
         >>> bool(refined.std("ellipse_axes") < 1e-3)
         True
+
+    Reference: ours.
     """
     used = measured.strain.ok
     chosen = used if unstrained is None else used & np.asarray(unstrained, bool)

@@ -59,6 +59,8 @@ def grad_patterns(
         >>> value, gradient = grad_patterns(misfit, scan, jnp.asarray(3.0))
         >>> value, gradient.item()
         (1536.0, 1536.0)
+
+    Reference: ours.
     """
     if weights is None:
         weights = np.ones(dataset.scan_shape, np.float32)
