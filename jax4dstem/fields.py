@@ -64,8 +64,6 @@ class Entry:
         path: Where in the tree of fields.
 
     Example:
-        >>> Result.layout()
-        {}
         >>> Entry(("vector",), "px", "of every vector", "length").dims
         ('vector',)
     """

@@ -49,8 +49,12 @@ class RefinedStrain:
         step: Last change of disks and background over their standard deviations, the largest.
 
     Example:
+        >>> from jax4dstem.lattice.model import starting_model
+        >>> zero, cov = np.zeros((1, 1)), np.zeros((1, 1, 4, 4))
+        >>> strain = StrainMap(zero, zero, zero, zero, cov, zero.astype(int), np.eye(2), "given")
+        >>> model = starting_model(np.diag([12.0, 12.0]), np.array([[0, 0], [0, 1]]), 3.0)
         >>> shared = ("log_radius", "scale"), np.array([0.01, 0.02]), np.diag([1e-4, 1e-6])
-        >>> found = RefinedStrain(None, *shared, None, [], 0.0)
+        >>> found = RefinedStrain(strain, *shared, model, [], 0.0)
         >>> found.value("scale"), found.std("log_radius")
         (0.02, 0.01)
     """
