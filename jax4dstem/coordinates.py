@@ -196,6 +196,13 @@ def length(squared: Float[Array, "..."]) -> Float[Array, "..."]:
 def ellipse_matrix(a: float, b: float) -> np.ndarray:
     """Distortion L = exp [[-a, b], [b, a]] of row vectors (y, x): symmetric, with determinant 1; see `Calibration`.
 
+    Args:
+        a: Stretch along x, and compression along y.
+        b: The same along the diagonals.
+
+    Returns:
+        L, ``(2, 2)``.
+
     Example:
         >>> ellipse_matrix(0.02, 0.0).round(4).tolist()
         [[0.9802, 0.0], [0.0, 1.0202]]
@@ -207,6 +214,12 @@ def ellipse_matrix(a: float, b: float) -> np.ndarray:
 
 def ellipse_of(matrix: np.ndarray) -> tuple[float, float]:
     """(a, b) of a symmetric, positive definite matrix; its determinant does not matter.
+
+    Args:
+        matrix: ``(2, 2)``.
+
+    Returns:
+        a and b, as `ellipse_matrix` takes them.
 
     Example:
         >>> [round(value, 6) for value in ellipse_of(3 * ellipse_matrix(0.02, -0.01))]
@@ -378,10 +391,15 @@ def strain_in_scan_axes(
         strain: (e_xx, e_yy, e_xy, theta) in detector axes.
         calibration: See `Calibration.to_detector`.
 
+    Returns:
+        The strain in scan axes, of the same shape.
+
     Example:
         >>> flipped = strain_in_scan_axes(np.array([0.0, 0.0, 0.01, 0.2]), Calibration(scan_flip=True))
         >>> flipped.round(4).tolist()
         [-0.0, -0.0, -0.01, -0.2]
+
+    Reference: ours.
     """
     to_detector, to_scan = map(jnp.asarray, (calibration.to_detector, calibration.to_scan_axes))
 

@@ -32,18 +32,18 @@ class CalibrationFound(Result):
     Attributes:
         pixel: Of the detector in 1/Å, along x.
         pixel_std: Its standard deviation.
-        ellipse: (a, b) as of `Calibration`.
-        ellipse_std: Of both.
+        ellipse: (a, b) as of `Calibration`, ``(2,)``.
+        ellipse_std: Of both, ``(2,)``.
         covariance: Of (ln pixel, a, b), ``(3, 3)``.
         center: Mean of the direct beam, (y, x) in px.
-        center_std: Standard deviation of that mean, along y and x.
+        center_std: Standard deviation of that mean, along y and x, ``(2,)``.
         positions: How many showed the crystal.
         rival: Size of the ellipse that the next best way to lay the crystal on the patterns would mean; of an oblique
             lattice near a symmetric one it can be as good as the best.
-        mean_pattern: Of these positions, their direct beams laid on its middle.
-        lattice: g1, g2 as rows (y, x) in px of the clearest pattern.
-        undistorted: The crystal there, without the ellipse.
-        fitted: The crystal there, with it.
+        mean_pattern: Of these positions, their direct beams laid on its middle, ``(det_y, det_x)``.
+        lattice: g1, g2 as rows (y, x) in px of the clearest pattern, ``(2, 2)``.
+        undistorted: The crystal there, without the ellipse, the same shape.
+        fitted: The crystal there, with it, the same shape.
 
     Example:
         >>> found = CalibrationFound(
@@ -121,6 +121,8 @@ def calibrate_scan(
         >>> found = calibrate_scan(scan, truth.parameters.center, 4.2, 0.02 * truth.vectors)
         >>> round(found.pixel, 3)
         0.02
+
+    Reference: ours.
     """
     aspect = scan.calibration.pixel_aspect
     square = Calibration(1.0, pixel_y_inv_angstrom=aspect)

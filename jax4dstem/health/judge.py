@@ -16,11 +16,11 @@ class Health(Result):
     """What was found, and doubts, most serious first.
 
     Attributes:
-        found: What was found, in lines.
-        subject: What each doubt is about.
-        text: What is seen.
-        assumed: What the answers take for true.
-        remedy: How to overrule that.
+        found: What was found, ``(lines,)``.
+        subject: What each doubt is about, ``(doubts,)``.
+        text: What is seen, the same shape.
+        assumed: What the answers take for true, the same shape.
+        remedy: How to overrule that, the same shape.
         no_strain: Why no position has strain although it was asked for; None where one has.
     """
 

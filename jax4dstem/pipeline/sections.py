@@ -448,6 +448,7 @@ class Recipe:
     Attributes:
         seed: Of everything that is drawn at random.
         input: How the file is read.
+        calibration: Scales and axes of detector and scan.
         prepare: Bad pixels, direct beam, normalization.
         detector: What counts are.
         images: Radii of the virtual detectors.
