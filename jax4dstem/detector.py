@@ -136,7 +136,7 @@ def find_bad_pixels(
     Example:
         >>> mean, std = np.full((8, 8), 9.0), np.full((8, 8), 3.0)
         >>> mean[2:4, 3] = 500.0
-        >>> std[2:4, 3] = std[:, 6] = 0.0
+        >>> std[2:4, 3] = std[:, 6] = mean[:, 6] = 0.0
         >>> find_bad_pixels(mean, std, 100).sum(axis=0).tolist()
         [0, 0, 0, 2, 0, 0, 8, 0]
     """

@@ -23,7 +23,7 @@ from scipy import ndimage
 
 HIGH_PASS = np.outer([1, -2, 1], [1, -2, 1]) / 6
 BINS = (1, 2, 3, 4)  # px that are summed along an axis, to see correlated noise
-QUIET = 0.5  # share of the pairs that are used: those that differ least
+QUIET = 2.0  # standard deviations above the median from which on a pair differs by more than noise
 GROUPS = 40  # of pixels of like sums, for the first line
 BRIGHTEST = 4  # groups that the first line leaves out: the direct beam, whose edge moves and which may be clipped
 LOWEST = 0.3  # quantile of the squares in a group: what the specimen adds is positive
@@ -112,7 +112,9 @@ def _transfer(
     if squares.shape[1] < FEWEST:
         return np.zeros(0), np.zeros(0), 0
     restless = squares.mean(axis=1) / np.maximum(np.abs(sums.mean(axis=1)), 1e-300)
-    quiet = restless <= np.quantile(restless, QUIET)
+    # The specimen only adds: the lower side of the distribution is that of noise.
+    median, low = np.quantile(restless, [0.5, 0.1587])
+    quiet = restless <= median + QUIET * (median - low)
     return squares[quiet].mean(axis=0), sums[quiet].mean(axis=0), int(quiet.sum())
 
 
