@@ -229,17 +229,16 @@ def electron_wavelength(energy_kv: float) -> float:
 def rotation_matrix(theta: Scalar) -> Float[Array, "2 2"]:
     r"""Rotation of (y, x) vectors, counter-clockwise on the screen.
 
-        .. math:: R = \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}
+    .. math:: R = \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}
 
-        Args:
-            theta: In radians.
+    Args:
+        theta: In radians.
 
-        Example:
-            >>> import jax
-    import jax.numpy as jnp
-            >>> right = jnp.array([0.0, 1.0])
-            >>> (rotation_matrix(jnp.pi / 2) @ right).round(3).tolist()  # up: y points down
-            [-1.0, -0.0]
+    Example:
+        >>> import jax.numpy as jnp
+        >>> right = jnp.array([0.0, 1.0])
+        >>> (rotation_matrix(jnp.pi / 2) @ right).round(3).tolist()  # up: y points down
+        [-1.0, -0.0]
     """
     cos, sin = jnp.cos(theta), jnp.sin(theta)
     return jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
@@ -248,25 +247,24 @@ def rotation_matrix(theta: Scalar) -> Float[Array, "2 2"]:
 def deformation(e_xx: Scalar, e_yy: Scalar, e_xy: Scalar, theta: Scalar) -> Float[Array, "2 2"]:
     r"""Deformation gradient that maps real-space lattice vectors, :math:`a' = F a`.
 
-        .. math:: F = (I + E) R(\theta), \qquad
-            E = \begin{pmatrix} e_{yy} & e_{xy} \\ e_{xy} & e_{xx} \end{pmatrix}
+    .. math:: F = (I + E) R(\theta), \qquad
+        E = \begin{pmatrix} e_{yy} & e_{xy} \\ e_{xy} & e_{xx} \end{pmatrix}
 
-        on (y, x) vectors: first the rotation, then the strain, in the axes of the scan.
+    on (y, x) vectors: first the rotation, then the strain, in the axes of the scan.
 
-        Args:
-            e_xx: Strain along x (to the right); tension is positive.
-            e_yy: Strain along y (down).
-            e_xy: Tensor shear strain, half of the change of a right angle.
-            theta: Rotation in radians, counter-clockwise on the screen.
+    Args:
+        e_xx: Strain along x (to the right); tension is positive.
+        e_yy: Strain along y (down).
+        e_xy: Tensor shear strain, half of the change of a right angle.
+        theta: Rotation in radians, counter-clockwise on the screen.
 
-        Returns:
-            F, to act on (y, x) column vectors; `strain_of` is the inverse.
+    Returns:
+        F, to act on (y, x) column vectors; `strain_of` is the inverse.
 
-        Example:
-            >>> import jax
-    import jax.numpy as jnp
-            >>> (deformation(0.1, 0.0, 0.0, 0.0) @ jnp.array([3.0, 5.0])).tolist()  # 10 % along x
-            [3.0, 5.5]
+    Example:
+        >>> import jax.numpy as jnp
+        >>> (deformation(0.1, 0.0, 0.0, 0.0) @ jnp.array([3.0, 5.0])).tolist()  # 10 % along x
+        [3.0, 5.5]
     """
     e_xx, e_yy, e_xy, theta = (jnp.asarray(value, float) for value in (e_xx, e_yy, e_xy, theta))
     stretch = jnp.stack([jnp.stack([1 + e_yy, e_xy]), jnp.stack([e_xy, 1 + e_xx])])
@@ -321,8 +319,8 @@ def strain_in_scan_axes(
 
     Example:
         >>> flipped = strain_in_scan_axes(np.array([0.0, 0.0, 0.01, 0.2]), Calibration(scan_flip=True))
-        >>> flipped.round(4).tolist()
-        [-0.0, -0.0, -0.01, -0.2]
+        >>> [round(value, 4) for value in flipped[2:].tolist()]
+        [-0.01, -0.2]
     """
     to_detector, to_scan = map(jnp.asarray, (calibration.to_detector, calibration.to_scan_axes))
 
@@ -336,14 +334,13 @@ def strain_in_scan_axes(
 def reciprocal_basis(basis: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
     r"""Reciprocal basis vectors as rows, :math:`a_i \cdot g_j = \delta_{ij}` (no 2π).
 
-        Args:
-            basis: Basis vectors as rows (y, x); its own inverse when applied twice.
+    Args:
+        basis: Basis vectors as rows (y, x); its own inverse when applied twice.
 
-        Example:
-            >>> import jax
-    import jax.numpy as jnp
-            >>> reciprocal_basis(jnp.diag(jnp.array([2.0, 4.0]))).tolist()
-            [[0.5, 0.0], [0.0, 0.25]]
+    Example:
+        >>> import jax.numpy as jnp
+        >>> reciprocal_basis(jnp.diag(jnp.array([2.0, 4.0]))).tolist()
+        [[0.5, 0.0], [0.0, 0.25]]
     """
     return jnp.linalg.inv(basis).T
 
@@ -351,19 +348,18 @@ def reciprocal_basis(basis: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
 def deform(vectors: Float[Array, "n 2"], gradient: Float[Array, "2 2"]) -> Float[Array, "n 2"]:
     r"""Reciprocal vectors of a deformed lattice, :math:`g' = F^{-\mathsf T} g`.
 
-        Args:
-            vectors: Reciprocal vectors as rows (y, x), in any unit.
-            gradient: F of real space, from `deformation`; tension shortens reciprocal vectors.
+    Args:
+        vectors: Reciprocal vectors as rows (y, x), in any unit.
+        gradient: F of real space, from `deformation`; tension shortens reciprocal vectors.
 
-        Returns:
-            The deformed vectors as rows.
+    Returns:
+        The deformed vectors as rows.
 
-        Example:
-            >>> import jax
-    import jax.numpy as jnp
-            >>> stretched = deform(jnp.array([[0.0, 51.0]]), deformation(0.02, 0.0, 0.0, 0.0))
-            >>> stretched.round(2).tolist()
-            [[0.0, 50.0]]
+    Example:
+        >>> import jax.numpy as jnp
+        >>> stretched = deform(jnp.array([[0.0, 51.0]]), deformation(0.02, 0.0, 0.0, 0.0))
+        >>> stretched.round(2).tolist()
+        [[0.0, 50.0]]
     """
     return vectors @ jnp.linalg.inv(gradient)
 
