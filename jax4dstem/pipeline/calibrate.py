@@ -1,7 +1,7 @@
 """`calibrate`: from a file and a known crystal to a calibration file."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import degrees
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from jax4dstem.errors import OutputError
 from jax4dstem.io import open_dataset
 from jax4dstem.lattice.cell import zone_lattice
 from jax4dstem.pipeline.recipe import to_toml
-from jax4dstem.pipeline.sections import Recipe
+from jax4dstem.pipeline.sections import CALIBRATION_KEYS, Recipe
 from jax4dstem.pipeline.stages import survey
 
 CALIBRATION = "calibration.toml"
@@ -126,16 +126,9 @@ def calibration_toml(calibration: Calibration, comments: list[str]) -> str:
         scan_flip = false
         <BLANKLINE>
     """
-    values = {
-        "pixel": calibration.pixel_inv_angstrom,
-        "pixel_y": calibration.pixel_y_inv_angstrom,
-        "ellipse": calibration.ellipse,
-        "scan_rotation": degrees(calibration.scan_rotation),
-        "scan_flip": calibration.scan_flip,
-        "scan_step": calibration.scan_step_nm,
-        "scan_step_y": calibration.scan_step_y_nm,
-        "energy": calibration.energy_kv,
-    }
+    own = asdict(calibration)
+    own["scan_rotation"] = degrees(own["scan_rotation"])
+    values = {key: own[attribute] for key, attribute in CALIBRATION_KEYS.items()}
     known = [f"{name} = {to_toml(value)}" for name, value in values.items() if value is not None]
     return "\n".join([*(f"# {line}" for line in comments), "[calibration]", *known, ""])
 

@@ -98,7 +98,8 @@ class Results:
         for part in fields(Calibration):
             value = np.asarray(self.about.get(part.name, np.nan), float)
             if np.isfinite(value).all():
-                known[part.name] = tuple(value.tolist()) if value.ndim else value.item()
+                number = bool(value) if isinstance(part.default, bool) else value.tolist()
+                known[part.name] = tuple(number) if isinstance(number, list) else number
         return Calibration(**known)
 
     def fields(self) -> Tree:

@@ -12,6 +12,17 @@ from jax4dstem.pipeline.keys import AtLeast, AtMost, Doc, NotEmpty, Positive
 
 Rectangle = tuple[int, int, int, int]
 Lengths = tuple[Annotated[int, AtLeast(1)], Annotated[int, AtLeast(1)]]
+# Keys of the section `calibration` and the attributes of a dataset's calibration that they give.
+CALIBRATION_KEYS = {
+    "pixel": "pixel_inv_angstrom",
+    "pixel_y": "pixel_y_inv_angstrom",
+    "ellipse": "ellipse",
+    "scan_rotation": "scan_rotation",
+    "scan_flip": "scan_flip",
+    "scan_step": "scan_step_nm",
+    "scan_step_y": "scan_step_y_nm",
+    "energy": "energy_kv",
+}
 PARALLEL = 0.1  # sine of the angle between two vectors, below which they are no basis: reduced ones enclose 60 to 120 degrees
 
 
@@ -108,17 +119,10 @@ class Calibration:
 
     def given(self) -> dict[str, Any]:
         """As `open_dataset` takes it: by attribute of the dataset's calibration, angles in radians."""
-        rotation = self.scan_rotation
-        return {
-            "pixel_inv_angstrom": self.pixel,
-            "pixel_y_inv_angstrom": self.pixel_y,
-            "ellipse": self.ellipse,
-            "scan_rotation": None if rotation is None else radians(rotation),
-            "scan_flip": self.scan_flip,
-            "scan_step_nm": self.scan_step,
-            "scan_step_y_nm": self.scan_step_y,
-            "energy_kv": self.energy,
-        }
+        values = asdict(self)
+        if values["scan_rotation"] is not None:
+            values["scan_rotation"] = radians(values["scan_rotation"])
+        return {attribute: values[key] for key, attribute in CALIBRATION_KEYS.items()}
 
 
 @dataclass(frozen=True)
