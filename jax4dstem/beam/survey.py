@@ -52,6 +52,11 @@ class Survey(Result):
         """Positions whose pattern can be used, ``(scan_y, scan_x)``."""
         return self.invalid == 0
 
+    @property
+    def mean_electrons(self) -> np.ndarray:
+        """Mean pattern in electrons."""
+        return (np.asarray(self.mean) - self.detector.offset) / self.detector.gain
+
     def electrons(self, scan: Dataset) -> Dataset:
         """The scan in electrons, as fits take it, with `ScanDetector.of_electrons`."""
         return self.detector.electrons(scan)

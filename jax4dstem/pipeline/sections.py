@@ -134,6 +134,16 @@ class Prepare:
         Positive(),
         Doc("how far from the mean beam a pattern's may be; auto: a quarter of the detector", "px"),
     ] = None
+    center: Annotated[
+        tuple[float, float] | str | None,
+        Doc(
+            "where the direct beam is: (y, x), or a file with a center for every position; auto: found",
+            "px",
+        ),
+    ] = None
+    align: Annotated[
+        bool, Doc("look for the center of every pattern; false: it is `center`, or the mean one")
+    ] = True
     descan_order: Annotated[
         int, AtLeast(0), Doc("degree of the polynomial that the descan is fitted with")
     ] = 2

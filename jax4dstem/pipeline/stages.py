@@ -39,6 +39,7 @@ from jax4dstem.domains import (
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Result
 from jax4dstem.health import Evidence, Health, judge
+from jax4dstem.pipeline.given import given_center
 from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.pipeline.strain import strain, strain_ways
 from jax4dstem.regions import RegionCodes, RegionTraining, encode_regions
@@ -98,7 +99,12 @@ def beam(scan: Dataset, done: Done, recipe: Recipe) -> BeamPositions:
     """Centers of the direct beam."""
     options = recipe.prepare
     return align_scan(
-        scan, done["survey"], search=options.search, descan_order=options.descan_order
+        scan,
+        done["survey"],
+        search=options.search,
+        descan_order=options.descan_order,
+        center=given_center(recipe),
+        align=options.align,
     )
 
 
@@ -281,7 +287,11 @@ SURVEY = Stage(
     reads=("input", "detector", "prepare.repair_pixels", "prepare.contrast"),
 )
 BEAM = Stage(
-    "beam", beam, (BeamPositions,), ("survey",), ("prepare.search", "prepare.descan_order")
+    "beam",
+    beam,
+    (BeamPositions,),
+    ("survey",),
+    ("prepare.search", "prepare.descan_order", "prepare.center", "prepare.align"),
 )
 _PREPARED = ("survey", "beam")
 IMAGES = Stage("images", images, (VirtualImages,), _PREPARED, ("images", "calibration"))
