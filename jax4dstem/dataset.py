@@ -189,6 +189,7 @@ class Dataset:
         steps: The chain of pattern functions.
         notes: How shape, type and calibration were decided, one sentence each.
         path: The file, where there is one.
+        mask: Pixels of a pattern that the file says cannot be used, True, ``(det_y, det_x)``; None where it does not tell.
 
     Example:
         >>> import numpy as np
@@ -202,6 +203,7 @@ class Dataset:
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     path: str | None = None
+    mask: np.ndarray | None = None
 
     @classmethod
     def from_array(cls, array: np.ndarray, calibration: Calibration | None = None) -> "Dataset":
@@ -332,7 +334,8 @@ class Dataset:
                 f"detector crop rows {y0}:{y1}, columns {x0}:{x1} is empty or outside the "
                 f"{height} x {width} detector"
             )
-        return self.map(CropDetector(y0, y1, x0, x1))
+        mask = None if self.mask is None else self.mask[y0:y1, x0:x1]
+        return replace(self.map(CropDetector(y0, y1, x0, x1)), mask=mask)
 
     def bin_detector(self, factor: int) -> "Dataset":
         """Sum ``factor`` x ``factor`` pixels of every pattern; an incomplete rim is dropped.
@@ -347,7 +350,14 @@ class Dataset:
         if factor == 1:
             return self
         binned = self.map(BinDetector(factor))
-        return replace(binned, calibration=self.calibration.binned(factor))
+        mask = self.mask
+        if mask is not None:  # a sum with a masked pixel is one
+            height, width = (size // factor * factor for size in mask.shape)
+            blocks = mask[:height, :width].reshape(
+                height // factor, factor, width // factor, factor
+            )
+            mask = blocks.any(axis=(1, 3))
+        return replace(binned, calibration=self.calibration.binned(factor), mask=mask)
 
 
 @functools.lru_cache(maxsize=256)  # the same function again is not traced again

@@ -113,8 +113,10 @@ def align_scan(
     whole = min(scan.pattern_shape) / 4
     if center is None:
         symmetric = symmetry_of(survey.mean_electrons, usable, expected, np.inf, survey.radius)
-        if is_hidden(symmetric.center, usable):
-            return _hidden(scan, survey, symmetric.center, search or whole, descan_order)
+        if is_hidden(np.asarray(symmetric.center), usable):
+            return _hidden(
+                scan, survey, np.asarray(symmetric.center), search or whole, descan_order
+            )
         return _seen(scan, survey, expected, search or whole, descan_order)
     search = search or NEAR * survey.radius
     if is_hidden(expected.reshape(-1, 2).mean(axis=0), usable):

@@ -14,6 +14,7 @@ from jax4dstem.cli.options import (
     Crystal,
     Beam,
     File,
+    Masks,
     Out,
     Overwrite,
     Parameters,
@@ -88,11 +89,12 @@ def analyze(
     out: Out,
     reading: Reading,
     beam: Beam,
+    masks: Masks,
     parameters: Parameters,
     overwrite: Overwrite = False,
 ) -> None:
     """Find the domains in a scan: results.h5, figures and report.html in OUT."""
-    recipe = recipe_of(parameters, reading, beam)
+    recipe = recipe_of(parameters, reading, beam, masks)
     begin = _ready(file, out)
     from jax4dstem.pipeline import analyze
 
@@ -111,6 +113,7 @@ def strain(
     reference: Reference,
     reading: Reading,
     beam: Beam,
+    masks: Masks,
     parameters: Parameters,
     overwrite: Overwrite = False,
 ) -> None:
@@ -119,7 +122,7 @@ def strain(
     The reference is the lattice G1, G2, that of the crystal CIF along ZONE (0,0,1), the median of REGION, or the
     median of the scan.
     """
-    _measure_strain(file, out, recipe_of(parameters, reading, beam, reference), overwrite)
+    _measure_strain(file, out, recipe_of(parameters, reading, beam, masks, reference), overwrite)
 
 
 @command(
@@ -133,6 +136,7 @@ def bases(
     reference: Reference,
     reading: Reading,
     beam: Beam,
+    masks: Masks,
     parameters: Parameters,
     overwrite: Overwrite = False,
 ) -> None:
@@ -141,7 +145,7 @@ def bases(
     Writes /strain/bases beside the other ways into results.h5, figures and report.html in OUT. The reference is that
     of `strain`.
     """
-    recipe = recipe_of(parameters, reading, beam, reference)
+    recipe = recipe_of(parameters, reading, beam, masks, reference)
     if not recipe.strain.bases:
         raise InputError("strain.bases is 0: there is nothing to train")
     _measure_strain(file, out, recipe, overwrite)

@@ -142,6 +142,25 @@ class Beam:
 
 
 @dataclass(frozen=True)
+class Masks:
+    """Pixels and positions that are left out."""
+
+    mask: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Pixels that cannot be used: .npy, .tif, FILE.h5:KEY."),
+        Sets("detector.mask"),
+    ] = None
+    scan_mask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|Y0,Y1,X0,X1|CONDITION",
+            help="Positions to leave out; a condition is such as 'dose < 100'.",
+        ),
+        Sets("prepare.scan_mask"),
+    ] = None
+
+
+@dataclass(frozen=True)
 class Reference:
     """What strain is relative to."""
 
@@ -224,7 +243,7 @@ def recipe_of(parameters: Parameters, *groups: Any) -> Recipe:
 
     Args:
         parameters: The recipe file and its single values.
-        groups: `Reading`, `Beam`, `Reference`.
+        groups: `Reading`, `Beam`, `Masks`, `Reference`.
 
     Raises:
         InputError: A value cannot be read, or the recipe is none.

@@ -78,7 +78,9 @@ def judge(evidence: Evidence) -> Health:
     doubts = [doubt for ask in DOUBTS for doubt in ask(evidence)]
     columns = [np.array(column, dtype=str) for column in zip(*doubts, strict=True)]
     columns = columns or [np.array([], dtype=str)] * len(HealthDoubt._fields)
-    return Health(np.array(_found(evidence), dtype=str), *columns, evidence.no_strain)
+    subject, text, assumed, remedy = columns
+    found = np.array(_found(evidence), dtype=str)
+    return Health(found, subject, text, assumed, remedy, evidence.no_strain)
 
 
 def _found(evidence: Evidence) -> list[str]:
