@@ -158,6 +158,40 @@ class ScanSample:
         )
 
 
+@dataclass(frozen=True)
+class ScanWithout:
+    """Another source's scan without some positions: in floating point, with NaN there."""
+
+    source: PatternSource
+    masked: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the source."""
+        return self.source.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type that JAX computes with."""
+        return np.dtype(np.float32)
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Chunks of the source."""
+        return self.source.chunks
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Those of the source, and the masked ones."""
+        return missing_positions(self.source) | self.masked
+
+    def read(self, rows: slice, cols: slice) -> np.ndarray:
+        """Read from the source, and put NaN in what is masked."""
+        patterns = self.source.read(rows, cols).astype(np.float32)
+        patterns[self.masked[rows, cols]] = np.nan
+        return patterns
+
+
 def _runs(numbers: tuple[int, ...], chunk: int) -> list[tuple[slice, np.ndarray]]:
     """Slices that hold the numbers, and where in them; a compressed chunk is as slow to read as one of its parts."""
     follows = [b == a + 1 or (b > a and b // chunk == a // chunk) for a, b in pairwise(numbers)]
@@ -305,6 +339,21 @@ class Dataset:
         if any(step.per_position for step in self.steps):
             raise InputError("crop the scan before adding steps that differ per position")
         return replace(self, source=ScanCrop(self.source, y0, y1, x0, x1))
+
+    def without(self, masked: np.ndarray) -> "Dataset":
+        """The scan without the patterns of some positions, as if the file did not have them.
+
+        Args:
+            masked: True for those positions, ``(scan_y, scan_x)``.
+
+        Raises:
+            InputError: The mask has another shape than the scan.
+        """
+        if masked.shape != self.scan_shape:
+            raise InputError(
+                f"the scan mask has the shape {masked.shape}, the scan {self.scan_shape}"
+            )
+        return replace(self, source=ScanWithout(self.source, masked.astype(bool)))
 
     def sample_scan(self, rows: Sequence[int], cols: Sequence[int]) -> "Dataset":
         """Keep the positions where the given rows and columns cross; only those patterns are read.

@@ -1,16 +1,20 @@
 """Masks of pixels and of positions: from the data's own file, from others, by shape or condition."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
-from test_beam import made_scan, with_stop
+from test_beam import made_scan
 from typer.testing import CliRunner
 
-from jax4dstem import Dataset, InputError, open_dataset, open_results, survey_scan
+from jax4dstem import Dataset, InputError, align_scan, open_dataset, survey_scan
 from jax4dstem.beam import DetectorOptions
 from jax4dstem.cli import app
 from jax4dstem.io.arrays import read_array
 from jax4dstem.pipeline import DOMAIN_STAGES, analyze_in_memory, load_recipe
+from jax4dstem.pipeline import strain as stage
+from jax4dstem.strain import NoStrain
 
 SHAPE = (88, 92)
 MASK = np.zeros(SHAPE, bool)
@@ -121,14 +125,25 @@ def test_masked_positions_are_in_no_domain_and_said(text, made, tmp_path):
     assert electrons.pattern_shape == SHAPE
 
 
-def test_a_hidden_beam_of_unknown_center_gives_no_strain(made, tmp_path):
-    """So few electrons that symmetry tells the center to a pixel."""
-    stop = with_stop(made, radius=9) == 0
-    few = made_scan(dose=1500.0).counts
-    np.save(tmp_path / "scan.npy", few)
-    np.save(tmp_path / "stop.npy", stop.all(axis=(0, 1)))
-    arguments = ["strain", str(tmp_path / "scan.npy"), "-o", str(tmp_path / "out")]
-    result = CliRunner().invoke(app, [*arguments, "--mask", str(tmp_path / "stop.npy")])
-    assert result.exit_code == 2, result.output
-    assert "--center Y,X" in result.stderr
-    assert "hide" in open_results(tmp_path / "out").health.no_strain
+def test_what_is_masked_is_no_pattern_for_fits(made):
+    scan = Dataset.from_array(made.counts)
+    left_out = np.zeros((4, 5), bool)
+    left_out[1, 2] = True
+    survey = survey_scan(scan, scan_mask=left_out)
+    seen = survey.electrons(scan).sample_scan([1, 3], [0, 2])
+    np.testing.assert_array_equal(seen.missing, [[False, True], [False, False]])
+    patterns = seen.source.read(slice(0, 2), slice(0, 2))
+    np.testing.assert_array_equal(np.isnan(patterns).all(axis=(2, 3)), seen.missing)
+    np.testing.assert_array_equal(patterns[1, 0], made.counts[3, 0])
+    assert survey.valid.sum() == 19
+
+
+@pytest.mark.parametrize(("doubt", "refused"), [(0.7, True), (0.1, False)])
+def test_a_hidden_beam_of_unknown_center_gives_no_strain(doubt, refused, made, monkeypatch):
+    scan = Dataset.from_array(made.counts)
+    survey = survey_scan(scan)
+    beam = replace(align_scan(scan, survey), hidden=True, doubt=np.full((4, 5), doubt))
+    monkeypatch.setattr(stage, "strain_in_blocks", lambda *_, **__: NoStrain("the fits were asked"))
+    found = stage.strain(scan, {"survey": survey, "beam": beam}, load_recipe(None))
+    assert ("--center Y,X" in found.reason) == refused
+    assert ("the fits were asked" in found.reason) != refused

@@ -64,11 +64,8 @@ class Survey(Result):
         return (np.asarray(self.mean) - self.detector.offset) / self.detector.gain
 
     def electrons(self, scan: Dataset) -> Dataset:
-        """The scan in electrons, as fits take it, with `ScanDetector.of_electrons`; NaN where the scan is masked."""
-        electrons = self.detector.electrons(scan)
-        if self.masked is None:
-            return electrons
-        return electrons.map(_unless_masked, per_position=(self.masked.astype(bool),))
+        """The scan in electrons, as fits take it, with `ScanDetector.of_electrons`; NaN where it is masked."""
+        return self.detector.electrons(scan if self.masked is None else scan.without(self.masked))
 
     def repaired(self, scan: Dataset) -> Dataset:
         """The scan in electrons, its bad pixels replaced by their neighbors."""
@@ -162,10 +159,6 @@ def _known_bad(scan: Dataset, options: DetectorOptions) -> np.ndarray:
     if given.shape != bad.shape:
         raise InputError(f"the mask has {given.shape} pixels, the detector {bad.shape}")
     return bad | given
-
-
-def _unless_masked(pattern: Any, masked: Any) -> Any:
-    return jnp.where(masked, jnp.nan, pattern.astype(float))
 
 
 def _validity(pattern: Any, bad: Any) -> dict[str, Any]:

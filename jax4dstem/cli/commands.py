@@ -11,8 +11,8 @@ from jax4dstem._version import __version__
 from jax4dstem.cli.command import command
 from jax4dstem.cli.devices import check_devices, set_up_devices
 from jax4dstem.cli.options import (
-    Crystal,
     Beam,
+    Crystal,
     File,
     Masks,
     Out,
