@@ -158,6 +158,40 @@ class ScanSample:
         )
 
 
+@dataclass(frozen=True)
+class ScanWithout:
+    """Another source's scan without some positions: in floating point, with NaN there."""
+
+    source: PatternSource
+    masked: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the source."""
+        return self.source.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type that JAX computes with."""
+        return np.dtype(np.float32)
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Chunks of the source."""
+        return self.source.chunks
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Those of the source, and the masked ones."""
+        return missing_positions(self.source) | self.masked
+
+    def read(self, rows: slice, cols: slice) -> np.ndarray:
+        """Read from the source, and put NaN in what is masked."""
+        patterns = self.source.read(rows, cols).astype(np.float32)
+        patterns[self.masked[rows, cols]] = np.nan
+        return patterns
+
+
 def _runs(numbers: tuple[int, ...], chunk: int) -> list[tuple[slice, np.ndarray]]:
     """Slices that hold the numbers, and where in them; a compressed chunk is as slow to read as one of its parts."""
     follows = [b == a + 1 or (b > a and b // chunk == a // chunk) for a, b in pairwise(numbers)]
@@ -189,6 +223,7 @@ class Dataset:
         steps: The chain of pattern functions.
         notes: How shape, type and calibration were decided, one sentence each.
         path: The file, where there is one.
+        mask: Pixels of a pattern that the file says cannot be used, True, ``(det_y, det_x)``; None where it does not tell.
 
     Example:
         >>> import numpy as np
@@ -202,6 +237,7 @@ class Dataset:
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     path: str | None = None
+    mask: np.ndarray | None = None
 
     @classmethod
     def from_array(cls, array: np.ndarray, calibration: Calibration | None = None) -> "Dataset":
@@ -304,6 +340,21 @@ class Dataset:
             raise InputError("crop the scan before adding steps that differ per position")
         return replace(self, source=ScanCrop(self.source, y0, y1, x0, x1))
 
+    def without(self, masked: np.ndarray) -> "Dataset":
+        """The scan without the patterns of some positions, as if the file did not have them.
+
+        Args:
+            masked: True for those positions, ``(scan_y, scan_x)``.
+
+        Raises:
+            InputError: The mask has another shape than the scan.
+        """
+        if masked.shape != self.scan_shape:
+            raise InputError(
+                f"the scan mask has the shape {masked.shape}, the scan {self.scan_shape}"
+            )
+        return replace(self, source=ScanWithout(self.source, masked.astype(bool)))
+
     def sample_scan(self, rows: Sequence[int], cols: Sequence[int]) -> "Dataset":
         """Keep the positions where the given rows and columns cross; only those patterns are read.
 
@@ -332,7 +383,8 @@ class Dataset:
                 f"detector crop rows {y0}:{y1}, columns {x0}:{x1} is empty or outside the "
                 f"{height} x {width} detector"
             )
-        return self.map(CropDetector(y0, y1, x0, x1))
+        mask = None if self.mask is None else self.mask[y0:y1, x0:x1]
+        return replace(self.map(CropDetector(y0, y1, x0, x1)), mask=mask)
 
     def bin_detector(self, factor: int) -> "Dataset":
         """Sum ``factor`` x ``factor`` pixels of every pattern; an incomplete rim is dropped.
@@ -347,7 +399,14 @@ class Dataset:
         if factor == 1:
             return self
         binned = self.map(BinDetector(factor))
-        return replace(binned, calibration=self.calibration.binned(factor))
+        mask = self.mask
+        if mask is not None:  # a sum with a masked pixel is one
+            height, width = (size // factor * factor for size in mask.shape)
+            blocks = mask[:height, :width].reshape(
+                height // factor, factor, width // factor, factor
+            )
+            mask = blocks.any(axis=(1, 3))
+        return replace(binned, calibration=self.calibration.binned(factor), mask=mask)
 
 
 @functools.lru_cache(maxsize=256)  # the same function again is not traced again

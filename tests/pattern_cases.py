@@ -21,7 +21,7 @@ from jax4dstem.lattice import (
     profiles,
     search,
 )
-from jax4dstem.patterns import align, cepstrum, detectors, features, polar
+from jax4dstem.patterns import align, cepstrum, detectors, features, friedel, polar
 from jax4dstem.strain import ccstae, neighbors
 
 SIZE = 24
@@ -78,6 +78,9 @@ CASES = {
     ),
     "AlignDirectBeam": Case(align.AlignDirectBeam(3), (np.array([11.0, 12.0]), 5.3)),
     "align_direct_beam": Case(align.align_direct_beam, (np.array([12.0, 12.0]), 2.0, 6.0)),
+    "friedel_center": Case(
+        friedel.friedel_center, (np.array([12.0, 12.0]), ~BAD, 6.0, 2.0), eager=("float64",)
+    ),
     "shift_pattern": Case(align.shift_pattern, (np.array([0.3, -1.4]),)),
     "fourier_shift": Case(align.fourier_shift, (np.array([0.3, -1.4]),)),
     "center_pattern": Case(align.center_pattern, (np.array(CENTER),)),

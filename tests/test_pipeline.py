@@ -140,7 +140,7 @@ def test_a_second_run_reuses_the_stages(finished, scan_file):
     # Another k changes what the clusters are, and nothing else: not the strain, for one.
     analyze(scan_file[0], out, load_recipe(None, {**QUICK, "cluster.k": 3}), lines.append)
     again = [line.split()[1] for line in lines if "reused" not in line]
-    assert again == ["domains", "clusters", "latent"]
+    assert again == ["domains", "clusters", "latent", "health"]
     assert len(np.unique(labels_of(out))) == 3
     assert not (out / "stages").exists()
     analyze(scan_file[0], out, load_recipe(None, QUICK), lines.append)
@@ -158,7 +158,7 @@ def test_other_results_in_a_directory_stay_while_they_fit(tmp_path):
     assert open_results(tmp_path).strain.lattice is not None
     lines.clear()
     analyze_dataset(scan, tmp_path, recipe, lines.append)
-    assert [line.split()[1] for line in lines if "reused" not in line] == ["latent"]
+    assert [line.split()[1] for line in lines if "reused" not in line] == ["latent", "health"]
     # Other centers: what the domains were made of fits no more, and that is said.
     lines.clear()
     other = load_recipe(None, {**quick, "strain.enabled": True, "prepare.descan_order": 1})

@@ -145,7 +145,8 @@ def _line(squares: np.ndarray, sums: np.ndarray, pairs: int) -> _Line:
     relative = np.sqrt(2 / pairs)
     used, inverse = np.zeros(len(squares), bool), np.zeros((2, 2))
     for _ in range(ROUNDS):
-        expected = np.maximum(slope * sums + constant, 0.2 * np.quantile(squares, 0.1) + 1e-300)
+        least = max(0.2 * float(np.quantile(squares, 0.1)), 1e-12 * float(squares.max()))
+        expected = np.maximum(slope * sums + constant, least)
         error = relative * expected
         used = np.abs(squares - expected) < FAR * np.sqrt(2) * error
         if used.sum() < FEWEST:

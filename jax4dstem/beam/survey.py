@@ -31,6 +31,7 @@ class Survey(Result):
         detector: How counts become electrons, and which pixels cannot be used.
         center: Direct beam of the mean pattern, (y, x) in px.
         radius: Its radius in the mean pattern in px, descan included.
+        masked: Positions that a scan mask leaves out; None without one.
 
     Example:
         >>> counts = np.random.default_rng(0).poisson(1.0, (3, 4, 16, 16))
@@ -54,19 +55,29 @@ class Survey(Result):
         "", "px", "radius at half maximum in the mean pattern, descan included", "beam/mean_radius"
     )
 
+    masked: np.ndarray | None = entry(
+        SCAN, "", "positions that the scan mask leaves out", "masked", default=None
+    )
+
     @property
     def valid(self) -> np.ndarray:
         """Positions whose pattern can be used, ``(scan_y, scan_x)``."""
-        return self.invalid == 0
+        usable = self.invalid == 0
+        return usable if self.masked is None else usable & ~self.masked.astype(bool)
+
+    @property
+    def mean_electrons(self) -> np.ndarray:
+        """Mean pattern in electrons."""
+        return (np.asarray(self.mean) - self.detector.offset) / self.detector.gain
 
     def electrons(self, scan: Dataset) -> Dataset:
-        """The scan in electrons, as fits take it, with `ScanDetector.of_electrons`."""
-        return self.detector.electrons(scan)
+        """The scan in electrons, as fits take it, with `ScanDetector.of_electrons`; NaN where it is masked."""
+        return self.detector.electrons(scan if self.masked is None else scan.without(self.masked))
 
     def repaired(self, scan: Dataset) -> Dataset:
         """The scan in electrons, its bad pixels replaced by their neighbors."""
         bad = self.detector.bad_pixels
-        electrons = self.electrons(scan)
+        electrons = self.detector.electrons(scan)
         return electrons.map(repair_pixels, bad) if bad.any() else electrons
 
 
@@ -77,6 +88,7 @@ def survey_scan(
     find_bad: bool = True,
     contrast: float = 5.0,
     detector: DetectorOptions | None = None,
+    scan_mask: np.ndarray | None = None,
 ) -> Survey:
     """Look at every pattern, at the detector's mean and spread over the scan, and at how neighboring patterns differ.
 
@@ -87,7 +99,8 @@ def survey_scan(
             patterns is no matter of the patterns, but a bad one.
         find_bad: Whether hot, stuck and dead pixels are looked for.
         contrast: How far a hot pixel stands out from its neighbors.
-        detector: What is known of the detector; the rest is found.
+        detector: What is known of the detector; the rest is found. Its mask is added to that of the file.
+        scan_mask: Positions that are left out, True, ``(scan_y, scan_x)``.
 
     Returns:
         Validity, dose, detector statistics, and the mean direct beam.
@@ -102,10 +115,11 @@ def survey_scan(
         [8.0, 7.0]
     """
     options = detector or DetectorOptions()
-    shape = scan.pattern_shape
-    bad = np.zeros(shape, bool) if options.mask is None else np.asarray(options.mask, bool)
-    if bad.shape != shape:
-        raise InputError(f"the mask has {bad.shape} pixels, the detector {shape}")
+    bad = _known_bad(scan, options)
+    if scan_mask is not None and scan_mask.shape != scan.scan_shape:
+        raise InputError(
+            f"the scan mask has the shape {scan_mask.shape}, the scan {scan.scan_shape}"
+        )
     found = map_patterns(_validity, scan, bad, progress="checking patterns")
     if found["invalid"].any():
         known = reduce_patterns(
@@ -120,8 +134,10 @@ def survey_scan(
     valid = invalid == 0
     if not exclude_invalid and not (valid | scan.missing).all():
         raise InputError(_describe_invalid(np.where(scan.missing, 0, invalid), found["blank"]))
+    if scan_mask is not None:
+        valid &= ~scan_mask
     if not valid.any():
-        raise InputError("every pattern is blank or has NaN or infinite pixels")
+        raise InputError("every pattern is blank, has NaN or infinite pixels, or is masked")
     raw = reduce_patterns(
         Moments(), scan.map(_or_zero, bad), weights=valid, progress="detector statistics"
     )
@@ -138,7 +154,18 @@ def survey_scan(
     mean = (np.asarray(raw.mean) - noise.offset) / noise.gain
     beam = find_direct_beam(np.asarray(repair_pixels(jnp.asarray(mean), jnp.asarray(bad))))
     dose = np.where(valid, dose, np.nan).astype(np.float32)
-    return Survey(invalid, dose, raw.mean, raw.std, noise, beam.center, beam.radius)
+    return Survey(invalid, dose, raw.mean, raw.std, noise, beam.center, beam.radius, scan_mask)
+
+
+def _known_bad(scan: Dataset, options: DetectorOptions) -> np.ndarray:
+    """Pixels that the file or the caller says cannot be used."""
+    bad = np.zeros(scan.pattern_shape, bool) if scan.mask is None else scan.mask.copy()
+    if options.mask is None:
+        return bad
+    given = np.asarray(options.mask, bool)
+    if given.shape != bad.shape:
+        raise InputError(f"the mask has {given.shape} pixels, the detector {bad.shape}")
+    return bad | given
 
 
 def _validity(pattern: Any, bad: Any) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from jax4dstem._version import __version__
 from jax4dstem.cli.command import command
 from jax4dstem.cli.devices import check_devices, set_up_devices
 from jax4dstem.cli.options import (
+    Beam,
     Crystal,
     File,
+    Masks,
     Out,
     Overwrite,
     Parameters,
@@ -90,10 +92,16 @@ def info(file: File, reading: Reading, parameters: Parameters) -> None:
 
 @command(app, "analyze scan.h5 -o out", "analyze scan.h5 -o out --pixel 0.016 --set cluster.k=3")
 def analyze(
-    file: File, out: Out, reading: Reading, parameters: Parameters, overwrite: Overwrite = False
+    file: File,
+    out: Out,
+    reading: Reading,
+    beam: Beam,
+    masks: Masks,
+    parameters: Parameters,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find the domains in a scan: results.h5, figures and report.html in OUT."""
-    recipe = recipe_of(parameters, reading)
+    recipe = recipe_of(parameters, reading, beam, masks)
     begin = _ready(file, out)
     from jax4dstem.pipeline import analyze
 
@@ -111,6 +119,8 @@ def strain(
     out: Out,
     reference: Reference,
     reading: Reading,
+    beam: Beam,
+    masks: Masks,
     parameters: Parameters,
     overwrite: Overwrite = False,
 ) -> None:
@@ -119,7 +129,7 @@ def strain(
     The reference is the lattice G1, G2, that of the crystal CIF along ZONE (0,0,1), the median of REGION, or the
     median of the scan.
     """
-    _measure_strain(file, out, recipe_of(parameters, reading, reference), overwrite)
+    _measure_strain(file, out, recipe_of(parameters, reading, beam, masks, reference), overwrite)
 
 
 @command(
@@ -132,6 +142,8 @@ def bases(
     out: Out,
     reference: Reference,
     reading: Reading,
+    beam: Beam,
+    masks: Masks,
     parameters: Parameters,
     overwrite: Overwrite = False,
 ) -> None:
@@ -140,7 +152,7 @@ def bases(
     Writes /strain/bases beside the other ways into results.h5, figures and report.html in OUT. The reference is that
     of `strain`.
     """
-    recipe = recipe_of(parameters, reading, reference)
+    recipe = recipe_of(parameters, reading, beam, masks, reference)
     if not recipe.strain.bases:
         raise InputError("strain.bases is 0: there is nothing to train")
     _measure_strain(file, out, recipe, overwrite)

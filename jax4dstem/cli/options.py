@@ -114,6 +114,52 @@ class Reading:
     ] = None
 
 
+def _center(flag: str, text: str) -> Any:
+    """Two numbers, or the name of a file."""
+    return (
+        text
+        if any(letter.isalpha() for letter in text)
+        else Numbers(2, float, "63.5,64")(flag, text)
+    )
+
+
+@dataclass(frozen=True)
+class Beam:
+    """Where the direct beam is."""
+
+    center: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Y,X|FILE", help="Direct beam in px, or a file with that of every position."
+        ),
+        Sets("prepare.center", _center),
+    ] = None
+    no_align: Annotated[
+        bool | None,
+        typer.Option("--no-align", help="Every pattern has that center, or that of their mean."),
+        Sets("prepare.align", lambda flag, given: not given),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Pixels and positions that are left out."""
+
+    mask: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Pixels that cannot be used: .npy, .tif, FILE.h5:KEY."),
+        Sets("detector.mask"),
+    ] = None
+    scan_mask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|Y0,Y1,X0,X1|CONDITION",
+            help="Positions to leave out; a condition is such as 'dose < 100'.",
+        ),
+        Sets("prepare.scan_mask"),
+    ] = None
+
+
 @dataclass(frozen=True)
 class Reference:
     """What strain is relative to."""
@@ -197,7 +243,7 @@ def recipe_of(parameters: Parameters, *groups: Any) -> Recipe:
 
     Args:
         parameters: The recipe file and its single values.
-        groups: `Reading`, `Reference`.
+        groups: `Reading`, `Beam`, `Masks`, `Reference`.
 
     Raises:
         InputError: A value cannot be read, or the recipe is none.

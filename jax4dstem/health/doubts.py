@@ -9,7 +9,6 @@ from jax4dstem.health.evidence import Evidence
 
 FEW = 0.5  # share of the positions with strain, below which the reasons are told
 MANY_PIXELS = 0.01  # share of masked pixels that is told: hot pixels alone are some 1e-4
-PRECISE = 0.3  # px: the doubt of a center up to which a lattice fit starts at the right reflections
 LOST = 0.02  # share of positions whose beam was taken from their neighbors
 SCATTER = (
     1.25  # times more or less than the noise expects: error bars are then off by more than 10 %

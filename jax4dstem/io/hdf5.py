@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from jax4dstem.errors import InputError
 from jax4dstem.io import finding
@@ -19,6 +20,7 @@ from jax4dstem.io.layout import Layout, Stored
 from jax4dstem.io.sources import Concatenated, Opener
 
 CHUNK_CACHE = 2**26  # bytes, unless a single chunk is larger
+PIXEL_MASK = "pixel_mask"  # NeXus and Dectris: a number per pixel, not 0 where it cannot be used
 STACK_PREFIX = "data_0"  # Dectris detectors write data_000001, data_000002, ...
 MATLAB_HEAP = (
     "#refs#/"  # where MATLAB puts the contents of cells and structures, thousands of small arrays
@@ -31,7 +33,7 @@ def read(path: Path, layout: Layout) -> Stored:
     """Find the scan in an HDF5 file."""
     try:
         with h5py.File(path, "r") as file:
-            return _find(file, path, layout)
+            return replace(_find(file, path, layout), pixel_mask=_pixel_mask(file))
     except OSError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is damaged or truncated: {reason}") from error
@@ -58,6 +60,21 @@ def _find(file: h5py.File, path: Path, layout: Layout) -> Stored:
     if signal is not None:
         return _stored(file, path, signal, f"dataset {signal}: the file's default signal")
     return _stored(file, path, *finding.choose(shapes, None, path))
+
+
+def _pixel_mask(file: h5py.File) -> np.ndarray | None:
+    """The first mask of pixels in a file: one image, or one for every module of the detector, which is not read."""
+    found: list[h5py.Dataset] = []
+
+    def look(name: str, item: Any) -> bool | None:
+        if name.rpartition("/")[2] == PIXEL_MASK and isinstance(item, h5py.Dataset):
+            found.append(item)
+            return True
+        return None
+
+    file.visititems(look)
+    image = found and found[0].ndim == 2 and found[0].dtype.kind in "bui"
+    return np.asarray(found[0][()]) != 0 if image else None
 
 
 def _numeric(items: dict[str, Any]) -> dict[str, Any]:

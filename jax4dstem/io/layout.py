@@ -80,6 +80,7 @@ class Stored:
         scales: Further scales and where they come from, the best first.
         notes: How the array was found.
         tells_frames: False for a file without header, whose type and shape must be given.
+        pixel_mask: Pixels that the file says cannot be used, True.
     """
 
     open: Opener
@@ -94,6 +95,7 @@ class Stored:
     scales: tuple[Told, ...] = ()
     notes: tuple[str, ...] = ()
     tells_frames: bool = True
+    pixel_mask: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
-from jax4dstem.dataset import Dataset
+from jax4dstem.dataset import Dataset, Doubt
 from jax4dstem.errors import InputError
 from jax4dstem.io import empad, frames, hdf5, npy, rosetta, tiff, zarr_store
 from jax4dstem.io.layout import Layout, Stored, as_scan
@@ -121,13 +122,24 @@ def open_dataset(
     scan = as_scan(stored, layout)
     told = {name: value for name, value in given.items() if value is not None}
     calibration, why = calibrate((Told(told, "given"), *scan.scales))
-    notes = (*stored.notes, *scan.notes, *why)
-    dataset = Dataset(scan.source, calibration, notes=notes, path=stored.path)
+    mask, told_of_mask = _mask(stored, scan.source.shape[2:])
+    notes = (*stored.notes, *scan.notes, *why, *told_of_mask)
+    dataset = Dataset(scan.source, calibration, notes=notes, path=stored.path, mask=mask)
     if rectangle := _integers("crop_scan", crop_scan, 4):
         dataset = dataset.crop_scan(*rectangle)
     if rectangle := _integers("crop_detector", crop_detector, 4):
         dataset = dataset.crop_detector(*rectangle)
     return dataset.bin_detector(bin_detector)
+
+
+def _mask(stored: Stored, detector: tuple[int, ...]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The file's mask of pixels where it fits the detector, and what is to be said of it."""
+    mask = stored.pixel_mask
+    if mask is None:
+        return None, ()
+    if mask.shape != detector:
+        return None, (Doubt(f"pixel mask of {mask.shape} px does not fit the detector: ignored"),)
+    return mask, (f"{int(mask.sum())} masked pixels: pixel_mask in the file",)
 
 
 def reader_of(path: Path, layout: Layout) -> Callable[[Path, Layout], Stored]:

@@ -57,6 +57,7 @@ from jax4dstem.patterns.features import (
     scattering_radius,
     top_fraction,
 )
+from jax4dstem.patterns.friedel import FriedelCenter, friedel_center
 from jax4dstem.patterns.polar import AngularCorrelations, to_polar
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "CepstrumPeak",
     "DescanFit",
     "DirectBeam",
+    "FriedelCenter",
     "align_direct_beam",
     "annular_dark_field",
     "annular_mask",
@@ -86,6 +88,7 @@ __all__ = [
     "fit_descan",
     "flatten_rings",
     "fourier_shift",
+    "friedel_center",
     "gather_features",
     "lattice_quefrencies",
     "log_counts",

@@ -243,8 +243,11 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
                 raise InputError(f"recipe key {key} must be {allowed}; got {shown}")
         return value
     if origin is types.UnionType:
-        inner = next(arg for arg in args if arg is not type(None))
-        return None if value == "auto" else _convert(value, inner, key)
+        if value == "auto":
+            return None
+        kinds = [arg for arg in args if arg is not type(None)]
+        inner = next((kind for kind in kinds if type(value) is kind), kinds[0])
+        return _convert(value, inner, key)
     if origin is Literal:
         if value in args:
             return value

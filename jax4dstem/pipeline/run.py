@@ -17,6 +17,7 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.errors import OutputError
 from jax4dstem.fields import Result
 from jax4dstem.io import open_dataset
+from jax4dstem.pipeline.given import check_given_fits, hash_of_given
 from jax4dstem.pipeline.recipe import check_recipe_fits, dump_recipe
 from jax4dstem.pipeline.results import RESULTS, Results
 from jax4dstem.pipeline.sections import Recipe
@@ -102,10 +103,12 @@ def analyze_dataset(
     """
     recipe, out = recipe or Recipe(), Path(out)
     check_recipe_fits(recipe, scan)
+    check_given_fits(recipe, scan)
     check_kinds(recipe)
     fingerprint = _fingerprint(scan)
     store = Store.open(out, fingerprint, overwrite)
-    keys = _keys(stages, recipe, fingerprint["hash"], store.kept)
+    root = fingerprint["hash"] + hash_of_given(recipe)
+    keys = _keys(stages, recipe, root, store.kept)
     with _workspace(out):
         done = _Done(store, stages, keys)
         for number, stage in enumerate(stages, start=1):
@@ -145,6 +148,7 @@ def analyze_in_memory(
     """
     recipe = recipe or Recipe()
     check_recipe_fits(recipe, scan)
+    check_given_fits(recipe, scan)
     check_kinds(recipe)
     done: dict[str, Result] = {}
     for stage in stages:

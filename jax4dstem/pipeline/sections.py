@@ -138,6 +138,23 @@ class Prepare:
         Positive(),
         Doc("how far from the mean beam a pattern's may be; auto: a quarter of the detector", "px"),
     ] = None
+    scan_mask: Annotated[
+        str | None,
+        Doc(
+            "positions to leave out: a file like that of detector.mask, a rectangle 'y0,y1,x0,x1', or a condition such as "
+            "'annular_dark_field > 100' (bright_field, annular_dark_field, dose)"
+        ),
+    ] = None
+    center: Annotated[
+        tuple[float, float] | str | None,
+        Doc(
+            "where the direct beam is: (y, x), or a file with a center for every position; auto: found",
+            "px",
+        ),
+    ] = None
+    align: Annotated[
+        bool, Doc("look for the center of every pattern; false: it is `center`, or the mean one")
+    ] = True
     descan_order: Annotated[
         int, AtLeast(0), Doc("degree of the polynomial that the descan is fitted with")
     ] = 2
@@ -172,6 +189,15 @@ class Detector:
         AtLeast(0),
         Doc("standard deviation of the read-out; auto: found in the same way", "counts"),
     ] = None
+    mask: Annotated[
+        str | None,
+        Doc(
+            "file of pixels that cannot be used, not 0: .npy, .tif or FILE.h5:KEY; those of the data's own file count as well"
+        ),
+    ] = None
+    mask_rectangles: Annotated[
+        tuple[Rectangle, ...], Doc("further ones: y0, y1, x0, x1 of each rectangle", "px")
+    ] = ()
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """The stages: what each needs, gives and reads of the recipe. A stage calls an answer; it computes nothing itself."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from jax4dstem.beam import (
     BeamPositions,
-    DetectorOptions,
     Prepared,
     Survey,
     VirtualImages,
@@ -39,6 +38,12 @@ from jax4dstem.domains import (
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Result
 from jax4dstem.health import Evidence, Health, judge
+from jax4dstem.pipeline.given import (
+    given_center,
+    given_detector,
+    given_scan_mask,
+    scan_condition,
+)
 from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.pipeline.strain import strain, strain_ways
 from jax4dstem.regions import RegionCodes, RegionTraining, encode_regions
@@ -88,21 +93,36 @@ class Skipped(Result):
 
 
 def survey(scan: Dataset, done: Done, recipe: Recipe) -> Survey:
-    """Validity, dose and detector statistics."""
-    return survey_scan(
+    """Validity, dose and detector statistics; a condition on a virtual image is looked at here, before all else."""
+    found = survey_scan(
         scan,
         exclude_invalid=recipe.input.invalid_patterns == "exclude",
         find_bad=recipe.prepare.repair_pixels,
         contrast=recipe.prepare.contrast,
-        detector=DetectorOptions(**asdict(recipe.detector)),
+        detector=given_detector(recipe, scan),
+        scan_mask=given_scan_mask(recipe, scan),
     )
+    condition = scan_condition(recipe)
+    if condition is None:
+        return found
+    seen: dict[str, Any] = {"survey": found}
+    seen["beam"] = beam(scan, seen, recipe)
+    masked = condition.holds(found, images(scan, seen, recipe))
+    if (masked | ~found.valid).all():
+        raise InputError(f"prepare.scan_mask {recipe.prepare.scan_mask!r} leaves no position")
+    return replace(found, masked=masked)
 
 
 def beam(scan: Dataset, done: Done, recipe: Recipe) -> BeamPositions:
     """Centers of the direct beam."""
     options = recipe.prepare
     return align_scan(
-        scan, done["survey"], search=options.search, descan_order=options.descan_order
+        scan,
+        done["survey"],
+        search=options.search,
+        descan_order=options.descan_order,
+        center=given_center(recipe),
+        align=options.align,
     )
 
 
@@ -282,10 +302,14 @@ SURVEY = Stage(
     "survey",
     survey,
     (Survey,),
-    reads=("input", "detector", "prepare.repair_pixels", "prepare.contrast"),
+    reads=("input", "detector", "prepare.repair_pixels", "prepare.contrast", "prepare.scan_mask"),
 )
 BEAM = Stage(
-    "beam", beam, (BeamPositions,), ("survey",), ("prepare.search", "prepare.descan_order")
+    "beam",
+    beam,
+    (BeamPositions,),
+    ("survey",),
+    ("prepare.search", "prepare.descan_order", "prepare.center", "prepare.align"),
 )
 _PREPARED = ("survey", "beam")
 IMAGES = Stage("images", images, (VirtualImages,), _PREPARED, ("images", "calibration"))

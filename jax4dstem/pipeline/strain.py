@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
 from jax4dstem.pipeline.sections import Recipe
@@ -14,6 +16,8 @@ from jax4dstem.strain import (
     strain_in_blocks,
 )
 
+PRECISE = 0.3  # px: lattices have only differences to a hidden center; strain errs by more than it over the disks' distance
+
 
 def strain(scan: Dataset, done: Mapping[str, Any], recipe: Recipe) -> StrainAnswers | NoStrain:
     """Strain of every position relative to a reference, in several ways.
@@ -24,6 +28,11 @@ def strain(scan: Dataset, done: Mapping[str, Any], recipe: Recipe) -> StrainAnsw
         InputError: The given lattice or the reference region does not fit.
     """
     options, beam, survey = recipe.strain, done["beam"], done["survey"]
+    if beam.hidden and np.nanmedian(beam.doubt) > PRECISE:
+        return NoStrain(
+            f"masked pixels hide the direct beam, and its center is known to {np.nanmedian(beam.doubt):.2g} px only: "
+            "give it by --center Y,X"
+        )
     reference = strain_reference(scan, done, recipe)
     ways = strain_ways(recipe)
     try:
