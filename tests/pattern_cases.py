@@ -153,7 +153,9 @@ KNOWN = mixture.KnownLattices(
 CASES |= {
     "sample_pattern": Case(align.sample_pattern, (np.array([3.2, 11.7]), np.array([4.9, 12.1]))),
     "ring_mean": Case(cepstrum.ring_mean, (DISTANCE,)),
-    "unfold_cepstrum": Case(lambda half: cepstrum.unfold_cepstrum(half, 2 * SIZE - 2), ()),
+    "unfold_cepstrum": Case(
+        lambda half: cepstrum.unfold_cepstrum(half.astype(float), 2 * SIZE - 2), ()
+    ),
     "to_polar": Case(
         lambda *args: polar.to_polar(args[0].astype(float), *args[1:], (3, 8)),
         (np.array(CENTER), 4.0, 9.0),
@@ -177,6 +179,7 @@ CASES |= {
         (np.array(CENTER), VECTORS, 2.0),
         "a number of disks",
     ),
+    "electrons_of": Case(detector.electrons_of, (3.0, 20.0)),
     "pattern_dose": Case(detector.pattern_dose, (DETECTOR,)),
     "DiskIntensities": Case(
         intensities.DiskIntensities(7), (np.array(CENTER), DISTORTION, MODEL), eager=("float64",)
@@ -203,7 +206,9 @@ CASES |= {
     "Detector.usable": Case(lambda pattern, of: of.usable(pattern), (DETECTOR,), "a yes or no"),
     "Detector.clip": Case(lambda pattern, of: of.clip(pattern), (DETECTOR,)),
     "ring_share": Case(ccstae.ring_share, (np.hypot(*np.indices((SIZE, SIZE))) < 20, 3.0)),
-    "MoveCounts": Case(neighbors.MoveCounts(3), (np.array([0, 0], np.int32), DETECTOR)),
+    "MoveCounts": Case(
+        neighbors.MoveCounts(3), (np.array([0, 0], np.int32), detector.Detector().as_arrays())
+    ),
 }
 
 

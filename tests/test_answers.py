@@ -7,6 +7,7 @@ import pytest
 
 from jax4dstem import Results, beam, domains
 from jax4dstem.fields import Field, Tree, merge
+from jax4dstem.health import Evidence, judge
 from jax4dstem.pipeline import analyze_in_memory, load_recipe
 from jax4dstem.simulate import polycrystal
 from jax4dstem.strain import StrainWays, find_strain
@@ -37,10 +38,15 @@ def by_hand(scan) -> Tree:
     found = domains.find_domains(scores.scores, [domains.KMeansSplitter()])
     tables = domains.describe_domains(found, prepared, images.annular_dark_field)
     strain = find_strain(
-        scan, positions.center, positions.radius, ways=StrainWays(bases=0, further=())
+        survey.electrons(scan),
+        positions.center,
+        positions.radius,
+        ways=StrainWays(bases=0, further=()),
+        detector=survey.detector.of_electrons,
     )
+    doubts = judge(Evidence(scan.calibration, survey, positions, found, strain, scan.doubts))
     tree: Tree = {}
-    for answer in (survey, positions, images, features, scores, found, tables, strain):
+    for answer in (survey, positions, images, features, scores, found, tables, strain, doubts):
         merge(tree, answer.fields())
     return tree
 

@@ -22,9 +22,9 @@ from jax4dstem import (
     Moments,
     map_patterns,
     reduce_patterns,
-    stream,
 )
 from jax4dstem.models import AutoEncoderSpec, Dense, Reconstruction, split
+from jax4dstem.stream import mapping, plan, reducing
 from jax4dstem.train import ArrayFeed, Training, engine, train
 
 ELSEWHERE = ("cuda", "tpu")
@@ -49,17 +49,17 @@ def scaled(pattern, gain):
 
 @pytest.mark.parametrize("cache_batch", [2, 8])
 def test_the_map_kernel_exports(cache_batch):
-    kernel = stream._map_kernel((scaled,), stream._local_mesh(), cache_batch)
+    kernel = mapping.map_kernel((scaled,), plan._local_mesh(), cache_batch)
     assert lowers_elsewhere(kernel, jnp.ones((8, 5, 4), jnp.uint16), ((),), ((jnp.ones(()),),))
 
 
 @pytest.mark.parametrize("name", REDUCERS)
 def test_reduction_kernels_export(name):
     row, weight = jax.ShapeDtypeStruct((4,), np.float32), jax.ShapeDtypeStruct((), np.float32)
-    mesh = stream._local_mesh()
-    fns = (first_row, stream._pair_with_weight)
-    kernel = stream._reduce_kernel(fns, REDUCERS[name], mesh, 4, 4)
-    state = stream._initial_states(REDUCERS[name], row, weight, mesh)
+    mesh = plan._local_mesh()
+    fns = (first_row, reducing._pair_with_weight)
+    kernel = reducing._reduce_kernel(fns, REDUCERS[name], mesh, 4, 4)
+    state = reducing._initial_states(REDUCERS[name], row, weight, mesh)
     patterns, ones = jnp.ones((8, 5, 4), jnp.uint16), jnp.ones(8)
     assert lowers_elsewhere(kernel, state, patterns, ((), (ones,)), ones > 0, ((), ()))
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from jax4dstem import InputError, open_dataset, survey_scan
 from jax4dstem.cli import app
-from jax4dstem.coordinates import deformation, strain_of, strain_to_scan_axes
+from jax4dstem.coordinates import deformation, strain_in_scan_axes, strain_of
 from jax4dstem.io.glance import glance
 
 SHAPE = (4, 5, 6, 7)
@@ -334,7 +334,7 @@ def test_py4dstem_turns_the_detector(tmp_path, scan, flip):
     wanted = (0.02, -0.01, 0.004, 0.01)
     gradient = np.asarray(deformation(*wanted))
     seen = np.array(strain_of(jnp.asarray(turn @ gradient @ turn.T)))
-    found = np.array(strain_to_scan_axes(dataset.calibration)) @ seen
+    found = strain_in_scan_axes(np.asarray(seen), dataset.calibration)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 

@@ -111,7 +111,10 @@ def test_what_is_no_fit_has_a_status_and_no_number():
     distortion[0, 3] = np.nan
     information = np.tile(1e6 * np.eye(6, dtype=np.float32), (1, 5, 1, 1))
     information[0, 4, 2:4] = information[0, 4, :, 2:4] = 0.0  # nothing is known along one direction
-    found = SimpleNamespace(score=score, distortion=distortion, information=information)
+    converged = np.ones(score.shape, bool)
+    found = SimpleNamespace(
+        score=score, distortion=distortion, information=information, converged=converged
+    )
     broken = MeasuredLattices.of_fits(found, HEXAGONAL)
     strain = strain_map(broken, given(HEXAGONAL))
     assert strain.status.tolist() == [
