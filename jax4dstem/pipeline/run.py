@@ -157,7 +157,7 @@ def analyze_in_memory(
 
 
 class _Done(Mapping[str, Result]):
-    """Results of finished stages; those that are reused are read when somebody needs them."""
+    """Results of finished stages; those of earlier runs that this one does not make are read when somebody needs them."""
 
     def __init__(self, store: Store, stages: tuple[Stage, ...], keys: Mapping[str, str]):
         self.store, self.stage_keys = store, keys

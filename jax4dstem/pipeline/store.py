@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import h5py
 
 from jax4dstem._version import __version__
 from jax4dstem.errors import InputError, OutputError
-from jax4dstem.fields import Result
+from jax4dstem.fields import Result, Tree
 from jax4dstem.io.results import read_group, write_bytes, write_group
 from jax4dstem.io.schema import SCHEMA
 from jax4dstem.pipeline.results import KINDS, RESULTS
@@ -81,7 +82,7 @@ class Store:
                 continue
             kinds = {kind.__name__: kind for kind in stage.gives}
             with suppress(InputError, OSError, KeyError):  # not a finished stage: compute it again
-                tree, _ = read_group(path)
+                tree = self._kept_tree if path.name == RESULTS else read_group(path)[0]
                 return kinds[found["result"]].from_fields(tree)
         return None
 
@@ -89,12 +90,16 @@ class Store:
         """The result of a stage of an earlier run, or None."""
         if name not in self.kept:
             return None
-        tree, _ = read_group(self.out / RESULTS)
         return next(
-            kind.from_fields(tree)
+            kind.from_fields(self._kept_tree)
             for kind in KINDS[name]
             if kind.__name__ == self.kept[name]["result"]
         )
+
+    @cached_property
+    def _kept_tree(self) -> Tree:
+        """Fields of the results file, read once for all stages; it changes only when the run is finished."""
+        return read_group(self.out / RESULTS)[0]
 
     def _candidates(self, name: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         if name in self.kept:
