@@ -14,9 +14,10 @@ from jax4dstem.domains.selection import elbow, gaussian_reference, silhouette
 from jax4dstem.embed import subsample
 
 MAX_FIT = 20_000  # points a model is fitted to; the others are assigned to its clusters
-NOISE_DRAWS = 5
+NOISE_DRAWS = 5  # splits of noise, of which the best counts
 NOISE_MARGIN = 0.02  # what a real split must gain in silhouette over the best split of noise
-STABILITY_DRAWS = 3
+STABILITY_DRAWS = 3  # splits with other seeds
+SUBSAMPLE = 0.8  # of the points, that density clustering is repeated on
 CLEAR = 0.6  # distance to the nearest cluster over that to the second, of an outlier that clearly belongs
 MIN_STABILITY = 0.5  # adjusted Rand index; a split that other seeds do not find again is not made
 
@@ -194,7 +195,7 @@ class HDBSCANSplitter:
         noise = _noise_level(self._labels, scores, seed)
 
         def on_subsample(points: np.ndarray, draw: int) -> np.ndarray:
-            rows = np.random.default_rng(draw).random(len(points)) < 0.8
+            rows = np.random.default_rng(draw).random(len(points)) < SUBSAMPLE
             nearest = KNeighborsClassifier(1).fit(points[rows], self._labels(points[rows], draw))
             return nearest.predict(points)
 

@@ -7,6 +7,9 @@ import numpy as np
 from jax4dstem.lattice.nodes import nearest_node
 
 SHORTEST = 14  # points that basis vectors are tried from
+AS_GOOD = 0.9  # of the best explained share: among lattices as good the sparsest is taken
+SPARSE = 4  # power of the explained share against the area of the cell: 16 % less explained count as half the area
+DEGENERATE = 0.3  # sine of the angle of two points, below which they span no lattice: reduced ones enclose 60 degrees or more
 SAME = 0.04  # relative difference up to which two lengths, or sines, count as equal
 
 
@@ -52,15 +55,15 @@ def find_basis(points: np.ndarray, weights: np.ndarray, tolerance: float) -> Bas
     if not tried:
         return None
     best = max(basis.explained for basis in tried)
-    good = [basis for basis in tried if basis.explained >= 0.9 * best]
-    return max(good, key=lambda basis: abs(np.linalg.det(basis.vectors)) * basis.explained**4)
+    good = [basis for basis in tried if basis.explained >= AS_GOOD * best]
+    return max(good, key=lambda basis: abs(np.linalg.det(basis.vectors)) * basis.explained**SPARSE)
 
 
 def _try(
     vectors: np.ndarray, points: np.ndarray, weights: np.ndarray, tolerance: float
 ) -> Basis | None:
     lengths = np.linalg.norm(vectors, axis=1)
-    if abs(np.linalg.det(vectors)) < 0.3 * lengths.prod() or lengths.min() < 3 * tolerance:
+    if abs(np.linalg.det(vectors)) < DEGENERATE * lengths.prod() or lengths.min() < 3 * tolerance:
         return None
     vectors = reduce_basis(vectors)
     for _ in range(2):

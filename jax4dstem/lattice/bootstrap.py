@@ -19,6 +19,8 @@ from jax4dstem.noise import Noise
 from jax4dstem.stream import map_patterns
 
 CAP = 25.0  # squared distance beyond which an error counts no more
+OTHER = 0.15  # distortion from the truth beyond which a fit has found another rotation
+FEWEST = 30  # fits that an excess is told from
 BATCH = 8  # expected patterns computed at once
 DRAWS = 16  # parts of the patterns with a random stream of their own
 
@@ -102,8 +104,8 @@ def _excess(fits: Any, truth: np.ndarray) -> float:
         information[:, :2, :2] + 1e-9 * np.eye(2), information[:, :2, 2:]
     )
     distance = np.einsum("ni,nij,nj->n", error, inner, error)
-    near = (np.abs(error).max(axis=1) < 0.15) & np.isfinite(distance)  # not another rotation
-    if near.sum() < 30:
+    near = (np.abs(error).max(axis=1) < OTHER) & np.isfinite(distance)
+    if near.sum() < FEWEST:
         return 0.0
     ratio = np.minimum(distance[near], CAP).mean() / 4
     noise = np.sqrt(0.5 / near.sum())

@@ -26,7 +26,8 @@ from jax4dstem.stream import map_patterns
 
 ROUNDS = 4  # of learning, until the disks' radius has settled
 SETTLED = 0.02  # relative change of it
-MOST_REFLECTIONS = 200
+MOST_REFLECTIONS = 200  # of the model; half as many are searched
+BEYOND = 1.2  # of the reach that any rotation keeps on the detector: outer reflections are fitted where they are
 GIVEN_TOO_LARGE = (
     "the lattice g1 = {g1}, g2 = {g2} px has fewer than three reflections within {reach:.0f} px of "
     "the direct beam"
@@ -112,7 +113,7 @@ def _first_model(
     if len(rotations_of(lattice, within)[0]) < 4:
         g1, g2 = lattice.round(1)
         raise InputError(message.format(radius=radius, g1=g1, g2=g2, reach=reach))
-    indices, _ = rotations_of(lattice, 1.2 * within)
+    indices, _ = rotations_of(lattice, BEYOND * within)
     return starting_model(lattice, indices[:MOST_REFLECTIONS], radius, detector, to_detector)
 
 

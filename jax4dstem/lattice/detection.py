@@ -12,6 +12,7 @@ from jax4dstem.maxima import parabola_vertex
 from jax4dstem.typing import Array, Bool, Float, Pattern, Point, Scalar
 
 SPACING = 1.5  # disk radii between two detected disks
+OUTSIDE = 2.2  # disk radii from the direct beam, from which on a maximum is a disk of its own
 
 
 class DiskKernels(NamedTuple):

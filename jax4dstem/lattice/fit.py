@@ -21,6 +21,10 @@ from jax4dstem.lattice.patches import (
 from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
 
 LONGEST_STEP = 0.4  # disk radii that a reflection may move in one iteration
+BLURS = (0.3, 0.15)  # disk radii: edge widths of the first and the last coarse iteration
+FAINTEST = (
+    0.1  # of a typical height, where a fit starts: at zero a disk would not pull its position
+)
 CONVERGED = Implicit()
 PER_REFLECTION = ("indices", "intensity", "spread", "dispersion")  # attributes of a model
 SETTLED = (
@@ -161,7 +165,7 @@ class FitLattice:
         patches = gather_patches(pattern, state.center, state.distortion, model, side)
         positions = reflection_positions(state.center, state.distortion, model)
         heights = _first_heights(patches, positions, model, scale, self.modes)
-        blurs = jnp.linspace(0.3, 0.15, self.coarse) * model.radius
+        blurs = jnp.linspace(*BLURS, self.coarse) * model.radius
         blurs = jnp.maximum(blurs, model.edge_width)
         state, _ = self._iterate(state._replace(heights=heights), patches, model, blurs, scale)
         center = unbin_point(state.center, factor)
@@ -205,7 +209,7 @@ def _first_heights(
 ) -> Array:
     """Heights of disk and background at first sight, and no texture."""
     disk, background, _ = mean_heights(patches, positions, model)
-    disk = jnp.maximum(disk, 0.1 * model.intensity * scale)
+    disk = jnp.maximum(disk, FAINTEST * model.intensity * scale)
     zeros = jnp.zeros((len(disk), modes))
     return jnp.concatenate([disk[:, None], jnp.maximum(background, FLOOR)[:, None], zeros], axis=1)
 

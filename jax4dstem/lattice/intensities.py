@@ -24,6 +24,9 @@ from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
 
 UNEXPECTED = 1.1  # factor of a dispersion from 1 that more patterns than a sample has would not give by chance
 SIGNIFICANT = 4.0  # standard errors above zero that a reflection's mean intensity must have
+FAINTEST = 1e-3  # of the strongest reflection, below which one is not there
+NARROWEST = 0.1  # spread of an intensity over its mean, at least: typical intensities are a prior, no certainty
+SEEN = 2 / 3  # share of a disk on usable pixels, from which on its intensity counts
 FEWEST = 7  # reflections that are kept at least
 
 
@@ -68,7 +71,7 @@ class DiskIntensities:
         disk, _, seen = mean_heights(patches, positions, model)
         dose = pattern_dose(pattern, model.detector)
         share = disk * jnp.pi * model.radius**2 / dose
-        return Intensities(jnp.where(seen > 2 / 3, share, jnp.nan), dose)
+        return Intensities(jnp.where(seen > SEEN, share, jnp.nan), dose)
 
 
 def map_intensities(
@@ -87,7 +90,9 @@ def map_intensities(
 def learn_intensities(model: LatticeModel, sample: ScanSample, fits: Any) -> LatticeModel:
     """Typical intensities; reflections that are not there leave the model."""
     intensity, spread, error = typical_intensities(model, sample, fits)
-    there = np.asarray(intensity > np.maximum(SIGNIFICANT * error, 1e-3 * np.max(intensity[1:])))
+    there = np.asarray(
+        intensity > np.maximum(SIGNIFICANT * error, FAINTEST * np.max(intensity[1:]))
+    )
     there[0] = True
     if there.sum() < FEWEST:
         there[np.argsort(-intensity)[:FEWEST]] = True
@@ -96,7 +101,7 @@ def learn_intensities(model: LatticeModel, sample: ScanSample, fits: Any) -> Lat
     return model._replace(
         indices=model.indices[there],
         intensity=jnp.asarray(intensity[there], jnp.float32),
-        spread=jnp.asarray(np.maximum(spread, 0.1 * intensity)[there], jnp.float32),
+        spread=jnp.asarray(np.maximum(spread, NARROWEST * intensity)[there], jnp.float32),
         dispersion=jnp.asarray(dispersion[there], jnp.float32),
     )
 

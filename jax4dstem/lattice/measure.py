@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jax4dstem.coordinates import detector_grid
 from jax4dstem.lattice.binning import bin_counts, bin_point
-from jax4dstem.lattice.detection import DiskKernels, disk_contrast
+from jax4dstem.lattice.detection import OUTSIDE, DiskKernels, disk_contrast
 from jax4dstem.lattice.fit import FitLattice
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
 from jax4dstem.lattice.nodes import nearest_node
@@ -15,6 +15,7 @@ from jax4dstem.lattice.search import Hypotheses, score_lattice, search_lattice
 from jax4dstem.typing import Array, Float, FloatPattern, Pattern, Point, Scalar
 
 CLEAR = 6.0  # noise units of a disk that must be explained
+ON_NODE = 0.6  # disk radii from a node within which a disk lies on it
 EXPLAINED = 0.4  # share of such disks that a lattice must explain: a boundary shows two lattices
 
 
@@ -85,9 +86,9 @@ def explained_share(
     """
     y, x = detector_grid(contrast.shape)
     y, x = y - center[0], x - center[1]
-    peak = (contrast > CLEAR) & (y**2 + x**2 > (2.2 * radius) ** 2)
+    peak = (contrast > CLEAR) & (y**2 + x**2 > (OUTSIDE * radius) ** 2)
     for axis in (0, 1):
         for step in (-1, 1):
             peak &= contrast >= jnp.roll(contrast, step, axis)
-    near = nearest_node(y, x, vectors).distance_squared <= jnp.maximum(0.6 * radius, 1.5) ** 2
+    near = nearest_node(y, x, vectors).distance_squared <= jnp.maximum(ON_NODE * radius, 1.5) ** 2
     return jnp.sum(peak & near) / jnp.maximum(jnp.sum(peak), 1) + (jnp.sum(peak) == 0)

@@ -16,6 +16,7 @@ from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.typing import Pattern
 
 PROFILE_STEP = 0.25  # px, of the measured disk profile
+CLEAR = 4.0  # edge widths from a disk, where it is down to 2 % and the rest is background
 MIN_KNOTS = 8  # rings that a background profile needs
 
 
@@ -59,7 +60,7 @@ def radial_background(
     nearest = nearest_node(y - center[0], x - center[1], model.distorted(distortion))
     apart = jnp.sqrt(nearest.distance_squared)
     counted = model.detector.usable(pattern)
-    counted &= apart > model.radius + jnp.maximum(1.5, 4 * model.edge_width)
+    counted &= apart > model.radius + jnp.maximum(1.5, CLEAR * model.edge_width)
     counts = jnp.where(counted, pattern, 0).astype(float)
     ring = jnp.clip(jnp.round(radius_from(center, shape)), 0, size - 1).astype(int)
     dose = jnp.maximum(pattern_dose(pattern, model.detector), 1.0)

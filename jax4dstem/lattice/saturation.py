@@ -10,6 +10,9 @@ from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Pattern
 
+SHARED = 0.1  # of the patterns with the same largest value, from which on it is a limit
+FLAT = 0.3  # of the direct beam's pixels at that value; at least more than four, which chance gives faint beams
+
 
 def find_saturation(sample: ScanSample, radius: float, detector: Detector) -> Detector:
     """The detector with its saturation: where it is not known, the value at which the direct beam is clipped.
@@ -26,7 +29,7 @@ def find_saturation(sample: ScanSample, radius: float, detector: Detector) -> De
     peaks = map_patterns(_peak, sample.dataset, detector)
     peak, ties = np.asarray(peaks[0]), np.asarray(peaks[1])
     common = peak == peak.max()
-    clipped = common.mean() > 0.1 and np.median(ties[common]) > max(4, 0.3 * np.pi * radius**2)
+    clipped = common.mean() > SHARED and np.median(ties[common]) > max(4, FLAT * np.pi * radius**2)
     return detector._replace(saturation=float(peak.max())) if clipped else detector
 
 

@@ -7,7 +7,7 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.detector import Detector, repair_pixels
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import Basis, find_basis, reduce_basis
-from jax4dstem.lattice.detection import disk_kernels, find_bragg_disks
+from jax4dstem.lattice.detection import OUTSIDE, disk_kernels, find_bragg_disks
 from jax4dstem.lattice.nodes import nearest_node
 from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.patterns.align import center_pattern, middle
@@ -15,6 +15,9 @@ from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Float, Pattern, Point
 
 DETECTED = 5.0  # contrast of a disk in a block's mean, in units of the noise
+BRIGHTEST = 20.0  # contrast that a disk counts with at most: a lattice is many disks
+ON_NODE = 0.4  # disk radii from a node within which a disk lies on it; a pixel at least
+EXPLAINED = 0.5  # share of the contrast that must lie on the lattice of a block
 SAME_SHAPE = 0.06  # relative difference of lattices that count as the same
 NO_LATTICE = (
     "no lattice found: no block of the scan shows disks of {radius:.1f} px on a two-dimensional "
@@ -95,12 +98,12 @@ def _identity(pattern: Pattern) -> Pattern:
 
 
 def _basis_of(points: np.ndarray, contrast: np.ndarray, radius: float) -> Basis | None:
-    far = np.linalg.norm(points, axis=1) > 2.2 * radius
+    far = np.linalg.norm(points, axis=1) > OUTSIDE * radius
     if far.sum() < 3:
         return None
-    tolerance = max(1.0, 0.4 * radius)
-    basis = find_basis(points[far], np.minimum(contrast[far], 20.0), tolerance)
-    if basis is None or basis.explained <= 0.5:
+    tolerance = max(1.0, ON_NODE * radius)
+    basis = find_basis(points[far], np.minimum(contrast[far], BRIGHTEST), tolerance)
+    if basis is None or basis.explained <= EXPLAINED:
         return None
     return basis if _spans_a_plane(points[far], basis.vectors, tolerance) else None
 

@@ -11,6 +11,7 @@ from jax4dstem.lattice.basis import symmetry_order
 from jax4dstem.typing import Array, Float, FloatPattern, Int, Point, Scalar
 
 STRONGEST = 8.0  # noise units a single disk can contribute, so that one bright spot decides nothing
+STEP = 0.5  # disk radii that the outermost reflection moves from one rotation to the next
 SCALES = (-0.03, 0.0, 0.03)  # relative lengths that are tried
 
 
@@ -63,7 +64,7 @@ def rotated_lattices(
     """
     sector = 2 * np.pi / symmetry_order(vectors)
     reach = np.linalg.norm(indices @ vectors, axis=1).max()
-    count = int(np.ceil(sector * reach / (0.5 * radius)))
+    count = int(np.ceil(sector * reach / (STEP * radius)))
     angles = sector * (np.arange(count) / count - 0.5)
     rotations = np.asarray(jax.vmap(rotation_matrix)(jnp.asarray(angles, float)))
     turned = np.asarray(vectors) @ np.swapaxes(rotations, 1, 2)

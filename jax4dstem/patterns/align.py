@@ -16,6 +16,10 @@ from jax4dstem.patterns.detectors import center_of_mass, disk_mask
 from jax4dstem.smoothing import gaussian_weights
 from jax4dstem.typing import Array, Float, Pattern, Point, Scalar
 
+WINDOW = 1.5  # radii of the direct beam, and a pixel: of the window that its centroid is taken in
+LOST = 5.0  # robust standard deviations from the median of the neighborhood, beyond which a center is another disk's
+NEIGHBORS = 5  # positions along each side of that neighborhood
+
 
 class DirectBeam(NamedTuple):
     """Where the direct beam is found in a mean pattern, and its radius (half maximum), in px.
@@ -148,7 +152,7 @@ def align_direct_beam(
         [15.0, 18.0]
     """
     start = beam_candidate(pattern, expected, radius, search)
-    return AlignDirectBeam()(pattern, start, 1.5 * radius + 1.0)
+    return AlignDirectBeam()(pattern, start, WINDOW * radius + 1.0)
 
 
 class DescanFit(NamedTuple):
@@ -211,9 +215,9 @@ def fit_descan(
     )
     residual = np.where(known[..., None], measured - surface, 0.0)
     # A surface of low order may be pixels off in a corner; a wrong beam is alone among its neighbors.
-    around = ndimage.median_filter(residual, size=(5, 5, 1), mode="nearest")
+    around = ndimage.median_filter(residual, size=(NEIGHBORS, NEIGHBORS, 1), mode="nearest")
     distance = np.linalg.norm(residual - around, axis=-1)
-    outlier = ~known | (distance > np.maximum(0.5, 5 * 1.4826 * np.median(distance[known])))
+    outlier = ~known | (distance > np.maximum(0.5, LOST * 1.4826 * np.median(distance[known])))
     spread = 1.4826 * np.median(np.abs(residual[known]), axis=0)
     variance = np.maximum(spread**2, np.finfo(float).tiny)
     trust = np.clip(1 - np.asarray(noise)[..., None] ** 2 / variance, 0, 1)

@@ -8,6 +8,9 @@ from jax4dstem.noise import COUNTED, Noise, quietest_gain
 from jax4dstem.patterns.align import DirectBeam
 from jax4dstem.typing import Array, Bool, Float, Int, Num
 
+MOST = 0.95  # share of what varies beyond shot noise, within the radius that is looked at
+DARK = 0.05  # of the mean variance, added to every feature's: nearly dark pixels are not blown up
+
 
 def ring_radii(
     beam: DirectBeam, centers: np.ndarray, shape: tuple[int, int]
@@ -90,7 +93,7 @@ def scattering_radius(
     excess = np.where(used, np.maximum(variance - noise.variance(total), 0), 0)
     if not excess.any():
         return outer
-    return float(min(np.searchsorted(np.cumsum(excess), 0.95 * excess.sum()) + 1, outer))
+    return float(min(np.searchsorted(np.cumsum(excess), MOST * excess.sum()) + 1, outer))
 
 
 def top_fraction(values: np.ndarray, mask: np.ndarray, fraction: float) -> np.ndarray:
@@ -220,7 +223,7 @@ def noise_scale(mean: np.ndarray, selected: np.ndarray, noise: Noise = COUNTED) 
         1.91
     """
     variance = noise.variance(np.maximum(np.asarray(mean, np.float64)[selected], 0))
-    floor = 0.05 * variance.mean() + np.finfo(np.float32).tiny
+    floor = DARK * variance.mean() + np.finfo(np.float32).tiny
     return (1 / np.sqrt(variance + floor)).astype(np.float32)
 
 

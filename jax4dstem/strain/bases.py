@@ -15,10 +15,13 @@ from jax4dstem.models import LatticeBasesSpec, MarginalLikelihood
 from jax4dstem.strain.maps import COMPONENTS, PAIR, OnStrain, StrainMap
 from jax4dstem.train import ArrayFeed, Trained, Training, train
 
-MOST_BASES = 64
+MOST_BASES = 64  # more than the grains of most scans; those that are not needed are joined
 PER_BASE = 16  # patterns per base, at least
 STEPS = 300  # of training, however large the scan
-BATCH = 256
+BATCH = 256  # patterns in a step of training
+LEARNING_RATE = (
+    0.03  # of bases in units of one pattern's noise: three hundred steps cross nine of them
+)
 MOST_STARTS = 20_000  # patterns that the starting bases are found in
 ONE_LATTICE = float(stats.chi2.ppf(0.99, 4))  # squared distance of bases that are one lattice
 COLLAPSED = 0.95  # share of the patterns in one base
@@ -130,7 +133,7 @@ def strain_by_bases(
         _starting_bases(fits, n_bases, seed),
         MarginalLikelihood(),
         ArrayFeed(fits.samples),
-        Training(epochs=epochs, batch_size=BATCH, learning_rate=0.03, seed=seed),
+        Training(epochs=epochs, batch_size=BATCH, learning_rate=LEARNING_RATE, seed=seed),
         progress=progress,
     )
     posterior = trained.apply("posterior", fits.samples).astype(np.float64)

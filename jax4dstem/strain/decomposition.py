@@ -22,6 +22,7 @@ from jax4dstem.strain.reference import StrainReference
 
 EVIDENCE = 4.5  # smallest score of a lattice, in units of the noise
 LARGEST_STRAIN = 0.15  # beyond it the search has found something else
+COMMON = 0.9  # mean phase of rotations, from which on they scatter around one
 LARGEST_ERROR = 0.03  # standard deviation of a strain component that still tells anything
 
 
@@ -176,7 +177,7 @@ def median_lattice(values: np.ndarray, lattice: np.ndarray) -> np.ndarray:
     phase = np.exp(1j * symmetry * values[:, 3])
     mean = np.angle(phase.mean()) / symmetry
     rotations = mean + wrap_angle(values[:, 3] - mean, rotation_period(symmetry))
-    common = float(np.median(rotations)) if abs(phase.mean()) > 0.9 else 0.0
+    common = float(np.median(rotations)) if abs(phase.mean()) > COMMON else 0.0
     # Strain acts after the rotation, so its median is that of differently turned crystals as well.
     turned = np.array([_in_crystal_axes(value, value[3] - common) for value in values])
     e_xx, e_yy, e_xy = np.median(turned[:, :3], axis=0).tolist()
