@@ -2,17 +2,23 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+from jax4dstem import Dataset, map_patterns
+from jax4dstem.patterns.friedel import friedel_center
+
+PROJECT = Path(__file__).resolve().parents[1]
 
 
-def script(name):
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+def script(name, folder="benchmarks"):
+    path = PROJECT / folder / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 
@@ -66,3 +72,52 @@ def test_the_benchmark_of_real_size_reads_what_analyze_prints():
     real_size = script("real_size")
     lines = "[1/8] survey    1.2 s\n[2/8] align     reused\n[3/8] features  30.0 s\nreport    r.html (40 s in all)\n"
     assert dict(real_size.STAGE.findall(lines)) == {"survey": "1.2", "features": "30.0"}
+
+
+def test_the_tuning_constants_that_are_varied_are_there_and_read():
+    """The table of `experiments/sensitivity` is of the constants as they are."""
+    told = json.loads((PROJECT / "experiments/sensitivity/result.json").read_text())["constants"]
+    constants = script("constants", "experiments/sensitivity").CONSTANTS
+    assert set(told) == {str(constant) for constant in constants}
+    for constant in constants:
+        assert np.isfinite(constant.value).all(), constant
+        assert constant.readers, f"nothing reads {constant}"
+        assert np.allclose(constant.value, told[str(constant)]["default"]), (
+            f"{constant} has changed: run experiments/sensitivity/run.py for it again"
+        )
+
+
+def test_a_changed_constant_reaches_all_that_read_it():
+    varied = script("constants", "experiments/sensitivity")
+    cold_start = importlib.import_module("jax4dstem.lattice.cold_start")
+    fit = importlib.import_module("jax4dstem.lattice.fit")
+    convincing = varied.Constant("lattice.evidence", "CONVINCING")
+    with convincing.set_to(7.5):
+        assert cold_start.CONVINCING == 7.5  # imported by value
+    assert cold_start.CONVINCING == convincing.value == 6.0
+    coarse = varied.Constant("lattice.fit", "coarse", "FitLattice")
+    with coarse.set_to(9):
+        assert fit.FitLattice(11).coarse == 9
+    assert fit.FitLattice(11).coarse == coarse.value == 4
+
+
+@pytest.mark.slow  # other tests compile anew after it
+def test_compiled_functions_look_again_at_a_changed_constant():
+    varied = script("constants", "experiments/sensitivity")
+    floor = varied.Constant("patterns.friedel", "FEWEST_PAIRS")
+    image = np.random.default_rng(0).poisson(5.0, (1, 1, 24, 24)).astype(np.float32)
+    scan = Dataset.from_array(image)
+    center = np.full((1, 1, 2), 11.5, np.float32)
+    usable = np.ones((24, 24), bool)
+
+    def symmetry():
+        found = map_patterns(friedel_center, scan, usable, 4.0, 1.0, per_position=(center,))
+        return float(found.symmetry.item())
+
+    before = symmetry()
+    with floor.set_to(2.0):  # no center has twice as many pairs as pixels
+        assert symmetry() == before
+        varied.forget_compiled()
+        assert symmetry() != before
+    varied.forget_compiled()
+    assert symmetry() == before

@@ -14,6 +14,7 @@ from jax4dstem.patterns.align import center_pattern, middle
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Float, Pattern, Point
 
+# A cliff: at twice as much a wrong lattice is found in a faint scan, and accepted (experiments/sensitivity).
 DETECTED = 5.0  # contrast of a disk in a block's mean, in units of the noise
 BRIGHTEST = 20.0  # contrast that a disk counts with at most: a lattice is many disks
 ON_NODE = 0.4  # disk radii from a node within which a disk lies on it; a pixel at least

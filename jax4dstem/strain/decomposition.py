@@ -20,6 +20,7 @@ from jax4dstem.lattice.information import inverse_information
 from jax4dstem.strain.maps import Status, StrainMap
 from jax4dstem.strain.reference import StrainReference
 
+# Without a lattice scores are typically below 3.5; at twice as much most positions of a faint scan are refused (experiments/sensitivity).
 EVIDENCE = 4.5  # smallest score of a lattice, in units of the noise
 LARGEST_STRAIN = 0.15  # beyond it the search has found something else
 COMMON = 0.9  # mean phase of rotations, from which on they scatter around one
