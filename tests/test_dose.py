@@ -6,9 +6,10 @@ import pytest
 import second_renderer
 from typer.testing import CliRunner
 
-from jax4dstem import Dataset, InputError
+from jax4dstem import Dataset, InputError, align_scan, prepare_patterns, survey_scan
 from jax4dstem.cli import app
 from jax4dstem.detector import Detector
+from jax4dstem.domains import KMeansSplitter, find_domains, predict_domain_dose
 from jax4dstem.lattice.dose import model_at_dose
 from jax4dstem.lattice.model import starting_model
 from jax4dstem.noise import COUNTED, ElectronNoise
@@ -122,6 +123,34 @@ def test_read_out_noise_does_not_become_less(crystal, rng):
     assert found.lost() > counted.lost()
 
 
+def test_domains_are_confused_at_the_predicted_dose(rng):
+    """Two grains that differ in one reflection: counts of a Gaussian test with known means."""
+    y, x = np.indices((48, 48))
+    beam = 4e4 * (np.hypot(y - 24, x - 24) < 5) / 81 + 0.5
+    spots = [np.hypot(y - 24 - dy, x - 24 - dx) < 4 for dy, dx in ((15, 0), (0, 15))]
+    means = np.array(
+        [beam + 4.0 * spots[0] + 2.0 * spots[1], beam + 2.0 * spots[0] + 4.0 * spots[1]]
+    )
+    grain = np.broadcast_to(np.arange(24) // 12, (24, 24))
+    scan = Dataset.from_array(COUNTED.count(rng, means[grain]).astype(np.uint16))
+    survey = survey_scan(scan)
+    prepared = prepare_patterns(scan, survey, align_scan(scan, survey))
+    domains = find_domains(grain[..., None].astype(float), [KMeansSplitter(k=2)])
+    found = predict_domain_dose(prepared, domains, COUNTED)
+    # d² = Σ (λ_a - λ_b)² / λ, and 5 % beyond the middle where d is twice 1.645.
+    squared = np.sum((means[0] - means[1]) ** 2 / means.mean(axis=0))
+    needed = means[0].sum() * (2 * 1.645) ** 2 / squared
+    np.testing.assert_allclose(found.needed, needed, rtol=0.15)
+    assert found.rival.tolist() == [1, 0]
+    assert (found.scatter < 0.1).all()
+    thin = COUNTED.thin(
+        rng, np.asarray(scan.source.read(slice(0, 24), slice(0, 24))), needed / found.own
+    )
+    ratio = (thin * np.log(means[0] / means[1])).sum(axis=(2, 3))
+    confused = np.mean((ratio > 0) != (grain == 0))
+    assert 0.02 < confused < 0.09  # 29 of 576
+
+
 def test_a_recipe_is_read_back_from_its_text():
     recipe = load_recipe(None, {"cluster.k": 3, "strain.g1": [0, 28.0], "strain.g2": [28.0, 0]})
     assert parse_recipe(dump_recipe(recipe)) == recipe
@@ -159,7 +188,7 @@ def test_results_without_strain_are_told(tmp_path, rng):
     analyze_dataset(scan, tmp_path, Recipe(), lambda line: None, STAGES[:1])
     told = CliRunner().invoke(app, ["dose", str(tmp_path)])
     assert told.exit_code == 1
-    assert "no strain" in told.output
+    assert "neither strain nor domains" in told.output
     assert CliRunner().invoke(app, ["dose", str(tmp_path / "nothing")]).exit_code == 1
 
 

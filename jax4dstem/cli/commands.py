@@ -236,12 +236,14 @@ def report(
 
 @command(app, "dose out", "dose out --error 5e-4")
 def dose(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A results directory with strain.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A results directory with strain or domains.")
+    ],
     error: Annotated[
         float, typer.Option(help="Wanted standard deviation of strain.", min=1e-6, max=0.1)
     ] = 1e-3,
 ) -> None:
-    """Tell how many electrons per pattern strain needs, and below which lattices are lost.
+    """Tell how many electrons per pattern strain needs, and below which lattices are lost and domains confused.
 
     From the noise, the lattices and the background found in a scan: errors it would have had with fewer or more
     electrons. The file that OUT was made from is read again; nothing is written.

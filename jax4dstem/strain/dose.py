@@ -101,7 +101,7 @@ def predict_dose(scan: Dataset, measured: StrainMeasurement, beam_center: np.nda
     with the variance v of the noise (read-out noise does not become less with the dose), is the Cramér-Rao bound, and it is not
     reached with few counts. How far it is missed, and how often the lattice is lost, is told by patterns drawn with so many
     electrons from the learned model and measured like the scan: search, fit, and the same test of evidence. Pooled errors
-    are those of the scan's own pooled map with random errors of that size, pooled again.
+    are the error bars of the scan's own pooled map with random errors of that size, pooled again.
 
     Args:
         scan: The patterns that were measured, in electrons.
@@ -205,7 +205,7 @@ def _whatever_the_evidence(measured: MeasuredLattices) -> MeasuredLattices:
 
 
 def _pooled(strain: StrainMap, then: _Errors, now: _Errors) -> np.ndarray:
-    """Errors after pooling: of the scan's own pooled strain with random errors and lost lattices of a dose."""
+    """Error bars after pooling: of the scan's own pooled strain with random errors and lost lattices of a dose."""
     if not np.isfinite(then.error).all():
         return _UNKNOWN
     rng = np.random.default_rng(0)
@@ -223,9 +223,8 @@ def _pooled(strain: StrainMap, then: _Errors, now: _Errors) -> np.ndarray:
     root = np.linalg.cholesky(np.where(ok[..., None, None], covariance, np.eye(4)))
     noise = (root @ rng.standard_normal((*shape, 4, 1)))[..., 0]
     noisy = smooth.with_values(smooth.values + noise, covariance, ok)
-    gap = pool_strain(noisy).strain.values - smooth.values
-    gap[..., 3] = wrap_angle(gap[..., 3], strain.period)
-    return np.sqrt(np.nanmean(gap**2, axis=(0, 1)))
+    variances = np.diagonal(pool_strain(noisy).strain.covariance[ok], axis1=-2, axis2=-1)
+    return np.sqrt(np.mean(variances, axis=0))
 
 
 def _part(strain: StrainMap, part: tuple[slice, ...]) -> StrainMap:
