@@ -48,6 +48,10 @@ class Noise(Protocol):
         """Random counts, on the host; integers where a detector gives integers."""
         ...
 
+    def thin(self, generator: np.random.Generator, counts: np.ndarray, share: float) -> np.ndarray:
+        """What the same detector would have counted of a share of the electrons, on the host."""
+        ...
+
 
 class ElectronNoise(NamedTuple):
     r"""Electrons that arrive at random, amplified, and read out with Gaussian noise.
@@ -151,6 +155,43 @@ class ElectronNoise(NamedTuple):
             return electrons
         noise = read_noise * generator.standard_normal(np.shape(expected))
         return (gain * electrons + noise).astype(np.float32)
+
+    def thin(self, generator: np.random.Generator, counts: np.ndarray, share: float) -> np.ndarray:
+        r"""Counts of a share f of the electrons: every electron is kept with that chance.
+
+        .. math:: n' = g \, B(k, f) + f (n - g k) + \sqrt{1 - f^2} \, s \, \eta, \qquad k = \max(0, [n / g]), \quad
+            B \sim \operatorname{Binomial}, \quad \eta \sim \mathcal N(0, 1)
+
+        Counted electrons are thinned exactly. With read-out noise nobody knows how many electrons there were; what is taken
+        for them has the right mean :math:`f \lambda` and variance :math:`g f \lambda + s^2` all the same, as the read-out noise
+        of the counts is thinned with them and the rest is added, for parts of an electron, and for less than none, more or
+        less of it. Noise that pixels share (a blur) is thinned as if each had its own.
+
+        Args:
+            generator: Of random numbers.
+            counts: n, of any shape, whole where electrons are counted; NaN stays NaN.
+            share: f, from 0 to 1.
+
+        Returns:
+            Counts of the same shape: whole where electrons are counted, float32 elsewhere.
+
+        Example:
+            >>> counts = ElectronNoise(2.0, 1.0).count(np.random.default_rng(0), np.full(100_000, 8.0))
+            >>> tenth = ElectronNoise(2.0, 1.0).thin(np.random.default_rng(1), counts, 0.1)
+            >>> round(float(tenth.mean()), 1), round(float(tenth.var()), 1)  # 0.8 and 2 * 0.8 + 1
+            (0.8, 2.6)
+        """
+        gain, read_noise = float(self.gain), float(self.read_noise)
+        counts = np.asarray(counts)
+        counted = counts.dtype.kind in "ui" and (counts >= 0).all()
+        if gain == 1 and read_noise == 0 and counted:
+            return generator.binomial(counts, share).astype(counts.dtype)
+        electrons = np.nan_to_num(np.maximum(np.rint(counts / gain), 0)).astype(np.int64)
+        rest = counts - gain * electrons
+        kept = gain * generator.binomial(electrons, share) + share * rest
+        variance = (1 - share**2) * read_noise**2 + share * (1 - share) * gain * rest
+        noise = np.sqrt(np.maximum(variance, 0)) * generator.standard_normal(counts.shape)
+        return (kept + noise).astype(np.float32)
 
 
 # Noise models by name, as results files call them.

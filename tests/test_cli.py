@@ -18,7 +18,17 @@ from jax4dstem.pipeline import Results, load_recipe
 from jax4dstem.pipeline.calibrate import calibration_toml
 
 HEAVY = {"jax", "flax", "sklearn", "xarray", "scipy", "matplotlib", "h5py", "umap"}
-COMMANDS = ["info", "analyze", "strain", "train bases", "calibrate", "demo", "report", "recipe"]
+COMMANDS = [
+    "info",
+    "analyze",
+    "strain",
+    "train bases",
+    "calibrate",
+    "dose",
+    "demo",
+    "report",
+    "recipe",
+]
 
 
 def run(*arguments):

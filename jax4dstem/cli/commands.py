@@ -234,6 +234,26 @@ def report(
     _report(out, time.perf_counter())
 
 
+@command(app, "dose out", "dose out --error 5e-4")
+def dose(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A results directory with strain or domains.")
+    ],
+    error: Annotated[
+        float, typer.Option(help="Wanted standard deviation of strain.", min=1e-6, max=0.1)
+    ] = 1e-3,
+) -> None:
+    """Tell how many electrons per pattern strain needs, and below which lattices are lost and domains confused.
+
+    From the noise, the lattices and the background found in a scan: errors it would have had with fewer or more
+    electrons. The file that OUT was made from is read again; nothing is written.
+    """
+    check_devices()
+    from jax4dstem.pipeline.dose import dose_of_results
+
+    dose_of_results(out, error, typer.echo)
+
+
 @command(app, "recipe > recipe.toml", "recipe -r old.toml --set cluster.k=3")
 def recipe(parameters: Parameters) -> None:
     """Print a recipe: every key with its meaning, unit, range and value, to start one's own from."""

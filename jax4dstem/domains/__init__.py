@@ -9,6 +9,7 @@ from jax4dstem.domains.description import (
     cluster_means,
     describe_domains,
 )
+from jax4dstem.domains.dose import DomainDose, predict_domain_dose
 from jax4dstem.domains.embedding import (
     Embedding,
     Scores,
@@ -52,6 +53,7 @@ __all__ = [
     "ClusterTree",
     "Comparison",
     "Curves",
+    "DomainDose",
     "DomainTables",
     "Domains",
     "Embedding",
@@ -81,5 +83,6 @@ __all__ = [
     "feature_vectors",
     "find_domains",
     "merge_by_majority",
+    "predict_domain_dose",
     "score_features",
 ]

@@ -2,7 +2,7 @@
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,11 +25,24 @@ BATCH = 8  # expected patterns computed at once
 DRAWS = 16  # parts of the patterns with a random stream of their own
 
 
+class Bootstrap(NamedTuple):
+    """Patterns to draw, in the order of the sample's positions.
+
+    Attributes:
+        expected: Counts, ``(rows, cols, det_y, det_x)``.
+        center: Of the direct beam, ``(rows, cols, 2)``.
+        distortion: Of the lattices, ``(rows, cols, 2, 2)``.
+    """
+
+    expected: np.ndarray
+    center: np.ndarray
+    distortion: np.ndarray
+
+
 def error_inflation(learned: Learned, sample: ScanSample, center: np.ndarray) -> float:
     r"""The k for which errors of variance σ² (1 + k / score²) cover what simulated patterns show.
 
-    The Cramér-Rao bound is reached for many counts only. Patterns with the learned background, disks and
-    intensities (a parametric bootstrap) are drawn on lattices fitted to the sample and fitted again.
+    The Cramér-Rao bound is reached for many counts only: patterns of `bootstrap_patterns` are drawn and fitted again.
 
     Args:
         learned: From `learn_lattice`.
@@ -40,30 +53,68 @@ def error_inflation(learned: Learned, sample: ScanSample, center: np.ndarray) ->
         k, zero or more.
     """
     rng = np.random.default_rng(0)
-    fits, model = learned.fits, learned.setup.model
-    scan_shape = fits.score.shape
-    which = rng.choice(np.flatnonzero(convincing(fits).ravel()), fits.score.size)
-    dose = np.asarray(map_patterns(pattern_dose, sample.dataset, model.detector)).ravel()[which]
-    distortion = fits.distortion.reshape(-1, 2, 2)[which]
-    centers = center.reshape(-1, 2)[which].astype(np.float32)
+    which, model = draw_positions(learned, rng), learned.setup.model
     spread = rng.standard_normal((len(which), len(model.intensity))) * np.asarray(model.spread)
     spread[:, 0] = 0
     intensity = np.maximum(np.asarray(model.intensity) + spread, 0).astype(np.float32)
+    patterns = bootstrap_patterns(learned, sample, center, which, intensity)
+    return excess_of(fit_drawn(learned, sample, patterns, rng), patterns.distortion)
+
+
+def draw_positions(learned: Learned, rng: np.random.Generator) -> np.ndarray:
+    """Positions of the sample whose lattices are drawn again, as many as it has; flat indices."""
+    score = learned.fits.score
+    return rng.choice(np.flatnonzero(convincing(learned.fits).ravel()), score.size)
+
+
+def bootstrap_patterns(
+    learned: Learned,
+    sample: ScanSample,
+    center: np.ndarray,
+    which: np.ndarray,
+    intensity: np.ndarray,
+) -> Bootstrap:
+    """Expected counts of the learned background and disks on lattices of the sample (for a parametric bootstrap).
+
+    Args:
+        learned: From `learn_lattice`.
+        sample: It was learned from.
+        center: At the sampled positions.
+        which: Position that each pattern has center, lattice and electrons from; see `draw_positions`.
+        intensity: Shares of the electrons in the disks of each, ``(rows * cols, n)``.
+    """
+    fits, model = learned.fits, learned.setup.model
+    scan_shape, shape = fits.score.shape, sample.dataset.pattern_shape
+    dose = np.asarray(map_patterns(pattern_dose, sample.dataset, model.detector)).ravel()[which]
+    distortion = fits.distortion.reshape(-1, 2, 2)[which]
+    centers = center.reshape(-1, 2)[which].astype(np.float32)
     edge = min(float(model.edge_width), float(model.radius) / 5)
-    expected = _expected_patterns(
-        (centers, distortion, intensity),
-        model,
-        sample.dataset.pattern_shape,
-        patch_side(float(model.radius), edge),
+    shares = _expected_patterns(
+        (centers, distortion, intensity), model, shape, patch_side(float(model.radius), edge)
     )
-    counts = _draw(model.detector.noise, np.asarray(expected) * dose[:, None, None], rng)
-    again = map_patterns(
-        learned.measure,
-        Dataset.from_array(_recorded(counts.reshape(*scan_shape, *counts.shape[1:]), sample)),
-        learned.setup,
-        per_position=(centers.reshape(*scan_shape, 2),),
+    expected = np.asarray(shares) * dose[:, None, None]
+    return Bootstrap(
+        expected.reshape(*scan_shape, *shape),
+        centers.reshape(*scan_shape, 2),
+        distortion.reshape(*scan_shape, 2, 2),
     )
-    return _excess(again, distortion.reshape(*scan_shape, 2, 2))
+
+
+def fit_drawn(
+    learned: Learned, sample: ScanSample, patterns: Bootstrap, rng: np.random.Generator
+) -> Any:
+    """Draw random counts and measure their lattices, ``(rows, cols, ...)``.
+
+    Args:
+        learned: From `learn_lattice`.
+        sample: Its type of numbers is taken.
+        patterns: To draw.
+        rng: Draws them.
+    """
+    flat = patterns.expected.reshape(-1, *patterns.expected.shape[2:])
+    counts = _draw(learned.setup.model.detector.noise, flat, rng)
+    drawn = Dataset.from_array(_recorded(counts.reshape(patterns.expected.shape), sample))
+    return map_patterns(learned.measure, drawn, learned.setup, per_position=(patterns.center,))
 
 
 def _draw(noise: Noise, expected: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -76,11 +127,11 @@ def _draw(noise: Noise, expected: np.ndarray, rng: np.random.Generator) -> np.nd
 def _recorded(counts: np.ndarray, sample: ScanSample) -> np.ndarray:
     """In the sample's type, so that its compiled kernel serves again, unless that cannot hold counts."""
     dtype = sample.dataset.dtype
-    if dtype.kind == "f":
-        return counts.astype(dtype)
     dtype = dtype if dtype.itemsize > 1 else np.dtype(np.uint16)
-    limits = np.iinfo(dtype)
-    return np.clip(np.rint(counts), limits.min, limits.max).astype(dtype)
+    # Read-out noise is neither whole nor positive, and of more electrons some types cannot hold the direct beam.
+    if dtype.kind == "f" or counts.dtype.kind == "f" or counts.max() > np.iinfo(dtype).max:
+        return counts.astype(dtype if dtype.kind == "f" else np.float32)
+    return counts.astype(dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
@@ -96,7 +147,7 @@ def _expected_patterns(
     return jax.lax.map(one, parameters, batch_size=BATCH)
 
 
-def _excess(fits: Any, truth: np.ndarray) -> float:
+def excess_of(fits: Any, truth: np.ndarray) -> float:
     """k from the mean squared Mahalanobis distance of the fitted distortions, 4 for the bound."""
     error = np.swapaxes(fits.distortion - truth, -1, -2).reshape(-1, 4).astype(np.float64)
     information = fits.information.reshape(-1, 6, 6).astype(np.float64)

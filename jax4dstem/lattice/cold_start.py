@@ -21,7 +21,7 @@ from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.lattice.saturation import find_saturation
 from jax4dstem.lattice.scan_basis import NO_LATTICE, find_scan_basis
 from jax4dstem.lattice.search import rotated_lattices
-from jax4dstem.lattice.texture import SUSPICIOUS, learn_texture, misfit
+from jax4dstem.lattice.texture import MODES, SUSPICIOUS, learn_texture, misfit
 from jax4dstem.stream import map_patterns
 
 ROUNDS = 4  # of learning, until the disks' radius has settled
@@ -100,6 +100,38 @@ def learn_lattice(
     return Learned(setup, measure, explained, fits)
 
 
+def learned_again(model: LatticeModel, sample: ScanSample, center: np.ndarray) -> Learned:
+    """What a model that was learned before needs to measure again: filters, rotations, and the sample's fits.
+
+    Args:
+        model: From `learn_lattice`, as results keep it.
+        sample: Patterns as raw counts.
+        center: Of the direct beam at the sampled positions, ``(rows, cols, 2)`` in px.
+
+    Returns:
+        The same model and the pattern function that uses it.
+    """
+    shape, radius = sample.dataset.pattern_shape, float(model.radius)
+    setup = _first_setup(model, shape, _reach(center, shape, radius))._replace(model=model)
+    setup = weighted(setup, typical_dose(sample, model.detector))
+    modes = MODES if float(model.texture) > 0 else 0
+    side = patch_side_around(radius, model.tightest)
+    measure = MeasureLattice(FitLattice(side, modes, binning=search_binning(radius)))
+    fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
+    return Learned(setup, measure, 1.0, fits)
+
+
+def typical_dose(sample: ScanSample, detector: Detector) -> float:
+    """Median of the patterns' electrons."""
+    return float(np.nanmedian(map_patterns(pattern_dose, sample.dataset, detector)))
+
+
+def weighted(setup: LatticeSetup, dose: float) -> LatticeSetup:
+    """The search with the weights of a typical dose."""
+    weights = search_weights(setup, dose)
+    return setup._replace(hypotheses=setup.hypotheses._replace(weights=weights))
+
+
 def _first_model(
     lattice: np.ndarray,
     radius: float,
@@ -138,7 +170,7 @@ def _learn_shared(
 ) -> tuple[LatticeSetup, MeasureLattice, Any]:
     """Background, typical intensities and disks, in turns with fits that use them."""
     shape, model = sample.dataset.pattern_shape, setup.model
-    dose = float(np.nanmedian(map_patterns(pattern_dose, sample.dataset, model.detector)))
+    dose = typical_dose(sample, model.detector)
     binning = search_binning(float(model.radius))
     updates = [learn_background, learn_intensities, learn_disks]
     for _ in range(ROUNDS):
@@ -149,8 +181,7 @@ def _learn_shared(
         for update in updates:
             fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
             setup = setup._replace(model=update(setup.model, sample, fits))
-            weights = search_weights(setup, dose)
-            setup = setup._replace(hypotheses=setup.hypotheses._replace(weights=weights))
+            setup = weighted(setup, dose)
         settled = abs(float(setup.model.radius) / radius - 1) < SETTLED
         if settled or np.count_nonzero(fits.score >= CONVINCING) < ENOUGH:
             break

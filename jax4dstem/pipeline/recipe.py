@@ -55,6 +55,25 @@ def load_recipe(path: str | Path | None, overrides: dict[str, Any] | None = None
     return _build(Recipe, table, "")
 
 
+def parse_recipe(text: str) -> Recipe:
+    """A recipe from its text, as results keep it.
+
+    Args:
+        text: What `dump_recipe` wrote.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        InputError: A key is unknown, a value has a wrong type or range.
+
+    Example:
+        >>> parse_recipe("[cluster]\\nk = 3").cluster.k
+        3
+    """
+    return _build(Recipe, tomllib.loads(text), "")
+
+
 def read_recipe_table(path: str | Path) -> dict[str, Any]:
     """What a TOML file says, as it stands there.
 

@@ -105,7 +105,7 @@ def analyze_dataset(
     check_recipe_fits(recipe, scan)
     check_given_fits(recipe, scan)
     check_kinds(recipe)
-    fingerprint = _fingerprint(scan)
+    fingerprint = fingerprint_of(scan)
     store = Store.open(out, fingerprint, overwrite)
     root = fingerprint["hash"] + hash_of_given(recipe)
     keys = _keys(stages, recipe, root, store.kept)
@@ -235,7 +235,7 @@ class _workspace:
                 folder.rmdir()
 
 
-def _fingerprint(scan: Dataset) -> dict[str, Any]:
+def fingerprint_of(scan: Dataset) -> dict[str, Any]:
     """What identifies the input: for a file its path, size and the hash of 64 blocks spread over it.
 
     A dataset in memory is identified by the hash of its patterns.

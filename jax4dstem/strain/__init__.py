@@ -14,6 +14,7 @@ from jax4dstem.strain.cepstral import strain_from_cepstrum
 from jax4dstem.strain.convert import to_py4dstem, to_pyxem
 from jax4dstem.strain.decomposition import MeasuredLattices, strain_map
 from jax4dstem.strain.derived import Derived, derive, friedel_asymmetry
+from jax4dstem.strain.dose import StrainDose, predict_dose
 from jax4dstem.strain.maps import COMPONENTS, Status, StrainMap
 from jax4dstem.strain.measure import (
     LatticeStrain,
@@ -43,6 +44,7 @@ __all__ = [
     "RefinedStrain",
     "Status",
     "StrainAnswers",
+    "StrainDose",
     "StrainMap",
     "StrainMeasurement",
     "StrainReference",
@@ -55,6 +57,7 @@ __all__ = [
     "measure_strain",
     "mix_bases",
     "pool_strain",
+    "predict_dose",
     "refine_strain",
     "strain_by_bases",
     "strain_from_cepstrum",
