@@ -418,7 +418,8 @@ def chain(fns: tuple[Callable, ...]) -> Callable:
             pattern = fn(pattern, *per, *common)
         return pattern
 
-    return run
+    # Inlined, so that it is as if it were not there; but shapes, and scans of another size, trace it no second time.
+    return jax.jit(run, inline=True)
 
 
 def value_spec(dataset: Dataset, steps: tuple[Step, ...]) -> Any:

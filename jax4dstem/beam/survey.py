@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -152,7 +153,7 @@ def survey_scan(
     else:
         dose = (found["dose"] - noise.offset * (bad.size - given)) / noise.gain
     mean = (np.asarray(raw.mean) - noise.offset) / noise.gain
-    beam = find_direct_beam(np.asarray(repair_pixels(jnp.asarray(mean), jnp.asarray(bad))))
+    beam = find_direct_beam(np.asarray(jax.jit(repair_pixels)(mean, bad)))
     dose = np.where(valid, dose, np.nan).astype(np.float32)
     return Survey(invalid, dose, raw.mean, raw.std, noise, beam.center, beam.radius, scan_mask)
 

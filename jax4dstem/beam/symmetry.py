@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -57,10 +58,13 @@ def symmetry_of(
 ) -> FriedelCenter:
     """The inversion center of one image; see `friedel_center`."""
     place = jnp.asarray(np.reshape(expected, (-1, 2)).mean(axis=0), float)
-    found = friedel_center(
+    found = _compiled_center(
         jnp.asarray(image, float), place, jnp.asarray(usable), float(search), float(apart)
     )
     return FriedelCenter(*(np.asarray(part, np.float64) for part in found))  # type: ignore[arg-type]
+
+
+_compiled_center = jax.jit(friedel_center)  # operation by operation, each would be compiled
 
 
 def symmetric_centers(

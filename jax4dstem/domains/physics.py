@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from jax4dstem.coordinates import Calibration
@@ -58,7 +58,7 @@ def cluster_physics(
         calibration: Of the patterns that were transformed.
     """
     ring = ring_of(size, padding)
-    crystallinity = float(cepstral_contrast(jnp.asarray(mean_cepstrum), jnp.asarray(ring)))
+    crystallinity = float(jax.jit(cepstral_contrast)(mean_cepstrum, ring))
     coherent = crystallinity > COHERENT
     basis = _basis(mean_cepstrum, size, padding, calibration) if coherent else None
     if basis is not None:

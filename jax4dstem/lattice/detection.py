@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.coordinates import radius_from
 from jax4dstem.detector import IDEAL, Detector
 from jax4dstem.maxima import parabola_vertex
 from jax4dstem.typing import Array, Bool, Float, Pattern, Point, Scalar
@@ -64,8 +63,8 @@ def disk_kernels(shape: tuple[int, int], radius: float, detector: Detector = IDE
         >>> disk_kernels((32, 32), 3.0).difference.shape
         (32, 17)
     """
-    middle = jnp.array([shape[0] // 2, shape[1] // 2], float)
-    distance = np.asarray(radius_from(middle, shape), np.float64)
+    y, x = np.indices(shape)
+    distance = np.hypot(y - shape[0] // 2, x - shape[1] // 2)
     inner, outer = radius + 1.0, np.hypot(radius + 1.0, radius) + 0.5
 
     def soft(edge: float) -> np.ndarray:
@@ -76,7 +75,7 @@ def disk_kernels(shape: tuple[int, int], radius: float, detector: Detector = IDE
     origin = (-(shape[0] // 2), -(shape[1] // 2))
 
     def spectrum(kernel: np.ndarray) -> Array:
-        return jnp.conj(jnp.fft.rfft2(jnp.asarray(np.roll(kernel, origin, (0, 1)), float)))
+        return jnp.asarray(np.conj(np.fft.rfft2(np.roll(kernel, origin, (0, 1)))), complex)
 
     window = disk + ring
     sums = _sums_over_mask(difference, window, detector.mask)

@@ -427,7 +427,8 @@ def find_cepstrum_peaks(
         >>> tuple(round(q) for q in peak.vector), peak.unit
         ((0, 8), 'px')
     """
-    full = np.asarray(unfold_cepstrum(jnp.asarray(half), shape[1]), np.float64)
+    unfold = jax.jit(unfold_cepstrum, static_argnums=1)
+    full = np.asarray(unfold(half, shape[1]), np.float64)
     height, width = shape
     step_y, unit = calibration.quefrency_step(height)
     step_x, _ = calibration.quefrency_step(width)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -305,7 +305,7 @@ def draw_cepstrum(
         >>> axes.texts[0].get_text()
         '1 Å'
     """
-    full = np.asarray(unfold_cepstrum(jnp.asarray(half), shape[1]))
+    full = np.asarray(jax.jit(unfold_cepstrum, static_argnums=1)(half, shape[1]))
     height, width = shape
     rows = slice(height // 4, height - height // 4)
     cols = slice(width // 4, width - width // 4)

@@ -90,7 +90,7 @@ def reduce_patterns(
         present = plan.shard(np.arange(plan.tile_size) < tile.n_patterns)
         # Waiting for the last tile bounds the memory that asynchronous dispatch may hold.
         state = kernel(jax.block_until_ready(state), patterns, per, present, common)
-    return jax.tree.map(np.asarray, reducer.finalize(_merge_states(reducer, state)))
+    return jax.tree.map(np.asarray, _result(reducer, _gather(state)))
 
 
 def _pair_with_weight(value: Any, weight: Any) -> tuple[Any, Any]:
@@ -166,16 +166,23 @@ def _initial_states(reducer: Any, value: Any, weight: Any, mesh: Mesh) -> Any:
     return jax.tree.map(spread, reducer.init(value, weight))
 
 
-def _merge_states(reducer: Any, state: Any) -> Any:
-    """Merge the states of all devices, and of all processes."""
+def _gather(state: Any) -> Any:
+    """The states of all devices, and of all processes."""
     # On the host: indexing an array that is spread over devices would start a collective operation.
     state = jax.tree.map(np.asarray, state)
     if jax.process_count() > 1:
         state = multihost_utils.process_allgather(state, tiled=True)
-    parts = range(jax.tree.leaves(state)[0].shape[0])
-    return functools.reduce(
-        reducer.merge, (jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), state) for i in parts)
+    return state
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _result(reducer: Any, states: Any) -> Any:
+    """The result of states with a leading axis."""
+    parts = range(jax.tree.leaves(states)[0].shape[0])
+    merged = functools.reduce(
+        reducer.merge, (jax.tree.map(lambda leaf, i=i: leaf[i], states) for i in parts)
     )
+    return reducer.finalize(merged)
 
 
 @dataclass(frozen=True)
