@@ -9,54 +9,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
-from pattern_cases import CASES, arguments
+from pattern_cases import CASES, arguments, derivatives
 
 import jax4dstem
 from jax4dstem import embed
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_jit_and_vmap_change_nothing(name, rng, precision):
+def test_jit_and_vmap_and_the_type_of_counts_change_nothing(name, rng):
+    """In double precision, where a difference shows; the test of exports looks at single precision."""
     case = CASES[name]
-    pattern, *rest = arguments(case, rng)
-    fn = case.plain(precision)
-    plain = fn(pattern, *rest)
-    tolerance = (
-        {"rtol": 2e-4, "atol": 2e-4} if precision == "float32" else {"rtol": 1e-9, "atol": 1e-9}
-    )
-    chex.assert_trees_all_close(jax.jit(case.fn)(pattern, *rest), plain, **tolerance)
-    batch = jnp.stack([pattern, 2 * pattern + 1, pattern[::-1]])
-    lifted = jax.jit(jax.vmap(case.fn, (0, *(None for _ in rest))))(batch, *rest)
-    for i in range(3):
-        one = jax.tree.map(lambda leaf, i=i: leaf[i], lifted)
-        chex.assert_trees_all_close(one, fn(batch[i], *rest), **tolerance)
-    dtypes = {leaf.dtype for leaf in jax.tree.leaves(plain) if leaf.dtype.kind == "f"}
-    assert dtypes <= {np.dtype(precision)}
+    with jax.enable_x64(True):
+        pattern, *rest = arguments(case, rng)
+        counts = jnp.round(pattern)
+        batch = jnp.stack([counts, 2 * counts + 1, counts[::-1]])
+        alone = case.fn if case.eager else jax.jit(case.fn)
+        compiled = jax.jit(case.fn)
+        lifted = jax.jit(jax.vmap(case.fn, (0, *(None for _ in rest))))(batch, *rest)
+        plain = alone(counts.astype(jnp.uint16), *rest)
+        chex.assert_trees_all_close(compiled(counts, *rest), plain, rtol=1e-9, atol=1e-9)
+        for i in range(3):
+            one = jax.tree.map(lambda leaf, i=i: leaf[i], lifted)
+            chex.assert_trees_all_close(one, compiled(batch[i], *rest), rtol=1e-9, atol=1e-9)
+        dtypes = {leaf.dtype for leaf in jax.tree.leaves(plain) if leaf.dtype.kind == "f"}
+        assert dtypes <= {np.dtype("float64")}
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.flat])
 def test_gradients_are_finite_differences(name, rng):
-    case = CASES[name]
     with jax.enable_x64(True):
-        given, tree = jax.tree.flatten(arguments(case, rng))
-        floats = [i for i, value in enumerate(given) if value.dtype.kind == "f"]
-
-        def of_floats(*values):
-            full = list(given)
-            for i, value in zip(floats, values, strict=True):
-                full[i] = jnp.asarray(value)
-            return case.fn(*jax.tree.unflatten(tree, full))
-
-        check_grads(
-            jax.jit(of_floats),
-            [given[i] for i in floats],
-            order=1,
-            modes=("rev",),
-            eps=1e-6,
-            rtol=1e-4,
-            atol=1e-4,
-        )
+        given, tree = jax.tree.flatten(arguments(CASES[name], rng))
+        for argument, both in derivatives(CASES[name], given, tree, 5e-7, rng).items():
+            exact, difference = both
+            # Heights that are fitted by weights held fixed leave 2e-4 (total_deviance); the others agree to 1e-6.
+            assert exact == pytest.approx(difference, rel=3e-4, abs=1e-4), argument
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.flat])
@@ -67,16 +53,6 @@ def test_what_has_no_gradient_does_not_move(name, rng):
         pattern, *rest = arguments(case, rng)
         moved = pattern + 1e-6 * rng.normal(size=pattern.shape)
         chex.assert_trees_all_equal(case.fn(moved, *rest), case.fn(pattern, *rest))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_integer_counts_are_accepted(name, rng):
-    case = CASES[name]
-    pattern, *rest = arguments(case, rng)
-    counts = jnp.round(pattern).astype(jnp.uint16)
-    fn = case.plain()
-    floats = fn(counts.astype(float), *rest)
-    chex.assert_trees_all_close(fn(counts, *rest), floats, rtol=1e-5, atol=1e-5)
 
 
 def test_project_is_the_inverse_of_a_basis():

@@ -1,3 +1,4 @@
+import functools
 import subprocess
 import sys
 import textwrap
@@ -58,22 +59,28 @@ def test_reducers_equal_numpy_for_any_tile_size(shape, tile_bytes, seed):
 REDUCERS = [Moments(), Mean(), Maximum(), Covariance()]
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def state_of(reducer, part):
+    spec, weight = jax.ShapeDtypeStruct((3,), np.float32), jax.ShapeDtypeStruct((), np.float32)
+    return reducer.update(reducer.init(spec, weight), part, jnp.ones(len(part)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def merged_of(reducer, a, b):
+    return reducer.merge(a, b)
+
+
 @settings(deadline=None, max_examples=8)
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.randoms())
 @pytest.mark.parametrize("reducer", REDUCERS, ids=lambda r: type(r).__name__)
 def test_merge_order_does_not_matter(reducer, sizes, random):
     values = np.random.default_rng(0).normal(10, 2, (sum(sizes), 3)).astype(np.float32)
-    spec, weight = jax.ShapeDtypeStruct((3,), np.float32), jax.ShapeDtypeStruct((), np.float32)
-
-    def state(part):
-        return reducer.update(reducer.init(spec, weight), jnp.asarray(part), jnp.ones(len(part)))
-
-    parts = [state(part) for part in np.split(values, np.cumsum(sizes)[:-1])]
+    parts = [state_of(reducer, part) for part in np.split(values, np.cumsum(sizes)[:-1])]
     random.shuffle(parts)
     merged = parts[0]
     for part in parts[1:]:
-        merged = reducer.merge(part, merged)
-    whole = jax.tree.leaves(reducer.finalize(state(values)))
+        merged = merged_of(reducer, part, merged)
+    whole = jax.tree.leaves(reducer.finalize(state_of(reducer, values)))
     for a, b in zip(jax.tree.leaves(reducer.finalize(merged)), whole, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
