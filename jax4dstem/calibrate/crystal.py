@@ -117,7 +117,7 @@ def calibrate_scan(
 
     Example:
         >>> from jax4dstem.simulate import polycrystal
-        >>> scan, truth = polycrystal((8, 8), (128, 128), n_grains=2, seed=5)
+        >>> scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
         >>> found = calibrate_scan(scan, truth.parameters.center, 4.2, 0.02 * truth.vectors)
         >>> round(found.pixel, 3)
         0.02

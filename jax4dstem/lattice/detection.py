@@ -122,7 +122,7 @@ def disk_contrast(pattern: Pattern, kernels: DiskKernels) -> Float[Array, "det_y
         >>> import jax.numpy as jnp
         >>> from jax4dstem.patterns.detectors import disk_mask
         >>> pattern = 1.0 + 9.0 * disk_mask((32, 32), jnp.array([12.0, 20.0]), 3.0)
-        >>> contrast = disk_contrast(pattern, disk_kernels((32, 32), 3.0))
+        >>> contrast = jax.jit(disk_contrast)(pattern, disk_kernels((32, 32), 3.0))
         >>> divmod(int(contrast.argmax()), 32)
         (12, 20)
 
@@ -158,7 +158,8 @@ def find_bragg_disks(
         >>> import jax.numpy as jnp
         >>> from jax4dstem.patterns.detectors import disk_mask
         >>> pattern = 1.0 + 9.0 * disk_mask((32, 32), jnp.array([12.3, 20.0]), 3.0)
-        >>> found = find_bragg_disks(pattern, disk_kernels((32, 32), 3.0), 3.0, n_max=4)
+        >>> find = jax.jit(find_bragg_disks, static_argnames="n_max")
+        >>> found = find(pattern, disk_kernels((32, 32), 3.0), 3.0, n_max=4)
         >>> int(found.valid.sum()), found.positions[0].round(1).tolist()
         (1, [12.300000190734863, 20.0])
     """

@@ -65,8 +65,9 @@ class FitLattice:
         >>> indices = np.indices((3, 3)).reshape(2, 9).T - 1
         >>> model = starting_model(np.diag([13.0, 13.0]), indices[[4, 0, 1, 2, 3, 5, 6, 7, 8]], 2.5)
         >>> model = model._replace(background=jnp.full(2, 1e-4))
-        >>> expected = 1e4 * render((48, 48), jnp.array([23.6, 24.1]), jnp.eye(2), jnp.full(9, 0.1), model, 13)
-        >>> fit = FitLattice(9)(expected, jnp.array([24.0, 24.0]), jnp.eye(2), model)
+        >>> draw = jax.jit(render, static_argnums=(0, 5))
+        >>> expected = 1e4 * draw((48, 48), jnp.array([23.6, 24.1]), jnp.eye(2), jnp.full(9, 0.1), model, 13)
+        >>> fit = jax.jit(FitLattice(9))(expected, jnp.array([24.0, 24.0]), jnp.eye(2), model)
         >>> [round(float(x), 2) for x in fit.center]
         [23.6, 24.1]
 
@@ -373,7 +374,8 @@ def lattice_deviance(
         >>> from jax4dstem.lattice.model import starting_model
         >>> model = starting_model(np.diag([13.0, 13.0]), np.array([[0, 0], [0, 1], [1, 0]]), 2.5)
         >>> flat = jnp.full((48, 48), 7.0)
-        >>> bool(lattice_deviance(flat, jnp.array([24.0, 24.0]), jnp.eye(2), model, 9) < 1e-3)
+        >>> deviance = jax.jit(lattice_deviance, static_argnums=4)
+        >>> bool(deviance(flat, jnp.array([24.0, 24.0]), jnp.eye(2), model, 9) < 1e-3)
         True
 
     Reference: ours; for the deviance see `counts_deviance`.

@@ -96,7 +96,7 @@ class FitAmounts:
             ...     return render_disks((48, 48), center, vectors, each, model, 13)
             >>> mixed = disks(0, 0.7) + disks(1, 0.3)
             >>> mixed = mixed.at[24, 24].add(1e4 - mixed.sum())
-            >>> amount = FitAmounts(13)(mixed, center, jnp.array([0, 1]), known, model).amount
+            >>> amount = jax.jit(FitAmounts(13))(mixed, center, jnp.array([0, 1]), known, model).amount
             >>> [round(float(a), 2) for a in amount]
             [0.7, 0.3]
         """
