@@ -6,30 +6,57 @@ from importlib.metadata import version
 from pathlib import Path
 
 # Compilation is most of the suite's time, and what it optimizes hardly runs. XLA stops at flags that it does not
-# know, so they are used with the version that they were tried with only.
-if version("jaxlib").startswith("0.10."):
-    quick = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick}".strip()
+# know: the second is gone in later versions.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0",
+        *(["--xla_cpu_use_fusion_emitters=false"] * version("jaxlib").startswith("0.10.")),
+    ]
+)
+# Every worker has a core: threads of linear algebra and of clustering would wait for one another, spinning.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import jax
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-with install_import_hook("jax4dstem", "typechecker.check"):
-    import jax4dstem.cli
-    import jax4dstem.pipeline
-    import jax4dstem.report  # noqa: F401
-
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+# Modules that compile much the same; all tests of a group, or else of a module, run in one worker.
+GROUPS = {
+    "strain": "architecture strain strain_answers strain_independent ccstae calibration masks",
+    "pipeline": "pipeline docs answers health given_masks cli",
+}
+GROUP_OF = {f"test_{name}": group for group, names in GROUPS.items() for name in names.split()}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """The workers, and the next run, share what was compiled."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # this process only hands out the tests
+    with install_import_hook("jax4dstem", "typechecker.check"):
+        import jax4dstem.cli
+        import jax4dstem.pipeline
+        import jax4dstem.report  # noqa: F401
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     # Traced functions are large graphs of objects that stay: looking for garbage in them is slow.
     gc.set_threshold(100_000, 50, 100)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        module = item.path.stem
+        item.add_marker(pytest.mark.xdist_group(GROUP_OF.get(module, module)))
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """What a group has compiled is of no use to the next one, and is gigabytes."""
+    groups = [each and each.get_closest_marker("xdist_group").args for each in (item, nextitem)]
+    if groups[0] != groups[1]:
+        jax.clear_caches()
 
 
 @pytest.fixture
@@ -38,6 +65,18 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the shared data sets are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def two_grains():
+    """A small polycrystal, its truth, and its strain from one lattice per pattern."""
+    from jax4dstem import measure_strain
+    from jax4dstem.simulate import polycrystal
+    from jax4dstem.strain import StrainReference
+
+    scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
+    reference = StrainReference.vectors(*truth.vectors)
+    return scan, truth, measure_strain(scan, truth.parameters.center, 4.2, reference=reference)
 
 
 @pytest.fixture

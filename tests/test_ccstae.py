@@ -21,17 +21,14 @@ from jax4dstem.models import (
     affine_warp,
     inverse_warp,
 )
-from jax4dstem.simulate import polycrystal
 from jax4dstem.strain import (
     COMPONENTS,
     BaseTable,
     CCSTAEStrain,
     Status,
     StrainMap,
-    StrainReference,
     base_of_positions,
     lattice_amount,
-    measure_strain,
     mix_bases,
     strain_by_bases,
     train_ccstae,
@@ -273,21 +270,8 @@ def test_positions_get_the_base_of_their_block_or_of_the_nearest_that_has_one(rn
     assert (nothing == -2).all()
 
 
-@pytest.fixture(scope="module")
-def boundary():
-    """Grains of a small polycrystal, fitted one lattice at a time."""
-    scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
-    return (
-        scan,
-        truth,
-        measure_strain(
-            scan, truth.parameters.center, 4.2, reference=StrainReference.vectors(*truth.vectors)
-        ),
-    )
-
-
-def test_shares_at_a_boundary_are_those_of_the_probe(boundary):
-    scan, truth, measured = boundary
+def test_shares_at_a_boundary_are_those_of_the_probe(two_grains):
+    scan, truth, measured = two_grains
     bases = strain_by_bases(measured.strain)
     found = mix_bases(scan, measured, bases)
     two = (found.second >= 0) & (truth.purity < 0.98)

@@ -7,7 +7,7 @@ from sklearn.cluster import KMeans
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils import estimator_checks
 
 from jax4dstem import InputError
 from jax4dstem.anomaly import AnomalyDetector, false_discovery
@@ -27,18 +27,35 @@ from jax4dstem.embed import (
 SMALL = {"epochs": 2, "batch_size": 16}
 ESTIMATORS = [
     AutoEncoderEstimator(2, (4,), **SMALL),
+    ConvolutionalEstimator(latent=2, channels=(2,), **SMALL),
+    RotationInvariantEstimator(latent=2, hidden=(4,), **SMALL),
+]
+# They inherit how they are fitted and asked; parameters, network and loss are their own.
+HEIRS = [
     VariationalEstimator(2, (4,), **SMALL),
     DenoisingEstimator(2, (4,), **SMALL),
-    ConvolutionalEstimator(latent=2, channels=(2,), **SMALL),
     ConvolutionalVariationalEstimator(latent=2, channels=(2,), **SMALL),
-    RotationInvariantEstimator(latent=2, hidden=(4,), **SMALL),
+]
+OWN = [
+    estimator_checks.check_no_attributes_set_in_init,
+    estimator_checks.check_get_params_invariance,
+    estimator_checks.check_set_params,
+    estimator_checks.check_dict_unchanged,
+    estimator_checks.check_fit_idempotent,
+    estimator_checks.check_transformer_general,
 ]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
-@parametrize_with_checks(ESTIMATORS)
+@estimator_checks.parametrize_with_checks(ESTIMATORS)
 def test_scikit_learn_accepts_the_estimator(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("check", OWN, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("estimator", HEIRS, ids=lambda heir: type(heir).__name__)
+def test_scikit_learn_accepts_what_heirs_have_of_their_own(estimator, check):
+    check(type(estimator).__name__, estimator)
 
 
 def curve(rng, n=120):

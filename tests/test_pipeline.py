@@ -147,7 +147,7 @@ def test_a_second_run_reuses_the_stages(finished, scan_file):
 
 
 def test_other_results_in_a_directory_stay_while_they_fit(tmp_path):
-    scan, _ = polycrystal((6, 6), (64, 64), background=0.1, n_grains=1, seed=2)
+    scan, _ = polycrystal((8, 8), (64, 64), background=0.1, n_grains=2, seed=4)
     quick = {**QUICK, "strain.bases": 0, "strain.further": [], "cluster.methods": ["kmeans"]}
     lines = []
     analyze_dataset(scan, tmp_path, load_recipe(None, quick), lines.append, DOMAIN_STAGES)
@@ -379,7 +379,7 @@ def test_the_ways_of_the_field_are_options(tmp_path, overrides):
 
 
 def test_the_same_seed_gives_the_same_file(tmp_path):
-    scan, _ = two_domains(shape=(6, 7))
+    scan, _ = two_domains()
     trees = []
     for name in ("a", "b"):
         recipe = load_recipe(None, {**QUICK, "seed": 4})
