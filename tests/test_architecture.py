@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from import_graph import MODULES, PACKAGE, ROOT, imports_of, loads, read_imports
+from jaxtyping import TypeCheckError
 
 import jax4dstem
 
@@ -372,3 +373,8 @@ def test_examples_in_docstrings_run(module):
 @pytest.mark.parametrize("name", sorted(jax4dstem.__all__))
 def test_public_names_are_documented(name):
     assert (getattr(jax4dstem, name).__doc__ or "").strip()
+
+
+def test_shapes_are_checked_while_the_tests_run():
+    with pytest.raises(TypeCheckError):
+        jax4dstem.coordinates.detector_grid("no shape")
