@@ -134,7 +134,7 @@ def test_a_defect_in_a_lattice_has_the_largest_error(rng):
     patches = np.cos(np.pi * y / 3 + phases[:, 0]) + np.cos(np.pi * x / 3 + phases[:, 1])
     patches += 0.1 * rng.standard_normal(patches.shape)
     defect = patches[:10] - 2 * np.exp(-((y - 6) ** 2 + (x - 6) ** 2) / 4)
-    model = ConvolutionalEstimator((12, 12), 4, (8, 16), epochs=60, learning_rate=5e-3)
+    model = ConvolutionalEstimator((12, 12), 4, (8, 16), epochs=30, learning_rate=5e-3)
     model.fit(patches[:150].reshape(150, -1))
     normal = model.reconstruction_error(patches[150:].reshape(50, -1))
     assert model.reconstruction_error(defect.reshape(10, -1)).min() > np.quantile(normal, 0.9)
