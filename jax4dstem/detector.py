@@ -175,3 +175,6 @@ def _silent(mean: np.ndarray, std: np.ndarray, n_patterns: int, contrast: float)
     regions, _ = ndimage.label(~varies & (mean == 0))
     joined = np.isin(regions, np.unique(regions[silent & (regions > 0)])) & (regions > 0)
     return silent | joined
+
+
+__all__ = ["Detector"]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem import dataset, detector
+from jax4dstem.domains import dose as domain_dose
 from jax4dstem.lattice import (
     adjoint,
     binning,
@@ -21,10 +22,12 @@ from jax4dstem.lattice import (
     profiles,
     search,
 )
+from jax4dstem.lattice import dose as lattice_dose
 from jax4dstem.patterns import align, cepstrum, detectors, features, friedel, polar
 from jax4dstem.strain import ccstae, neighbors
 
 SIZE = 24
+WEIGHTS = np.random.default_rng(3).normal(size=(2, SIZE, SIZE)).astype(np.float32)
 
 
 class Case(NamedTuple):
@@ -177,6 +180,8 @@ CASES |= {
         "a number of disks",
     ),
     "electrons_of": Case(detector.electrons_of, (3.0, 20.0)),
+    "scale_counts": Case(lattice_dose.scale_counts, (0.3,)),
+    "weighted_sums": Case(domain_dose.weighted_sums, (WEIGHTS,)),
     "pattern_dose": Case(detector.pattern_dose, (DETECTOR,)),
     "DiskIntensities": Case(intensities.DiskIntensities(7), (np.array(CENTER), DISTORTION, MODEL)),
     "FitAmounts": Case(

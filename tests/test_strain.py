@@ -202,11 +202,11 @@ def test_pooling_is_never_worse_than_single_patterns(rng):
 
 def test_pooled_error_bars_hold_beside_steps_that_are_hardly_seen(rng):
     truth = np.zeros((64, 64, 4))
-    truth[:, 32:, 0] = 0.002  # 2 errors of one pattern
+    truth[:, 32:, 0] = 0.003  # 3 errors of one pattern
     pooled = pool_strain(noisy_map(truth, rng)).strain
     std = np.stack([pooled.std(name) for name in COMPONENTS], axis=-1)
     beside = (np.abs(pooled.values - truth) < 1.96 * std)[:, 31:33]
-    assert beside.mean() > 0.85  # 0.9 over seeds
+    assert beside.mean() > 0.9
 
 
 @pytest.mark.parametrize("reaches", [(), (0, 1), (4, 2)])

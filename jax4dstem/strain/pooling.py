@@ -32,7 +32,7 @@ REACHES = (1, 2, 4, 8)  # positions, radius of the neighborhoods
 ONE_GRAIN = float(stats.chi2.ppf(0.99, 4))  # of two estimates of one grain
 ALONE = float(stats.chi2.ppf(0.999, 4))  # of a measurement from its neighborhood
 NEAREST = float(stats.chi2.ppf(0.8, 4))  # of two single measurements, the first to be compared
-STEEPER = 1.2  # times more neighbors that agree with a plane than with a level: a gradient
+STEEPER = 1.1  # times more neighbors that agree with a plane than with a level: a gradient
 MOST = 0.5  # of the neighbors follow a gradient; on the slope of a small island fewer do
 SLACK = (
     0.2  # excess of a regional mean that is taken for chance: about half of its standard deviation
@@ -98,11 +98,13 @@ def pool_strain(strain: StrainMap, reaches: tuple[int, ...] = REACHES) -> Pooled
     field = _field_of(strain, scale)
     grown = _grow(field, reaches)
     bias = grown.bias[..., None] * np.eye(4)
-    values, covariance = mix_sides(field, grown.local, grown.local.covariance + bias, ONE_GRAIN)
+    values, covariance = mix_sides(
+        field, grown.local, grown.local.covariance + bias, grown.reach, ONE_GRAIN
+    )
     single = single_estimate(field)
     larger = _total(covariance) > _total(single.covariance)
     reach = np.where(larger, 0, grown.reach)
-    own = (reach == 0)[..., None]
+    own = larger[..., None]
     values = np.where(own, single.value, values) * scale
     values[..., 3] = wrap_angle(values[..., 3], strain.period)
     covariance = np.where(own[..., None], single.covariance, covariance)
