@@ -51,7 +51,8 @@ class PooledStrain(OnStrain):
         strain: Pooled values and their error bars.
         n_pooled: Effective number of patterns behind every value: variance of one over that of the pool;
             ``(scan_y, scan_x)``.
-        reach: Radius of the neighborhood in positions, the same shape; 0 where nothing was pooled.
+        reach: Radius of the neighborhood in positions, the same shape; 0 where none was taken: the position's own strain, or that
+            of its surroundings where it is an outlier of chance.
     """
 
     strain: StrainMap
@@ -153,13 +154,13 @@ class _Offer(NamedTuple):
 def _grow(field: Field, reaches: tuple[int, ...]) -> _Grown:
     """Take larger reaches as long as they pay."""
     ok, period = np.asarray(field.ok), float(field.period)
-    local = single_estimate(field)
+    single = single_estimate(field)
     steps = steps_within(1)
-    nearest, _ = fit_neighbors(field, local, local, steps, Limits(NEAREST, ALONE), LEVEL)
-    plane, _ = fit_neighbors(field, local, local, steps, Limits(np.inf, np.inf), PLANE)
+    nearest, _ = fit_neighbors(field, single, single, steps, Limits(NEAREST, ALONE), LEVEL)
+    plane, _ = fit_neighbors(field, single, single, steps, Limits(np.inf, np.inf), PLANE)
     level = around = nearest
     reach, bias = np.zeros(ok.shape, np.int16), np.zeros((*ok.shape, 4))
-    growing, before = ok.copy(), local
+    growing, local, before = ok.copy(), single, single
     # The last is a witness, never taken: where bias is as small as the error, only a wider one shows it.
     for radius in (*reaches, 2 * reaches[-1]):
         steps = steps_within(radius) if radius in reaches else _thinned(radius)
@@ -170,7 +171,7 @@ def _grow(field: Field, reaches: tuple[int, ...]) -> _Grown:
         wider, undecided = (
             (level, offer.undecided | offer.tilted) if radius == 1 else (slanted, offer.undecided)
         )
-        alone = _alone(field, wider)
+        alone = _alone(single, wider, period)
         # Bias shows against what is taken, and finer against the next smaller reach.
         more = _squared_bias((local, wider), period, ok, alone, radius)
         if radius > 1:
@@ -214,16 +215,14 @@ def _offer(
     return _Offer(level, plane, tilts, steep & ~tilts)
 
 
-def _alone(field: Field, wider: Estimate) -> np.ndarray:
+def _alone(single: Estimate, wider: Estimate, period: float) -> np.ndarray:
     """Where the position's own measurement contradicts."""
-    single = single_estimate(field)
-    rest = (
-        single.covariance - wider.covariance
-    )  # of the gap, as the wider one contains the single one
-    pooled = np.diagonal(rest, axis1=-2, axis2=-1).min(axis=-1) > 1e-6
-    rest = np.where(pooled[..., None, None], rest, np.eye(4))
-    gap = gap_between(single.value, wider.value, float(field.period))
-    return pooled & (squared_distance(gap, rest) > ALONE)
+    # Of the gap: the wider estimate contains the single one.
+    covariance = single.covariance - wider.covariance
+    pooled = np.diagonal(covariance, axis1=-2, axis2=-1).min(axis=-1) > 1e-6
+    covariance = np.where(pooled[..., None, None], covariance, np.eye(4))
+    gap = gap_between(single.value, wider.value, period)
+    return pooled & (squared_distance(gap, covariance) > ALONE)
 
 
 def _squared_bias(
