@@ -18,7 +18,7 @@ from jax4dstem import (
     prepare_patterns,
     survey_scan,
 )
-from jax4dstem.beam import BeamPositions
+from jax4dstem.beam import BeamPositions, Survey
 from jax4dstem.domains import (
     KMeansSplitter,
     VaryingPixels,
@@ -63,7 +63,7 @@ def grains(dose: float, background: float) -> Run:
     known = _stacked(truth)
 
     def run() -> Figures:
-        beam, found = _strain(scan)
+        _, beam, found = _strain(scan)
         found = found.relative_to(StrainReference.vectors(*truth.vectors))
         figures = _judged(found.strain, known, bound, truth.interior)
         figures["center_px"] = _center_error(beam, np.asarray(truth.parameters.center))
@@ -86,15 +86,7 @@ def other_renderer() -> Run:
     scan = Dataset.from_array(counts)
 
     def run() -> Figures:
-        survey = survey_scan(scan)
-        beam = align_scan(scan, survey)
-        found = measure_strain(
-            survey.electrons(scan),
-            beam.center,
-            beam.radius,
-            reference=StrainReference.vectors(*lattice),
-            detector=survey.detector.of_electrons,
-        )
+        survey, beam, found = _strain(scan, StrainReference.vectors(*lattice))
         bad = survey.detector.bad_pixels
         return {
             **_judged(
@@ -143,7 +135,7 @@ def sheet() -> Run:
 def bases() -> Run:
     """Base lattices of a polycrystal whose lattice is given, and how much of each is under the probe."""
     scan, truth = polycrystal((20, 20), (96, 96), background=0.3, dose=5e4, n_grains=4, seed=304)
-    fits = _strain(scan, StrainReference.vectors(*truth.vectors))[1]
+    fits = _strain(scan, StrainReference.vectors(*truth.vectors))[2]
     known, one = _stacked(truth), np.full((20, 20, 4), 1e-3)
 
     def run() -> Figures:
@@ -190,11 +182,7 @@ def measured(path: Path) -> Run:
     scan = Dataset.from_array(np.asarray(counts))
 
     def run() -> Figures:
-        survey = survey_scan(scan)
-        beam = align_scan(scan, survey)
-        found = measure_strain(
-            survey.electrons(scan), beam.center, beam.radius, detector=survey.detector.of_electrons
-        )
+        survey, beam, found = _strain(scan)
         ok = found.strain.ok
         return {
             "found": float(ok.mean()),
@@ -214,7 +202,7 @@ def measured(path: Path) -> Run:
 
 def _strain(
     scan: Dataset, reference: StrainReference | None = None
-) -> tuple[BeamPositions, StrainMeasurement]:
+) -> tuple[Survey, BeamPositions, StrainMeasurement]:
     """From counts to strain, by the defaults."""
     survey = survey_scan(scan)
     beam = align_scan(scan, survey)
@@ -225,7 +213,7 @@ def _strain(
         reference=reference,
         detector=survey.detector.of_electrons,
     )
-    return beam, found
+    return survey, beam, found
 
 
 def _judged(strain: StrainMap, known: np.ndarray, unit: np.ndarray, where: np.ndarray) -> Figures:
