@@ -95,8 +95,8 @@ def strain_in_words(found: StrainDose, wanted: float) -> list[str]:
     single, pooled = found.needed(wanted), found.needed(wanted, pooled=True)
     lines = [
         f"strain    an error of {wanted:g}: one pattern {_from(single)}, pooled {_from(pooled)}",
-        f"lattice   lost at {RARE:.0%} of the positions below {_electrons(found.lost(1 - RARE))} electrons, "
-        f"at half of them below {_electrons(found.lost())}",
+        f"lattice   lost at {RARE:.0%} of the positions {_below(found.lost(1 - RARE), found)}, "
+        f"at half of them {_below(found.lost(), found)}",
         "",
         " electrons   e_xx       e_yy       e_xy       theta      pooled     lattice",
     ]
@@ -132,6 +132,16 @@ def _from(dose: float) -> str:
     if np.isinf(dose):
         return "not at any dose up to the largest below"
     return f"from {_electrons(dose)} electrons per pattern on"
+
+
+def _below(dose: float, found: StrainDose) -> str:
+    if np.isinf(dose):
+        return "at every dose"
+    return (
+        f"below {_electrons(dose)} electrons"
+        if dose
+        else f"at no dose from {_electrons(found.dose[0])} electrons on"
+    )
 
 
 def _electrons(dose: float) -> str:
