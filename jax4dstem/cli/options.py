@@ -175,14 +175,14 @@ class Reference:
         Sets("strain.g2", Numbers(2, float, "28,0")),
     ] = None
     cif: Annotated[
-        str | None,
-        typer.Option(metavar="CIF", help="Crystal whose lattice is the reference."),
+        list[str] | None,
+        typer.Option(metavar="CIF", help="Crystal whose lattice is the reference; one or several."),
         Sets("strain.cif"),
     ] = None
     zone: Annotated[
-        str | None,
-        typer.Option(metavar="U,V,W", help="Its direction along the beam."),
-        Sets("strain.zone", Numbers(3, int, "0,0,1")),
+        list[str] | None,
+        typer.Option(metavar="U,V,W", help="Its direction along the beam, for each crystal."),
+        Sets("strain.zone", lambda flag, texts: [Numbers(3, int, "0,0,1")(flag, t) for t in texts]),
     ] = None
     region: Annotated[
         str | None,

@@ -95,7 +95,7 @@ def _found(evidence: Evidence) -> list[str]:
         levels = ", ".join(f"{n} at level {level}" for level, n in enumerate(counts, 1))
         lines.append(f"domains: {levels}")
     if evidence.strain is not None:
-        lines.append(_strain_line(evidence))
+        lines += [_strain_line(evidence), *_lattice_lines(evidence)]
     masked = int(detector.bad_pixels.sum())
     lines.append(
         f"{evidence.dose:.3g} electrons per pattern at {detector.gain:.3g} counts per electron, "
@@ -117,3 +117,18 @@ def _strain_line(evidence: Evidence) -> str:
         f"strain at {ok.sum()} of {ok.size} positions ({100 * ok.mean():.0f} %), "
         f"median error of e_xx {one:.2g} %, pooled {pooled:.2g} %"
     )
+
+
+def _lattice_lines(evidence: Evidence) -> list[str]:
+    """What the lattices are, where there are several."""
+    found = evidence.measured
+    table = None if found is None else found.lattices
+    if table is None or len(table) < 2:
+        return []
+    cells = [
+        f"{k}: {a:.4g} x {b:.4g} {table.unit}, {gamma:.1f}°, {100 * share:.0f} %"
+        for k, (a, b, gamma, share) in enumerate(
+            zip(table.a, table.b, table.gamma, table.share, strict=True)
+        )
+    ]
+    return [f"{len(table)} lattices: {'; '.join(cells)}"]

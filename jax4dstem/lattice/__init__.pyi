@@ -1,7 +1,7 @@
 from .adjoint import Implicit, Unrolled
 from .binning import bin_counts, bin_point
 from .cell import zone_lattice
-from .cold_start import Learned, learn_lattice
+from .cold_start import Learned, learn_lattice, learn_lattices
 from .detection import (
     BraggDisks,
     DiskKernels,
@@ -38,6 +38,7 @@ __all__ = [
     "find_bragg_disks",
     "lattice_deviance",
     "learn_lattice",
+    "learn_lattices",
     "mirror_lattice",
     "relate_lattices",
     "rotated_lattices",

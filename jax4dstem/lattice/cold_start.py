@@ -1,5 +1,6 @@
-"""Cold start: lattice, background, disks and typical intensities, learned from a sample of the scan."""
+"""Cold start: lattices, background, disks and typical intensities, learned from a sample of the scan."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -7,7 +8,7 @@ import numpy as np
 
 from jax4dstem.detector import IDEAL, Detector, pattern_dose
 from jax4dstem.errors import InputError
-from jax4dstem.lattice.basis import rotations_of
+from jax4dstem.lattice.basis import Basis, rotations_of
 from jax4dstem.lattice.binning import bin_detector, search_binning
 from jax4dstem.lattice.detection import DiskKernels, disk_kernels
 from jax4dstem.lattice.evidence import CONVINCING, ENOUGH
@@ -19,9 +20,9 @@ from jax4dstem.lattice.patches import patch_side_around
 from jax4dstem.lattice.profiles import learn_background, learn_disks, profile_length
 from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.lattice.saturation import find_saturation
-from jax4dstem.lattice.scan_basis import NO_LATTICE, find_scan_basis
+from jax4dstem.lattice.scan_basis import NO_LATTICE, find_scan_bases, related
 from jax4dstem.lattice.search import rotated_lattices
-from jax4dstem.lattice.texture import MODES, SUSPICIOUS, learn_texture, misfit
+from jax4dstem.lattice.texture import SUSPICIOUS, learn_texture, misfit, with_texture
 from jax4dstem.stream import map_patterns
 
 ROUNDS = 4  # of learning, until the disks' radius has settled
@@ -85,19 +86,111 @@ def learn_lattice(
         >>> fits.distortion.shape, bool(np.median(fits.score) > 10)
         ((12, 12, 2, 2), True)
     """
-    detector = find_saturation(sample, radius, detector).as_arrays()
-    explained, message = 1.0, GIVEN_TOO_LARGE
-    to_detector = np.eye(2) if to_detector is None else np.asarray(to_detector, np.float64)
-    if lattice is None:
-        basis = find_scan_basis(sample, center, radius, detector, np.linalg.inv(to_detector))
-        lattice, explained, message = basis.vectors, basis.explained, NO_LATTICE
+    of_scan = _Sampled.of(sample, center, radius, detector, to_detector)
+    if lattice is not None:
+        return _learn(of_scan, Basis(lattice, 1.0, 0.0), GIVEN_TOO_LARGE)
+    return _learn(of_scan, of_scan.bases()[0], NO_LATTICE)
+
+
+def learn_lattices(
+    sample: ScanSample,
+    center: np.ndarray,
+    radius: float,
+    given: Sequence[np.ndarray] = (),
+    detector: Detector = IDEAL,
+    to_detector: np.ndarray | None = None,
+) -> list[Learned]:
+    """The same for every lattice that a scan shows: those that are given, and those that its blocks show beside them.
+
+    Args:
+        sample: Patterns as raw counts.
+        center: Of the direct beam at the sampled positions, ``(rows, cols, 2)`` in px.
+        radius: Of the direct beam in px.
+        given: Known lattices, each g1, g2 as rows (y, x) in px, in scan axes.
+        detector: What counted; a saturation is looked for when it has none.
+        to_detector: From scan axes to the detector; see `Calibration`. None where they are the same.
+
+    Returns:
+        Models of the given lattices in their order, or of the most frequent one where none is given; then of
+        others that enough patterns of the sample fit.
+
+    Raises:
+        InputError: No lattice is found and none is given, or a given one does not fit the detector.
+
+    Example:
+        Every model is what `learn_lattice` returns; without a lattice there is none.
+
+        >>> from jax4dstem.lattice import sample_scan
+        >>> from jax4dstem.dataset import Dataset
+        >>> sample = sample_scan(Dataset.from_array(np.random.default_rng(0).poisson(1.0, (4, 4, 48, 48))))
+        >>> learn_lattices(sample, np.full((4, 4, 2), 23.5), 3.0)
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: no lattice found: no block of the scan shows disks of 3.0 px on a two-dimensional lattice; give g1 and g2
+    """
+    of_scan = _Sampled.of(sample, center, radius, detector, to_detector)
+    learned = [_learn(of_scan, Basis(each, 1.0, 0.0), GIVEN_TOO_LARGE) for each in given]
+    try:
+        found = of_scan.bases()
+    except InputError:
+        if not given:
+            raise
+        return learned
+    if not given:
+        learned = [_learn(of_scan, found[0], NO_LATTICE)]
+    for basis in found:
+        known = (np.asarray(one.setup.model.lattice) for one in learned)
+        if not any(related(basis.vectors, lattice) for lattice in known):
+            learned += _if_shown(of_scan, basis)
+    return learned
+
+
+def _if_shown(of_scan: "_Sampled", basis: Basis) -> list[Learned]:
+    """The model of a further lattice; nothing where too few reflections or patterns show it."""
+    try:
+        learned = _learn(of_scan, basis, NO_LATTICE)
+    except InputError:
+        return []
+    return [learned] if np.count_nonzero(learned.fits.score >= CONVINCING) >= ENOUGH else []
+
+
+class _Sampled(NamedTuple):
+    """What the lattices of a scan are learned from."""
+
+    sample: ScanSample
+    center: np.ndarray
+    radius: float
+    detector: Detector
+    to_detector: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        sample: ScanSample,
+        center: np.ndarray,
+        radius: float,
+        detector: Detector,
+        to_detector: np.ndarray | None,
+    ) -> "_Sampled":
+        detector = find_saturation(sample, radius, detector).as_arrays()
+        undistorted = np.eye(2) if to_detector is None else np.asarray(to_detector, np.float64)
+        return cls(sample, center, radius, detector, undistorted)
+
+    def bases(self) -> list[Basis]:
+        to_scan_axes = np.linalg.inv(self.to_detector)
+        return find_scan_bases(self.sample, self.center, self.radius, self.detector, to_scan_axes)
+
+
+def _learn(of_scan: _Sampled, basis: Basis, message: str) -> Learned:
+    """Everything else that patterns with a lattice share."""
+    sample, center, radius, detector, to_detector = of_scan
     reach = _reach(center, sample.dataset.pattern_shape, radius)
-    model = _first_model(lattice, radius, reach, message, detector, to_detector)
+    model = _first_model(basis.vectors, radius, reach, message, detector, to_detector)
     setup = _first_setup(model, sample.dataset.pattern_shape, reach)
     setup, measure, fits = _learn_shared(setup, sample, center)
     if misfit(setup.model, fits) > SUSPICIOUS:
         setup, measure, fits = learn_texture(setup, measure, sample, center, fits)
-    return Learned(setup, measure, explained, fits)
+    return Learned(setup, measure, basis.explained, fits)
 
 
 def learned_again(model: LatticeModel, sample: ScanSample, center: np.ndarray) -> Learned:
@@ -114,9 +207,8 @@ def learned_again(model: LatticeModel, sample: ScanSample, center: np.ndarray) -
     shape, radius = sample.dataset.pattern_shape, float(model.radius)
     setup = _first_setup(model, shape, _reach(center, shape, radius))._replace(model=model)
     setup = weighted(setup, typical_dose(sample, model.detector))
-    modes = MODES if float(model.texture) > 0 else 0
-    side = patch_side_around(radius, model.tightest)
-    measure = MeasureLattice(FitLattice(side, modes, binning=search_binning(radius)))
+    fit = FitLattice(patch_side_around(radius, model.tightest), binning=search_binning(radius))
+    measure = MeasureLattice(with_texture(fit) if float(model.texture) > 0 else fit)
     fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
     return Learned(setup, measure, 1.0, fits)
 

@@ -1,4 +1,6 @@
-"""The lattice of a scan: what most sums of neighboring patterns agree on."""
+"""The lattices of a scan: what sums of neighboring patterns agree on."""
+
+from itertools import product
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,22 +22,30 @@ BRIGHTEST = 20.0  # contrast that a disk counts with at most: a lattice is many 
 ON_NODE = 0.4  # disk radii from a node within which a disk lies on it; a pixel at least
 EXPLAINED = 0.5  # share of the contrast that must lie on the lattice of a block
 SAME_SHAPE = 0.06  # relative difference of lattices that count as the same
+# What a further lattice must show, so that blocks across a boundary make none.
+PURE = 0.8  # share of the contrast of its blocks that lies on it, on average
+BLOCKS = 2  # that show it
+# Bases of the parts of a lattice: small multiples of its reflections.
+MULTIPLES = np.array(list(product(range(-3, 4), repeat=4))).reshape(-1, 2, 2)
+MULTIPLES = MULTIPLES[np.abs(np.linalg.det(MULTIPLES)).round() >= 1]
 NO_LATTICE = (
     "no lattice found: no block of the scan shows disks of {radius:.1f} px on a two-dimensional "
     "lattice; give g1 and g2"
 )
 
 
-def find_scan_basis(
+def find_scan_bases(
     sample: ScanSample,
     center: np.ndarray,
     radius: float,
     detector: Detector,
     to_scan_axes: np.ndarray,
-) -> Basis:
-    """The lattice that most blocks of the sample agree on, in the orientation of the clearest one.
+) -> list[Basis]:
+    """The lattices that blocks of the sample agree on, the most frequent first, each as its clearest block has it turned.
 
-    Where no block has enough counts, neighboring blocks are joined, up to the whole sample.
+    Where no block has enough counts, neighboring blocks are joined, up to the whole sample. Lattices whose lengths
+    differ by less than 6 % are one that is strained. Behind the first there are only lattices that explain nearly
+    all that their blocks show, and whose cells are no multiples or parts of that of a more frequent one.
 
     Args:
         sample: Patterns as raw counts.
@@ -64,7 +74,52 @@ def find_scan_basis(
         bases = _bases_of(filled, count, radius, detector, to_scan_axes)
     if not bases:
         raise InputError(NO_LATTICE.format(radius=radius))
-    return _consensus(bases)
+    return _kinds(bases)
+
+
+def _kinds(bases: list[Basis]) -> list[Basis]:
+    """The bases of all blocks joined to one per lattice."""
+    found: list[Basis] = []
+    while bases:
+        basis, alike = _consensus(bases)
+        members = [each for each, same in zip(bases, alike, strict=True) if same]
+        pure = np.mean([member.explained for member in members]) >= PURE
+        if not found or (pure and len(members) >= BLOCKS and not _known(basis, found)):
+            found.append(basis)
+        bases = [each for each, same in zip(bases, alike, strict=True) if not same]
+    return found
+
+
+def _known(basis: Basis, found: list[Basis]) -> bool:
+    return any(related(basis.vectors, other.vectors) for other in found)
+
+
+def related(vectors: np.ndarray, other: np.ndarray) -> bool:
+    """Whether one of two lattices, turned somehow, has all reflections of the other, within what counts as the same shape.
+
+    Args:
+        vectors: g1, g2 of the one as rows (y, x) in px.
+        other: Of the other.
+
+    Example:
+        >>> square, half = np.diag([20.0, 20.0]), np.array([[20.0, 20.0], [-20.0, 20.0]])
+        >>> related(square, half), related(half, square), related(square, 1.1 * square)
+        (True, True, False)
+    """
+    return _part_of(vectors, other) or _part_of(other, vectors)
+
+
+def _part_of(vectors: np.ndarray, finer: np.ndarray) -> bool:
+    shape = _shape(vectors)
+    tried = MULTIPLES @ finer
+    shapes = np.concatenate(
+        [
+            np.sort(np.linalg.norm(tried, axis=2), axis=1),
+            np.abs(np.linalg.det(tried))[:, None] / shape[0],
+        ],
+        axis=1,
+    )
+    return bool(np.any(np.all(np.abs(shapes - shape) < SAME_SHAPE * shape[0], axis=1)))
 
 
 def _bases_of(
@@ -118,8 +173,8 @@ def _spans_a_plane(points: np.ndarray, vectors: np.ndarray, tolerance: float) ->
     return bool(on.any()) and int(off_row.sum(axis=1).min()) >= 2
 
 
-def _consensus(bases: list[Basis]) -> Basis:
-    """The basis with the most weight behind lattices of its shape, with their mean shape."""
+def _consensus(bases: list[Basis]) -> tuple[Basis, np.ndarray]:
+    """The basis with the most weight behind lattices of its shape, with their mean shape; and which these are."""
     shapes = np.array([_shape(basis.vectors) for basis in bases])
     weights = np.array([basis.weight * basis.explained for basis in bases])
     apart = np.abs(shapes[:, None] - shapes[None])
@@ -128,7 +183,8 @@ def _consensus(bases: list[Basis]) -> Basis:
     mean = np.average(shapes[chosen], axis=0, weights=weights[chosen])
     clearest = bases[int(np.argmax(np.where(chosen, weights, 0)))]
     explained = float(np.average([b.explained for b in bases], weights=weights))
-    return Basis(_with_shape(clearest.vectors, mean), explained, float(weights[chosen].sum()))
+    joined = Basis(_with_shape(clearest.vectors, mean), explained, float(weights[chosen].sum()))
+    return joined, chosen
 
 
 def _shape(vectors: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from jax4dstem.detector import pattern_dose
 from jax4dstem.lattice.evidence import convincing
+from jax4dstem.lattice.fit import FitLattice
 from jax4dstem.lattice.intensities import (
     SIGNIFICANT,
     background_under,
@@ -24,6 +25,8 @@ SUSPICIOUS = (
 )
 STRONGEST = 12  # disks that are looked at
 MODES = 5  # polynomials inside textured disks
+# Texture and position of a disk pull on each other: of a thick crystal's patterns 2, 95 and 100 % have settled after 2, 3 and 4.
+FINE = 4  # iterations of the fit with sharp edges
 WIDE_TEXTURE = 0.5  # prior of their contrast while it is learned
 TEXTURED = 0.04  # contrast inside the disks from which on they are modelled
 
@@ -37,7 +40,7 @@ def learn_texture(
 ) -> tuple[LatticeSetup, MeasureLattice, Any]:
     """Model the contrast inside the disks, if there is any beyond noise."""
     model = setup.model._replace(texture=jnp.asarray(WIDE_TEXTURE, jnp.float32))
-    trial = MeasureLattice(replace(measure.fit, modes=MODES))
+    trial = MeasureLattice(with_texture(measure.fit))
     found = map_patterns(trial, sample.dataset, setup._replace(model=model), per_position=(center,))
     texture = _typical_texture(model, sample, found)
     if texture < TEXTURED:
@@ -49,6 +52,11 @@ def learn_texture(
         texture=jnp.asarray(texture, jnp.float32), dispersion=jnp.asarray(dispersion, jnp.float32)
     )
     return setup._replace(model=model), trial, found
+
+
+def with_texture(fit: FitLattice) -> FitLattice:
+    """The fit of patterns whose disks have contrast inside."""
+    return replace(fit, modes=MODES, fine=FINE)
 
 
 def misfit(model: LatticeModel, fits: Any) -> float:

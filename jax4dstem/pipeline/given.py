@@ -120,7 +120,7 @@ def hash_of_given(recipe: Recipe) -> str:
     """
     names = [
         recipe.prepare.center,
-        recipe.strain.cif,
+        *(cif for cif, _ in recipe.strain.crystals),
         recipe.detector.mask,
         recipe.prepare.scan_mask,
     ]

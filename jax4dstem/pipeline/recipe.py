@@ -4,6 +4,7 @@
 or out of its range, is an error that names the key.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import tomllib
@@ -207,9 +208,9 @@ def _check_reference_fits(recipe: Recipe, dataset: "Dataset") -> None:
                 f"strain.region rows {y0}:{y1}, columns {x0}:{x1} is empty or outside the "
                 f"{height} x {width} scan"
             )
-    if options.cif is not None:
-        if not Path(options.cif).is_file():
-            raise InputError(f"strain.cif: there is no file {options.cif}")
+    for cif, _ in options.crystals:
+        if not Path(cif).is_file():
+            raise InputError(f"strain.cif: there is no file {cif}")
         if dataset.calibration.pixel_inv_angstrom is None:
             raise InputError("strain.cif needs the detector's calibration: --pixel in 1/Å")
 
@@ -265,8 +266,9 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
         if value == "auto":
             return None
         kinds = [arg for arg in args if arg is not type(None)]
-        inner = next((kind for kind in kinds if type(value) is kind), kinds[0])
-        return _convert(value, inner, key)
+        return _convert_to_one_of(
+            value, sorted(kinds, key=lambda kind: type(value) is not kind), key
+        )
     if origin is Literal:
         if value in args:
             return value
@@ -283,6 +285,18 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise InputError(f"recipe key {key} must be of type {hint.__name__}; got {value!r}")
+
+
+def _convert_to_one_of(value: Any, kinds: list[Any], key: str) -> Any:
+    """The value as the first type that it fits, or the error of the first."""
+    first, *others = kinds
+    try:
+        return _convert(value, first, key)
+    except InputError:
+        for kind in others:
+            with contextlib.suppress(InputError):
+                return _convert(value, kind, key)
+        raise
 
 
 def _ranges(hint: Any) -> list[Any]:

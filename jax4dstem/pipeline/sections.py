@@ -380,11 +380,14 @@ class Strain:
     g1: Annotated[tuple[float, float] | None, Doc("reference vector (y, x); with g2", "px")] = None
     g2: Annotated[tuple[float, float] | None, Doc("reference vector (y, x); with g1", "px")] = None
     cif: Annotated[
-        str | None,
-        Doc("file of the crystal that is the reference; needs the detector's calibration"),
+        str | tuple[str, ...] | None,
+        Doc(
+            "file of the crystal that is the reference, or of several; needs the detector's calibration"
+        ),
     ] = None
     zone: Annotated[
-        tuple[int, int, int], Doc("direction [u, v, w] of that crystal along the beam")
+        tuple[int, int, int] | tuple[tuple[int, int, int], ...],
+        Doc("direction [u, v, w] of that crystal along the beam, or one of each"),
     ] = (0, 0, 1)
     region: Annotated[
         Rectangle | None, Doc("y0, y1, x0, x1: the reference is the median there", "positions")
@@ -411,6 +414,7 @@ class Strain:
             raise InputError(
                 "strain.g1 and g2, strain.cif, strain.region and strain.cluster exclude each other"
             )
+        _ = self.crystals  # as many zones as files
         if self.g1 is not None and self.g2 is not None:
             (a, b), (c, d) = self.g1, self.g2
             if abs(a * d - b * c) < PARALLEL * ((a * a + b * b) * (c * c + d * d)) ** 0.5:
@@ -418,6 +422,16 @@ class Strain:
                     f"strain.g1 {self.g1} and g2 {self.g2} px span no lattice: "
                     "they are zero or nearly parallel"
                 )
+
+    @property
+    def crystals(self) -> list[tuple[str, tuple[int, int, int]]]:
+        """File and zone of every crystal that is given."""
+        files = (self.cif,) if isinstance(self.cif, str) else self.cif or ()
+        zones: Any = (self.zone,) if isinstance(self.zone[0], int) else self.zone
+        zones = zones * len(files) if len(zones) == 1 else zones
+        if files and len(zones) != len(files):
+            raise InputError(f"strain.zone: {len(zones)} directions for {len(files)} crystals")
+        return list(zip(files, zones, strict=False))
 
     @property
     def references(self) -> list[Any]:

@@ -70,8 +70,9 @@ def strain_reference(scan: Dataset, done: Mapping[str, Any], recipe: Recipe) -> 
     options = recipe.strain
     if options.g1 is not None and options.g2 is not None:
         return StrainReference.vectors(options.g1, options.g2)
-    if options.cif is not None:
-        return StrainReference.crystal(options.cif, options.zone, scan.calibration)
+    if options.crystals:
+        known = [StrainReference.crystal(*each, scan.calibration) for each in options.crystals]
+        return StrainReference.several(known)
     if options.region is not None:
         return StrainReference.rectangle(scan.scan_shape, options.region)
     if options.cluster is not None:

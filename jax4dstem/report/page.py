@@ -30,6 +30,7 @@ STRAIN_SECTIONS: list[Section] = [
     ("Strain, pooled", "strain_pooled", "strain", "Averaged over neighbors that agree within their errors; top row, values; middle, one standard deviation; gray, no lattice.", partial(strain_figures.strain_maps, method="pooled")),
     ("Strain, position by position", "strain_lattice", "strain", "Each pattern on its own, by maximum likelihood.", partial(strain_figures.strain_maps, method="lattice")),
     ("Strain, by base lattices", "strain_by_bases", "strain", "Each pattern in the light of all patterns of its kind, near or far.", partial(strain_figures.strain_maps, method="bases")),
+    ("Several lattices", "strain_lattices", "strain", "Which lattice every position shows; strain is relative to each lattice's own reference. Errors are those of the medians, without the calibration's.", strain_figures.lattice_map),
     ("Base lattices", "strain_bases", "strain", "Lattices that many patterns share, learned from all fits of the scan.", strain_figures.base_maps),
     ("The ways compared", "strain_consensus", "strain", "The lattice fit, its pooled map, the base lattices and the cepstrum; differences in units of the larger error bar.", strain_figures.consensus),
     ("Derived from strain", "strain_derived", "strain", "", strain_figures.derived_maps),
@@ -174,11 +175,18 @@ def _strain_summary(done: Tree) -> list[str]:
     pool = 100 * float(np.nanmedian(pooled["e_xx_std"].data))
     number = float(np.nanmedian(pooled["n_pooled"].data))
     (y1, x1), (y2, x2) = lattice["reference"].data
+    several = len(strain["lattices"]["a"].data) if "lattices" in strain else 1
+    shown = "the lattice" if several == 1 else f"one of {several} lattices"
     return [
-        f"{100 * ok.mean():.1f} % of the positions show the lattice. One pattern gives e_xx to "
+        f"{100 * ok.mean():.1f} % of the positions show {shown}. One pattern gives e_xx to "
         f"± {error:.2g} % (one standard deviation), pooling {number:.0f} patterns (median) to ± {pool:.2g} %.",
         f"Strain is relative to g1 = ({y1:.2f}, {x1:.2f}), g2 = ({y2:.2f}, {x2:.2f}) px (y, x): "
-        f"{lattice['reference_source'].data}.",
+        f"{lattice['reference_source'].data}"
+        + (
+            ", where the first lattice is; the others have references of their own."
+            if several > 1
+            else "."
+        ),
     ]
 
 

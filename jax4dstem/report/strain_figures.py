@@ -10,6 +10,7 @@ from jax4dstem.fields import Tree
 from jax4dstem.report.style import (
     FONT,
     calibration,
+    cluster_color,
     cluster_image,
     new_figure,
     scale_bar,
@@ -151,6 +152,50 @@ def status_map(done: Tree, about: dict[str, Any]) -> Figure | None:
     axes[1].legend(fontsize=FONT - 2, loc="upper right", framealpha=0.9)
     _positive(axes[2], group["dispersion"].data, "χ² per pixel around disks", "1")
     return figure
+
+
+def lattice_map(done: Tree, about: dict[str, Any]) -> Figure | None:
+    """Which lattice every position shows, how sure that is, and what each is; nothing for one lattice."""
+    table = done["strain"].get("lattices", {})
+    if "a" not in table or len(table["a"].data) < 2:
+        return None
+    figure = new_figure(15, 4.6, "Lattices of the scan")
+    first, second, third = figure.subplots(1, 3)
+    number = done["strain"]["lattice_id"].data
+    show_image(first, cluster_image(number), "Lattice of every position")
+    scale_bar(first, number.shape[1], *calibration(about).scan_units)
+    probability = done["strain"]["lattice_probability"].data
+    _map(second, probability, "its probability", "1", cmap="viridis", vmin=0.5, vmax=1)
+    unit = table["a"].units
+    rows = [
+        [
+            str(k),
+            _with_error(table["a"].data[k], table["a_std"].data[k]),
+            _with_error(table["b"].data[k], table["b_std"].data[k]),
+            _with_error(table["gamma"].data[k], table["gamma_std"].data[k]),
+            f"{100 * table['share'].data[k]:.1f} %",
+        ]
+        for k in range(len(table["a"].data))
+    ]
+    third.axis("off")
+    columns = ["lattice", f"a / {unit}", f"b / {unit}", "γ / °", "share"]
+    shown = third.table(
+        rows, colLabels=columns, loc="center", colWidths=[0.14, 0.25, 0.25, 0.22, 0.14]
+    )
+    shown.auto_set_font_size(False)
+    shown.set_fontsize(FONT - 2)
+    shown.scale(1, 2)
+    for k in range(len(rows)):
+        shown[k + 1, 0].set_facecolor((*cluster_color(k), 0.5))
+    return figure
+
+
+def _with_error(value: float, error: float) -> str:
+    """Value and error with two digits of the error."""
+    if not np.isfinite(error) or error <= 0:
+        return f"{value:.5g}"
+    digits = max(0, 1 - int(np.floor(np.log10(error))))
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def _percent(values: np.ndarray, component: str) -> tuple[np.ndarray, str]:

@@ -12,6 +12,7 @@ from jax4dstem.fields import Result, entry, group
 from jax4dstem.strain.bases import MOST_BASES, BaseStrain, strain_by_bases
 from jax4dstem.strain.cepstral import strain_from_cepstrum
 from jax4dstem.strain.derived import Derived, derive
+from jax4dstem.strain.lattices import join
 from jax4dstem.strain.maps import StrainMap
 from jax4dstem.strain.measure import StrainMeasurement, measure_strain
 from jax4dstem.strain.mixing import mix_bases
@@ -52,6 +53,8 @@ class StrainWays:
 @dataclass(frozen=True)
 class StrainAnswers(StrainMeasurement):
     """Strain in all ways that were asked for.
+
+    Of several lattices each is pooled and derived on its own; base lattices and cepstrum are of the first.
 
     Attributes:
         pooled: Averaged over neighbors that agree.
@@ -111,7 +114,7 @@ def find_strain(
         >>> scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
         >>> found = find_strain(scan, truth.parameters.center, 4.2, ways=StrainWays(bases=0, further=()))
         >>> sorted(found.fields()["strain"])
-        ['derived', 'lattice', 'model', 'pooled']
+        ['derived', 'lattice', 'lattice_id', 'lattice_probability', 'lattices', 'model', 'pooled']
     """
     ways = ways or StrainWays()
     measured = measure_strain(
@@ -122,20 +125,25 @@ def find_strain(
         detector=detector,
         progress="fitting lattices",
     )
-    pooled = pool_strain(measured.strain)
-    bases, no_bases = _bases(scan, measured, ways)
+    parts, number = measured.parts(), measured.lattice_id
+    pooled = [pool_strain(part.strain) for part in parts]
+    bases, no_bases = _bases(scan, parts[0], ways)
     repaired = _repaired(scan, detector or IDEAL)
     further = {
         name: FURTHER_WAYS[name](
-            repaired, measured, reference=reference, progress=f"strain by {name}"
+            repaired, parts[0], reference=reference, progress=f"strain by {name}"
         )
         for name in ways.further
     }
     return StrainAnswers(
         lattice=measured.lattice,
         learned=measured.learned,
-        pooled=pooled,
-        derived=derive(pooled.strain),
+        lattice_id=number,
+        lattice_probability=measured.lattice_probability,
+        lattices=measured.lattices,
+        further=measured.further,
+        pooled=join(pooled, number),
+        derived=join([derive(each.strain) for each in pooled], number),
         bases=bases,
         **further,
         no_bases=no_bases,

@@ -1,7 +1,8 @@
 """Strain of a whole scan, from raw counts and the centers of the direct beam."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,13 +11,17 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.detector import IDEAL, Detector
 from jax4dstem.fields import DETECTOR, SCAN, Entry, Field, Result, Tree, entry, group
 from jax4dstem.lattice.bootstrap import error_inflation
-from jax4dstem.lattice.cold_start import learn_lattice
+from jax4dstem.lattice.choice import FoundLattice, LatticeEvidence
+from jax4dstem.lattice.cold_start import Learned, learn_lattices
+from jax4dstem.lattice.disks import patch_side
+from jax4dstem.lattice.evidence import ENOUGH
 from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.lattice.sample import sample_scan
 from jax4dstem.noise import NOISES, Noise
 from jax4dstem.strain.decomposition import MeasuredLattices, remeasured, strain_map
 from jax4dstem.strain.derived import friedel_asymmetry
-from jax4dstem.strain.maps import OnStrain, StrainMap
+from jax4dstem.strain.lattices import LatticeTable, choose_lattice, join, lattice_table
+from jax4dstem.strain.maps import OnStrain, Status, StrainMap
 from jax4dstem.strain.reference import StrainReference
 from jax4dstem.stream import map_patterns
 
@@ -47,6 +52,7 @@ OTHERS = _entries({
     "mask": ("mask", DETECTOR, "", "usable pixels"),
     "excess": ("error_excess", "", "", "k of the error bars' factor sqrt(1 + k / score^2)"),
 })  # fmt: skip
+CERTAIN = 0.95  # probability of a lattice, from which on a position is evidence that there is one
 NOISE_KIND = Entry((), "", "noise model of the detector", "")
 
 
@@ -158,9 +164,16 @@ class LatticeStrain(OnStrain):
 class StrainMeasurement(Result):
     """Strain, the fits it comes from, and what they assume.
 
+    Where a scan shows several lattices, every position has the one that it shows, and strain relative to that lattice's
+    own reference; what is not said otherwise is of the first.
+
     Attributes:
         lattice: Strain and lattice of every position.
         learned: What the fits assume.
+        lattice_id: Number of each position's lattice in the table, -1 for none, ``(scan_y, scan_x)``.
+        lattice_probability: Of that lattice against the others, the same shape; NaN where there is none.
+        lattices: What each lattice is.
+        further: What the fits of the second and further lattices assume, by number.
 
     Example:
         >>> from jax4dstem.lattice.model import starting_model
@@ -175,6 +188,26 @@ class StrainMeasurement(Result):
 
     lattice: LatticeStrain = group("strain/lattice")
     learned: LearnedModel = group("strain/model")
+    lattice_id: np.ndarray | None = entry(
+        SCAN,
+        "",
+        "lattice of the position; -1 none",
+        "strain/lattice_id",
+        default=None,
+        kw_only=True,
+    )
+    lattice_probability: np.ndarray | None = entry(
+        SCAN,
+        "1",
+        "of that lattice against the others",
+        "strain/lattice_probability",
+        default=None,
+        kw_only=True,
+    )
+    lattices: LatticeTable | None = group("strain/lattices", default=None, kw_only=True)
+    further: dict[str, LearnedModel] = group(
+        "strain/lattices/models", default_factory=dict, kw_only=True
+    )
 
     @property
     def strain(self) -> StrainMap:
@@ -186,12 +219,40 @@ class StrainMeasurement(Result):
         """As the pattern functions take it."""
         return self.learned.shared
 
+    @property
+    def fitted_lattices(self) -> np.ndarray:
+        """g1, g2 of every position as rows (y, x) in px, in scan axes, ``(scan_y, scan_x, 2, 2)``, of the first lattice."""
+        return np.asarray(self.model.lattice, np.float64) @ self.lattice.distortion
+
+    def parts(self) -> list["StrainMeasurement"]:
+        """One measurement per lattice, which knows nothing of the others' positions."""
+        if self.lattices is None or self.lattice_id is None or not self.further:
+            return [self]
+        models = [self.learned, *(self.further[key] for key in sorted(self.further, key=int))]
+        return [
+            StrainMeasurement(_only(self.lattice, self.lattice_id == k, reference), model)
+            for k, (model, reference) in enumerate(
+                zip(models, self.lattices.reference, strict=True)
+            )
+        ]
+
     def relative_to(self, reference: StrainReference) -> "StrainMeasurement":
         """The same fits with strain relative to another reference.
 
         Args:
-            reference: What strain shall be relative to.
+            reference: What strain shall be relative to; of several lattices a given one is the first's.
         """
+        moved = [
+            part._relative_to(_within(reference.of(k), part.strain.ok))
+            for k, part in enumerate(self.parts())
+        ]
+        lattice = _joined(moved, self.lattice_id)
+        if self.lattices is None:
+            return replace(self, lattice=lattice)
+        references = np.array([part.strain.reference for part in moved])
+        return replace(self, lattice=lattice, lattices=replace(self.lattices, reference=references))
+
+    def _relative_to(self, reference: StrainReference) -> "StrainMeasurement":
         measured = MeasuredLattices(
             np.asarray(self.model.lattice, np.float64),
             self.lattice.distortion,
@@ -201,6 +262,27 @@ class StrainMeasurement(Result):
         to_scan_axes = np.linalg.inv(np.asarray(self.model.to_detector, np.float64))
         strain = remeasured(measured, self.strain, reference.seen_through(to_scan_axes))
         return replace(self, lattice=replace(self.lattice, strain=strain))
+
+
+def _within(reference: StrainReference, ok: np.ndarray) -> StrainReference:
+    """The reference, or the median of all positions where its own region holds no position of the lattice."""
+    if reference.among is None or (reference.among & ok).any():
+        return reference
+    return StrainReference.median()
+
+
+def _joined(parts: Sequence[StrainMeasurement], number: np.ndarray | None) -> "LatticeStrain":
+    return join([part.lattice for part in parts], number)
+
+
+def _only(lattice: LatticeStrain, there: np.ndarray, reference: np.ndarray) -> LatticeStrain:
+    """The positions of one lattice."""
+    strain = lattice.strain
+    strain = strain.with_values(strain.values, strain.covariance, strain.ok & there)
+    status = np.where(there | ~lattice.strain.ok, lattice.strain.status, Status.NO_LATTICE)
+    strain = replace(strain, status=status.astype(np.int8), reference=reference)
+    distortion = np.where(there[..., None, None], lattice.distortion, np.nan)
+    return replace(lattice, strain=strain, distortion=distortion)
 
 
 def measure_strain(
@@ -245,24 +327,115 @@ def measure_strain(
     reference = (reference or StrainReference.median()).seen_through(calibration.to_scan_axes)
     center = np.asarray(beam_center, np.float32)
     sample = sample_scan(scan)
-    learned = learn_lattice(
+    at_sample = sample.of(center)
+    learned = learn_lattices(
         sample,
-        sample.of(center),
+        at_sample,
         radius,
-        reference.lattice,
+        reference.lattices,
         detector or IDEAL,
         calibration.to_detector,
     )
-    excess = error_inflation(learned, sample, sample.of(center))
+    fitted = [
+        _fit_all(scan, center, each, error_inflation(each, sample, at_sample), progress)
+        for each in learned
+    ]
+    fitted, number, probability = _chosen(scan, center, fitted, reference)
+    parts = [_part(each, reference.of(k), number == k) for k, each in enumerate(fitted)]
+    own = [
+        np.where((number == k)[..., None, None], part.fitted_lattices, np.nan)
+        for k, part in enumerate(parts)
+    ]
+    references = [part.strain.reference for part in parts]
+    return StrainMeasurement(
+        _joined(parts, number),
+        parts[0].learned,
+        lattice_id=number.astype(np.int16),
+        lattice_probability=probability.astype(np.float32),
+        lattices=lattice_table(own, references, calibration.pixel_inv_angstrom),
+        further={str(k): part.learned for k, part in enumerate(parts) if k},
+    )
+
+
+class _Fitted(NamedTuple):
+    """One lattice fitted to every position, whether it is there or not."""
+
+    learned: Learned
+    excess: float
+    fits: Any
+    measured: MeasuredLattices
+
+
+def _fit_all(
+    scan: Dataset, center: np.ndarray, learned: Learned, excess: float, progress: str | None
+) -> _Fitted:
     fits = map_patterns(
         learned.measure, scan, learned.setup, per_position=(center,), progress=progress
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         inflation = np.sqrt(1 + excess / np.maximum(fits.score, 1.0) ** 2)
-    model = learned.setup.model
-    measured = MeasuredLattices.of_fits(fits, np.asarray(model.lattice), inflation)
-    strain = strain_map(measured, reference)
-    return StrainMeasurement(_lattice_strain(strain, fits, model), LearnedModel(model, excess))
+    lattice = np.asarray(learned.setup.model.lattice)
+    return _Fitted(learned, excess, fits, MeasuredLattices.of_fits(fits, lattice, inflation))
+
+
+def _chosen(
+    scan: Dataset, center: np.ndarray, fitted: list[_Fitted], reference: StrainReference
+) -> tuple[list[_Fitted], np.ndarray, np.ndarray]:
+    """The lattices that are there, the number of every position's, -1 for none, and its probability."""
+    strains = [
+        strain_map(each.measured, replace(reference.of(k), among=None))
+        for k, each in enumerate(fitted)
+    ]
+    ok = np.array([strain.ok for strain in strains])
+    if len(fitted) == 1:
+        return fitted, np.where(ok[0], 0, -1), np.where(ok[0], 1.0, np.nan)
+    evidence = np.where(ok, _evidence(scan, center, fitted), -np.inf)
+    components = np.array([strain.values[..., :3] for strain in strains])
+    probability = choose_lattice(evidence, components)
+    shown = (probability > CERTAIN).sum(axis=(1, 2)) >= ENOUGH
+    shown[: max(1, len(reference.lattices))] = True
+    if not shown.all():
+        probability = choose_lattice(evidence[shown], components[shown])
+    number = np.where(np.isnan(probability[0]), -1, np.nan_to_num(probability).argmax(axis=0))
+    there = [each for each, shows in zip(fitted, shown, strict=True) if shows]
+    return there, number, probability.max(axis=0)
+
+
+def _evidence(scan: Dataset, center: np.ndarray, fitted: list[_Fitted]) -> np.ndarray:
+    """Logarithm of the evidence for each lattice at every position, ``(n, scan_y, scan_x)``."""
+    models = [each.learned.setup.model for each in fitted]
+    # Where all models have reflections, and with the noise of the one that explains most.
+    reach = min(float(np.linalg.norm(m.indices[-1] @ m.lattice) + m.radius) for m in models)
+    dispersion = min(float(np.mean(model.dispersion[1:])) for model in models)
+    return np.array(
+        [
+            map_patterns(
+                LatticeEvidence(patch_side(float(model.radius), float(model.edge_width))),
+                scan,
+                model,
+                dispersion,
+                reach,
+                per_position=(center, _drawable(each.fits)),
+            )
+            for model, each in zip(models, fitted, strict=True)
+        ]
+    )
+
+
+def _drawable(fits: Any) -> FoundLattice:
+    parts = (fits.center, fits.distortion, fits.intensities)
+    return FoundLattice(*(np.nan_to_num(part) for part in parts))
+
+
+def _part(fitted: _Fitted, reference: StrainReference, there: np.ndarray) -> StrainMeasurement:
+    """The measurement of one lattice, relative to a given lattice or its median where it is there."""
+    if reference.lattice is None:
+        among = there if reference.among is None else there & reference.among
+        reference = replace(reference, among=among if among.any() else there)
+    strain = strain_map(fitted.measured, reference)
+    model = fitted.learned.setup.model
+    learned = LearnedModel(model, fitted.excess)
+    return StrainMeasurement(_lattice_strain(strain, fitted.fits, model), learned)
 
 
 def _lattice_strain(strain: StrainMap, fits: Any, model: LatticeModel) -> LatticeStrain:

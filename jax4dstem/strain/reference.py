@@ -23,6 +23,7 @@ class StrainReference:
         lattice: g1, g2 as rows (y, x) in px, on the detector; None for a median.
         among: Boolean ``(scan_y, scan_x)``, positions that the median is taken over; None for all.
         source: Where it comes from, in words.
+        further: Given lattices of other crystals in the scan, made by `several`.
 
     Example:
         >>> StrainReference.vectors((0, 28), (-24, 14)).lattice.tolist()
@@ -34,6 +35,50 @@ class StrainReference:
     lattice: np.ndarray | None
     among: np.ndarray | None
     source: str
+    further: tuple[StrainReference, ...] = ()
+
+    @classmethod
+    def several(cls, references: Sequence[StrainReference]) -> StrainReference:
+        """Lattices of several crystals in one scan: strain is relative to the one that a position shows.
+
+        Args:
+            references: Given lattices, one or more.
+
+        Raises:
+            InputError: One of them is a median.
+
+        Example:
+            >>> square, hexagonal = (20, 0), (17.3, 10)
+            >>> both = StrainReference.several([StrainReference.vectors(square, (0, 20)), StrainReference.vectors(hexagonal, (0, 20))])
+            >>> len(both.lattices), both.of(1).lattice.tolist(), both.of(2).source
+            (2, [[17.3, 10.0], [0.0, 20.0]], 'median of all fitted positions')
+        """
+        if any(each.lattice is None for each in references):
+            raise InputError("of several references each must be a given lattice")
+        first, *further = references
+        return replace(first, further=tuple(further))
+
+    @property
+    def lattices(self) -> tuple[np.ndarray, ...]:
+        """All given lattices."""
+        every = (self, *self.further)
+        return tuple(each.lattice for each in every if each.lattice is not None)
+
+    def of(self, number: int) -> StrainReference:
+        """The reference of one of the scan's lattices: a given one, or its own median.
+
+        Args:
+            number: Of the lattice; the given ones come first.
+        """
+        every = (replace(self, further=()), *self.further)
+        if number < len(every):
+            return every[number]
+        median = StrainReference.median()
+        return replace(
+            median,
+            among=self.among,
+            source=self.source if self.among is not None else median.source,
+        )
 
     @classmethod
     def median(cls) -> StrainReference:
@@ -134,7 +179,8 @@ class StrainReference:
         """
         if self.lattice is None:
             return self
-        return replace(self, lattice=self.lattice @ to_scan_axes)
+        further = tuple(each.seen_through(to_scan_axes) for each in self.further)
+        return replace(self, lattice=self.lattice @ to_scan_axes, further=further)
 
     def in_blocks(self, size: int, shape: tuple[int, int]) -> StrainReference:
         """The same for sums of ``size`` x ``size`` positions, a map of ``shape``: what the middle of a block is."""
