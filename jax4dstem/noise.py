@@ -106,7 +106,8 @@ class ElectronNoise(NamedTuple):
         shift = (self.read_noise / self.gain) ** 2
         seen = jnp.maximum(counts / self.gain + shift, 0.0)
         mean = expected / self.gain + shift
-        logarithm = jnp.log(jnp.where(seen > 0, seen, 1.0) / mean)  # no slope of 0 ln 0
+        # No slope of 0 ln 0; and of 1e9 counts, whose logarithm is rounded, the difference keeps its digits.
+        logarithm = jnp.log1p(jnp.where(seen > 0, (seen - mean) / mean, 0.0))
         return 2 * (jnp.where(seen > 0, seen * logarithm, 0.0) - (seen - mean))
 
     def evidence(self, expected: Any, without: Any) -> Any:
