@@ -36,8 +36,8 @@ class Noise(Protocol):
         """A function of the counts whose variance is 1, whatever their expectation."""
         ...
 
-    def summed(self, pixels: Scalar) -> "Noise":
-        """Noise of the sum of so many pixels."""
+    def summed(self, pixels: Any) -> "Noise":
+        """Noise of the sum of so many pixels, or of sums of different numbers of them."""
         ...
 
     def draw(self, key: jax.Array, expected: Array) -> Array:
@@ -129,7 +129,7 @@ class ElectronNoise(NamedTuple):
         electrons = jnp.maximum(self.gain * counts.astype(float) + self.read_noise**2, 0)
         return 2 / self.gain * jnp.sqrt(electrons + 0.375 * self.gain**2)
 
-    def summed(self, pixels: Scalar) -> "ElectronNoise":
+    def summed(self, pixels: Any) -> "ElectronNoise":
         """Noise of the sum of so many pixels: each is read out."""
         return self._replace(read_noise=self.read_noise * pixels**0.5)
 

@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from jax4dstem.calibrate.powder import Counts
+from jax4dstem.calibrate.powder import Counts, padded
 from jax4dstem.calibrate.scoring import EXPECTED_WIDTHS, RingFit, fit_rings
 from jax4dstem.coordinates import ellipse_matrix
 from jax4dstem.errors import InputError
@@ -42,7 +43,7 @@ def find_ellipse(counts: Counts, noise: Noise, center: np.ndarray, model: RingMo
         model: Its annulus, and the pixels' aspect ratio.
     """
     v = np.stack([(counts.y - center[0]) * float(model.aspect), counts.x - center[1]], axis=1)
-    z = np.asarray(noise.stabilize(counts.counts), np.float64) / np.sqrt(counts.pixels)
+    z = _stable(counts, noise)
     smooth = SMOOTH * (float(model.radius) + 1)
     z -= _smoothed(np.linalg.norm(v, axis=1), z, counts.pixels, smooth)
     best = np.zeros(2)
@@ -53,6 +54,12 @@ def find_ellipse(counts: Counts, noise: Noise, center: np.ndarray, model: RingMo
         best = max(tried, key=lambda one: _sharpness(v @ ellipse_matrix(*-one), z, counts.pixels))
         reach = step
     return best
+
+
+def _stable(counts: Counts, noise: Noise) -> np.ndarray:
+    """Means of counts per pixel, so stretched that they scatter alike."""
+    stable = noise.stabilize(jnp.asarray(counts.counts, float))
+    return np.asarray(stable, np.float64) / np.sqrt(np.maximum(counts.pixels, 1))
 
 
 def _smoothed(radii: np.ndarray, z: np.ndarray, weight: np.ndarray, width: float) -> np.ndarray:
@@ -80,7 +87,7 @@ def radial_sums(
     some = total > 0
     mean = np.bincount(bins, counts.pixels * radii)[some] / total[some]
     sums = np.bincount(bins, counts.counts)[some]
-    return Counts(np.zeros(len(mean), np.float32), mean.astype(np.float32), sums, total[some])
+    return padded(np.zeros(len(mean)), mean, sums, total[some])
 
 
 def assign_rings(profile: Counts, noise: Noise, model: RingModel) -> Assignment:
@@ -100,7 +107,11 @@ def assign_rings(profile: Counts, noise: Noise, model: RingModel) -> Assignment:
             f"no pixel size lays two of the rings between {float(model.inner):.0f} px, where the direct beam "
             f"ends, and {float(model.outer):.0f} px, where the detector does"
         )
-    degrees = max(len(profile.x) - np.count_nonzero(fits[0].moves & (fits[0].precision == 0)), 1)
+    degrees = max(
+        np.count_nonzero(profile.pixels)
+        - np.count_nonzero(fits[0].moves & (fits[0].precision == 0)),
+        1,
+    )
     dispersion = max(min(one.deviance for one in fits) / degrees, 1.0)
     fits.sort(key=lambda one: one.misfit(dispersion))
     best = fits[0]
@@ -118,7 +129,6 @@ def assign_rings(profile: Counts, noise: Noise, model: RingModel) -> Assignment:
 def _candidates(profile: Counts, noise: Noise, model: RingModel) -> np.ndarray:
     """Logarithms of the pixel sizes whose rings correlate best with what a profile has beside its background."""
     radii, weight = profile.x.astype(float), profile.pixels
-    stable = np.asarray(noise.stabilize(profile.counts), np.float64) / np.sqrt(weight)
     width = float(np.hypot(model.radius / 2, 1.0))
     smooth = SMOOTH * (float(model.radius) + 1) / FINE
     q, strength = np.asarray(model.q, float), np.asarray(model.strength, float)
@@ -127,7 +137,7 @@ def _candidates(profile: Counts, noise: Noise, model: RingModel) -> np.ndarray:
     def beside(values: np.ndarray) -> np.ndarray:
         sums = weight * values, weight
         wide, norm = (ndimage.gaussian_filter1d(s, smooth, mode="constant", axis=-1) for s in sums)
-        return values - wide / norm
+        return values - wide / np.maximum(norm, 1e-9)
 
     step = PIXEL_STEP / outer
     # Two rings at least lie in the annulus.
@@ -137,7 +147,7 @@ def _candidates(profile: Counts, noise: Noise, model: RingModel) -> np.ndarray:
     rho = q / np.exp(tried)[:, None]
     gap = radii - rho[..., None]
     drawn = np.einsum("k,pkr->pr", np.sqrt(strength), np.exp(-(gap**2) / (2 * width**2)))
-    rings, seen = np.stack([beside(one) for one in drawn]), beside(stable)
+    rings, seen = np.stack([beside(one) for one in drawn]), beside(_stable(profile, noise))
     norm = np.sqrt((weight * rings**2).sum(axis=1) * (weight * seen**2).sum())
     likeness = (weight * rings * seen).sum(axis=1) / np.maximum(norm, 1e-12)
     within = ((rho > inner) & (rho < outer)).sum(axis=1) >= 2
@@ -151,7 +161,8 @@ def _fit_profile(
     profile: Counts, noise: Noise, model: RingModel, log_pixel: float | None
 ) -> RingFit:
     """Rings on a background, or (None) the background alone."""
-    mean = profile.counts / profile.pixels
+    known = profile.pixels > 0
+    mean = profile.counts[known] / profile.pixels[known]
     # Half of the typical counts as rings, until the fit tells.
     level = np.log(max(float(np.median(mean)), 1e-9))
     silent = log_pixel is None

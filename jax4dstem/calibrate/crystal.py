@@ -79,9 +79,9 @@ def calibrate_scan(
 
     .. math:: N = U C R^{\mathsf T} L / p , \qquad (U C)^{-1} N = Q S , \qquad S = L / p
 
-    by polar decomposition, four numbers for four. Of all U the one with the smallest ellipse is taken. The answers are means
-    over the positions. Their error bars are the larger of what counting noise gives and what the scatter between tiles of
-    the scan tells, as strain, bending and thickness vary over larger distances than one position.
+    by polar decomposition, four numbers for four. Of all U, and of C and its mirror image, the one with the smallest ellipse is
+    taken. The answers are means over the positions. Their error bars are the larger of what counting noise gives and what
+    the scatter between tiles of the scan tells, as strain, bending and thickness vary over larger distances than one position.
 
     Args:
         scan: Raw counts of positions that show the crystal; crop others away. Of its calibration only the aspect ratio of
@@ -168,7 +168,8 @@ class _Errors(NamedTuple):
 
 def _lay_on(crystal: np.ndarray, lattice: np.ndarray, fits: Any, clear: np.ndarray) -> _Laid:
     distortion = np.where(clear[..., None, None], fits.distortion, np.eye(2)).astype(np.float64)
-    bases = CHANGES @ crystal
+    # Nobody says whether the crystal is seen from above or from below.
+    bases = np.concatenate([CHANGES @ crystal, CHANGES @ crystal @ np.diag([-1.0, 1.0])])
     bases = bases[np.linalg.det(np.linalg.inv(bases) @ lattice) > 0]
     typical = lattice @ distortion[clear][:: max(1, np.count_nonzero(clear) // 50)]
     values, _ = _stretch_of(np.linalg.inv(bases)[:, None] @ typical)

@@ -13,6 +13,8 @@ from jax4dstem.reducers import Mean
 from jax4dstem.stream import reduce_patterns
 from jax4dstem.typing import Array
 
+BLOCK = 64, 4096  # numbers of sums are rounded up to one of these, so that few shapes are compiled
+
 
 class Counts(NamedTuple):
     """Sums of counts, of pixels or of rings of them: what a `RingModel` is fitted to."""
@@ -25,6 +27,15 @@ class Counts(NamedTuple):
     def noise(self, detector: Detector) -> Noise:
         """Of every sum."""
         return detector.noise.summed(self.pixels)
+
+
+def padded(y: Any, x: Any, counts: Any, pixels: Any) -> Counts:
+    """Sums, and some of no pixels behind them."""
+    block = BLOCK[len(counts) > BLOCK[1]]
+    more = -len(counts) % block
+    ends = [np.pad(part, (0, more), mode="edge") for part in (y, x)]
+    sums = [np.pad(part, (0, more)) for part in (counts, pixels)]
+    return Counts(*(np.asarray(part, np.float32) for part in (*ends, *sums)))
 
 
 class Summed(NamedTuple):
@@ -43,7 +54,7 @@ class Summed(NamedTuple):
         """The counts of the pixels between two radii, given the radius of every pixel."""
         used = (self.patterns > 0) & (radii >= inner) & (radii <= outer)
         y, x = np.nonzero(used)
-        return Counts(np.float32(y), np.float32(x), self.counts[used], self.patterns[used])
+        return padded(y, x, self.counts[used], self.patterns[used])
 
 
 def sum_patterns(scan: Dataset, center: np.ndarray, used: np.ndarray, detector: Detector) -> Summed:

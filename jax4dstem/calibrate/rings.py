@@ -1,6 +1,7 @@
 """Pixel size, ellipse and center from the rings of a polycrystal."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jax4dstem.calibrate.assignment import (
 )
 from jax4dstem.calibrate.found import CalibrationFound
 from jax4dstem.calibrate.powder import Counts, Summed, sum_patterns
-from jax4dstem.calibrate.scoring import RingFit, fit_rings, slopes, solve
+from jax4dstem.calibrate.scoring import RingFit, Slopes, fit_rings, normal_equations, slopes, solve
 from jax4dstem.coordinates import ellipse_matrix
 from jax4dstem.dataset import Dataset
 from jax4dstem.detector import IDEAL, Detector
@@ -238,32 +239,22 @@ def _errors(
     fit: RingFit, model: RingModel, counts: Counts, noise: Noise
 ) -> tuple[np.ndarray, float]:
     """Covariance of (ln pixel, a, b, y, x), and how many times the largest error bar is that of counting."""
-    jacobian, residual, variance = slopes(model, fit.at, counts, noise)
+    parts = slopes(model, fit.at, counts, noise)
     total = fit.information + np.diag(fit.precision)
     counting = solve(total, np.eye(len(total)))[:5, :5]
     std = np.sqrt(np.diagonal(counting))
-    scatter = [
-        _jackknife(jacobian, residual, variance, total, parts)[:5]
-        for parts in (_sectors(fit.at, counts), _rings_of(fit.at, model, counts))
-    ]
-    stretch = np.maximum(np.max(scatter, axis=0) / std, 1.0)
+    cuts = _sectors(fit.at, counts), _rings_of(fit.at, model, counts)
+    scatter = np.stack([_jackknife(parts, total, cut)[:5] for cut in cuts])
+    stretch = np.maximum(scatter.max(axis=0) / std, 1.0)
     return counting * np.outer(stretch, stretch), float(stretch.max())
 
 
-def _jackknife(
-    jacobian: np.ndarray,
-    residual: np.ndarray,
-    variance: np.ndarray,
-    total: np.ndarray,
-    parts: np.ndarray,
-) -> np.ndarray:
+def _jackknife(parts: Slopes, total: np.ndarray, cut: np.ndarray) -> np.ndarray:
     """Standard deviations by leaving out one part of the pixels after the other, a scoring step each."""
     moved = []
-    for part in np.unique(parts):
-        own = parts == part
-        weighted = jacobian[own] / variance[own, None]
-        rest = total - weighted.T @ jacobian[own]
-        moved.append(solve(rest, weighted.T @ residual[own]))
+    for part in np.unique(cut):
+        slope, information = normal_equations(parts, cut == part)
+        moved.append(solve(total - information, slope))
     n = len(moved)
     # Of few parts the scatter itself is uncertain: as wide as Student's distribution holds 95 %.
     student = stats.t.ppf(0.975, n - 1) / stats.norm.ppf(0.975)
@@ -285,12 +276,10 @@ def _rings_of(at: RingUnknowns, model: RingModel, counts: Counts) -> np.ndarray:
 
 def _spottiness(fit: RingFit, model: RingModel, counts: Counts) -> float:
     """Relative standard deviation of the intensity of the rings between sectors, beyond counting."""
-    radii = np.asarray(model.radii(fit.at, counts.y, counts.x))
-    background = counts.pixels * np.asarray(jax.jit(RingModel.background)(model, fit.at, radii))
     grid = model.grid()
-    rings = (
-        counts.pixels * np.interp(radii, grid, np.asarray(model.profile(fit.at, grid))) - background
-    )
+    radii, beside, whole = map(np.asarray, _drawn(model, fit.at, counts, grid))
+    background = counts.pixels * np.interp(radii, grid, beside)
+    rings = counts.pixels * np.interp(radii, grid, whole) - background
     sectors = _sectors(fit.at, counts)
     # Matched sums: pixels count as much as the rings are bright there.
     weight = rings / np.maximum(rings + background, 1e-9)
@@ -298,3 +287,13 @@ def _spottiness(fit: RingFit, model: RingModel, counts: Counts) -> float:
     expected = np.bincount(sectors, weight * rings)
     noise = np.bincount(sectors, weight**2 * (rings + background)) / expected**2
     return float(np.sqrt(max(np.var(seen / expected, ddof=1) - noise.mean(), 0.0)))
+
+
+@jax.jit
+def _drawn(model: RingModel, at: RingUnknowns, counts: Counts, grid: Any) -> tuple:
+    """Radii of pixels; background, and all, at those of the grid."""
+    return (
+        model.radii(at, counts.y, counts.x),
+        model.background(at, grid),
+        model.profile(at, grid),
+    )

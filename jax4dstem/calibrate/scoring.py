@@ -13,7 +13,9 @@ from jax4dstem.noise import Noise
 from jax4dstem.typing import Array
 
 LARGEST_ROUNDS = 60
-SETTLED = 1e-2  # of its standard deviation that no unknown moves by any more
+SETTLED = (
+    0.1  # standard deviations, as counts scatter around the fit, that the last step is at most
+)
 ROUNDING = 1e-4  # of a deviance, summed in float32
 TINY = 1e-9  # of an information's diagonal, added so that it can be inverted
 FAINTEST = 1e-12  # counts: expectations are positive
@@ -27,6 +29,15 @@ PRIOR = RingUnknowns(
     np.array(1.0), np.array(LARGE),
 )  # fmt: skip
 EXPECTED_WIDTHS = np.log([1.0, 0.01])
+
+
+class Slopes(NamedTuple):
+    """What sums of counts say of the unknowns."""
+
+    jacobian: np.ndarray  # derivatives of their expectations, (n, unknowns)
+    residual: np.ndarray  # (n,)
+    variance: np.ndarray  # (n,)
+    deviance: float
 
 
 class RingFit(NamedTuple):
@@ -62,7 +73,6 @@ def fit_rings(
         start: Where it starts.
         free: Which unknowns move: booleans, one for each or for all of a kind.
     """
-    grid = model.grid()
     flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, float), start))
     precision, expected = _prior(start)
     moves = _flat(free, start).astype(bool)
@@ -70,15 +80,14 @@ def fit_rings(
     damping = 1e-3
 
     def look(at: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, float]:
-        found = _equations(model, unravel(jnp.asarray(at, flat.dtype)), counts, noise, grid)
-        deviance, slope, information = (np.asarray(part, np.float64) for part in found)
+        parts = slopes(model, unravel(jnp.asarray(at, flat.dtype)), counts, noise)
+        slope, information = normal_equations(parts)
         penalty = float(precision @ (at - expected) ** 2)
-        return float(deviance), slope - precision * (at - expected), information, penalty
+        return parts.deviance, slope - precision * (at - expected), information, penalty
 
     deviance, slope, information, penalty = look(here)
     for _ in range(LARGEST_ROUNDS):
         total = information + np.diag(precision)
-        diagonal = np.maximum(np.diagonal(total), 1e-12)
         step = np.zeros(len(here))
         step[moves] = solve(total[np.ix_(moves, moves)], slope[moves], damping)
         step = np.clip(step, -0.5, 0.5)
@@ -89,9 +98,10 @@ def fit_rings(
             if damping >= 1e6:
                 break
             continue
+        length = slope @ step
         here, (deviance, slope, information, penalty) = here + step, ahead
         damping = max(damping / 10, 1e-9)
-        if (np.abs(step) * np.sqrt(diagonal) < SETTLED).all():
+        if length < SETTLED**2 * max(deviance / len(counts.counts), 1.0):
             break
     at = jax.tree.map(np.asarray, unravel(jnp.asarray(here, flat.dtype)))
     return RingFit(at, deviance, penalty, information, precision, moves)
@@ -109,10 +119,18 @@ def _scaled(matrix: np.ndarray, damping: float = 0.0) -> tuple[np.ndarray, np.nd
     return matrix / np.outer(scale, scale) + (damping + TINY) * np.eye(len(matrix)), scale
 
 
-def slopes(model: RingModel, at: RingUnknowns, counts: Counts, noise: Noise) -> tuple:
-    """Of every sum: derivatives of its expectation by all unknowns ``(n, unknowns)``, its residual, and variance."""
+def slopes(model: RingModel, at: RingUnknowns, counts: Counts, noise: Noise) -> Slopes:
+    """What the sums say of the unknowns."""
     found = _slopes(model, at, counts, noise, model.grid())
-    return tuple(np.asarray(part, np.float64) for part in found)
+    jacobian, residual, variance = map(np.asarray, found[:3])
+    return Slopes(jacobian, residual, variance, float(found[3]))
+
+
+def normal_equations(parts: Slopes, own: Any = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    """Half of the deviance's falling slope, and Fisher's information, of all sums or of some."""
+    jacobian, residual, variance = parts.jacobian[own], parts.residual[own], parts.variance[own]
+    weighted = jacobian / variance[:, None]
+    return (weighted.T @ residual).astype(np.float64), (weighted.T @ jacobian).astype(np.float64)
 
 
 def _flat(tree: RingUnknowns, like: RingUnknowns) -> np.ndarray:
@@ -130,23 +148,14 @@ def _prior(like: RingUnknowns) -> tuple[np.ndarray, np.ndarray]:
 @jax.jit
 def _slopes(
     model: RingModel, at: RingUnknowns, counts: Counts, noise: Noise, grid: Any
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
     flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, float), at))
 
     def expected(unknowns: Array) -> Array:
         one = model.expected(unravel(unknowns), counts.y, counts.x, grid)
         return counts.pixels * jnp.maximum(one, FAINTEST)
 
-    mean = expected(flat)
-    return jax.jacfwd(expected)(flat), counts.counts - mean, noise.variance(mean)
-
-
-@jax.jit
-def _equations(
-    model: RingModel, at: RingUnknowns, counts: Counts, noise: Noise, grid: Any
-) -> tuple[Array, Array, Array]:
-    """Deviance, half of its falling slope, and Fisher's information."""
-    jacobian, residual, variance = _slopes(model, at, counts, noise, grid)
-    weighted = jacobian / variance[:, None]
-    deviance = noise.deviance(counts.counts, counts.counts - residual).sum()
-    return deviance, weighted.T @ residual, weighted.T @ jacobian
+    mean = jnp.maximum(expected(flat), FAINTEST)
+    deviance = noise.deviance(counts.counts, mean)
+    summed = jnp.sum(jnp.where(counts.pixels > 0, deviance, 0.0))
+    return jax.jacfwd(expected)(flat), counts.counts - mean, noise.variance(mean), summed

@@ -10,7 +10,8 @@ from jax4dstem.errors import InputError
 from jax4dstem.typing import Array, Float, Scalar
 
 CHORDS = 9  # points across a disk, of Gauss-Chebyshev's second kind
-STEP = 0.2  # px: of the radii at which the profile is computed, between which it is interpolated
+STEP = 0.2  # px: largest one of the radii at which the profile is computed, between which it is interpolated
+GRID_BLOCK = 128  # radii
 PIXEL_VARIANCE = 1 / 12  # px²: no ring is narrower than a pixel
 SPREAD = 1.0  # e-folds by which a ring may differ from its kinematical height: texture, dynamical scattering
 
@@ -132,8 +133,10 @@ class RingModel(NamedTuple):
 
     def grid(self) -> np.ndarray:
         """Radii from the annulus' inner to its outer rim, with room for a distortion."""
-        inner, outer = float(self.inner), float(self.outer)
-        return np.arange(max(0.7 * inner, 0.5), 1.2 * outer, STEP).astype(np.float32)
+        begin, end = max(0.7 * float(self.inner), 0.5), 1.2 * float(self.outer)
+        # A multiple, so that few shapes are compiled.
+        size = GRID_BLOCK * int(np.ceil((end - begin) / STEP / GRID_BLOCK))
+        return np.linspace(begin, end, size, dtype=np.float32)
 
 
 __all__ = ["RingModel", "RingUnknowns", "Rings"]

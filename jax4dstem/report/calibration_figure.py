@@ -23,7 +23,10 @@ def calibration_figure(found: CalibrationFound) -> Figure:
         found: From `calibrate_scan` or `calibrate_rings`. Where the region of the first has grains in several orientations, that
             of the clearest pattern is drawn.
     """
-    pattern = found.mean_pattern
+    seen = found.mean_pattern
+    pattern = np.maximum(
+        seen, np.min(seen, where=seen > 0, initial=np.inf)
+    )  # no holes in a logarithm
     a, b = found.ellipse
     figure = new_figure(13, 6.6, f"Known and seen: pixel {found.pixel:.5g} 1/Å")
     titles = "without ellipse", f"with the ellipse a = {a:.4f}, b = {b:.4f}"
