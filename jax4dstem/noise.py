@@ -106,9 +106,10 @@ class ElectronNoise(NamedTuple):
         shift = (self.read_noise / self.gain) ** 2
         seen = jnp.maximum(counts / self.gain + shift, 0.0)
         mean = expected / self.gain + shift
-        # No slope of 0 ln 0; and of 1e9 counts, whose logarithm is rounded, the difference keeps its digits.
-        logarithm = jnp.log1p(jnp.where(seen > 0, (seen - mean) / mean, 0.0))
-        return 2 * (jnp.where(seen > 0, seen * logarithm, 0.0) - (seen - mean))
+        # Of 1e9 counts a rounded logarithm would leave no digits; without any it stays finite, as 0 ln 0 has no slope.
+        least = jnp.finfo(mean.dtype).eps - 1
+        logarithm = jnp.log1p(jnp.maximum((seen - mean) / mean, least))
+        return 2 * (seen * logarithm - (seen - mean))
 
     def evidence(self, expected: Any, without: Any) -> Any:
         r"""Weight of a count in the likelihood ratio, :math:`\ln(\mu_1 / \mu_0) / g`."""

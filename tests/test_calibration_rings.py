@@ -1,5 +1,7 @@
 """Calibration by the rings of a polycrystal, against spots drawn by another renderer at random angles."""
 
+import tomllib
+
 import numpy as np
 import pytest
 from scipy.linalg import expm
@@ -10,7 +12,8 @@ from jax4dstem.calibrate import calibrate_rings
 from jax4dstem.calibrate.powder import sum_patterns
 from jax4dstem.coordinates import Calibration, ellipse_matrix
 from jax4dstem.detector import Detector
-from jax4dstem.lattice import RingModel, Rings, RingUnknowns
+from jax4dstem.lattice.rings import RingModel, Rings, RingUnknowns
+from jax4dstem.pipeline.calibrate import KnownRings, calibrate
 from jax4dstem.report.calibration_figure import calibration_figure
 
 SHAPE, PIXEL, ELLIPSE, ASPECT = (144, 128), 0.0165, (0.02, -0.022), 0.95  # 3 %
@@ -140,3 +143,17 @@ def test_the_model_lays_rings_where_the_calibration_does():
     # An azimuthal average of disks of unit intensity along the ring: their integral, heavier towards the center.
     integral = (grid[1] - grid[0]) * profile[around].sum()
     assert integral == pytest.approx(np.exp(3.0), rel=2e-2)
+
+
+def test_the_command_writes_what_it_finds(tmp_path):
+    """From counts alone: the direct beams are found too."""
+    drawn = film(GOLD, 8, spots=1000, radius=3.0)
+    np.save(tmp_path / "film.npy", drawn.counts)
+    told = []
+    known = KnownRings.of_spacings(tuple(GOLD))
+    done = calibrate(tmp_path / "film.npy", tmp_path / "out", known, say=told.append)
+    assert np.abs(scores(done.found, drawn)).max() < 4
+    text = done.path.read_text()
+    assert text.startswith("# calibration of film.npy by rings of given spacings\n# pixel ")
+    assert tomllib.loads(text)["calibration"]["pixel"] == done.calibration.pixel_inv_angstrom
+    assert [line.split()[0] for line in told] == ["pixel", "ellipse", "center", "rotation"]

@@ -59,7 +59,7 @@ def find_ellipse(counts: Counts, noise: Noise, center: np.ndarray, model: RingMo
 def _stable(counts: Counts, noise: Noise) -> np.ndarray:
     """Means of counts per pixel, so stretched that they scatter alike."""
     stable = noise.stabilize(jnp.asarray(counts.counts, float))
-    return np.asarray(stable, np.float64) / np.sqrt(np.maximum(counts.pixels, 1))
+    return np.asarray(stable, np.float64) / np.maximum(counts.pixels, 1) ** 0.5
 
 
 def _smoothed(radii: np.ndarray, z: np.ndarray, weight: np.ndarray, width: float) -> np.ndarray:

@@ -230,7 +230,7 @@ def _found(
         assigned.explained,
         assigned.rival,
         assigned.lead,
-        _spottiness(fit, model, counts),
+        _spottiness(fit, model, counts, noise),
         stretch,
     )
 
@@ -274,7 +274,7 @@ def _rings_of(at: RingUnknowns, model: RingModel, counts: Counts) -> np.ndarray:
     return np.searchsorted((rho[1:] + rho[:-1]) / 2, radii)
 
 
-def _spottiness(fit: RingFit, model: RingModel, counts: Counts) -> float:
+def _spottiness(fit: RingFit, model: RingModel, counts: Counts, noise: Noise) -> float:
     """Relative standard deviation of the intensity of the rings between sectors, beyond counting."""
     grid = model.grid()
     radii, beside, whole = map(np.asarray, _drawn(model, fit.at, counts, grid))
@@ -283,10 +283,10 @@ def _spottiness(fit: RingFit, model: RingModel, counts: Counts) -> float:
     sectors = _sectors(fit.at, counts)
     # Matched sums: pixels count as much as the rings are bright there.
     weight = rings / np.maximum(rings + background, 1e-9)
-    seen = np.bincount(sectors, weight * (counts.counts - background))
-    expected = np.bincount(sectors, weight * rings)
-    noise = np.bincount(sectors, weight**2 * (rings + background)) / expected**2
-    return float(np.sqrt(max(np.var(seen / expected, ddof=1) - noise.mean(), 0.0)))
+    mean = np.bincount(sectors, weight * rings)
+    relative = np.bincount(sectors, weight * (counts.counts - background)) / mean
+    scatter = np.bincount(sectors, weight**2 * noise.variance(rings + background)) / mean**2
+    return float(np.sqrt(max(np.var(relative, ddof=1) - scatter.mean(), 0.0)))
 
 
 @jax.jit

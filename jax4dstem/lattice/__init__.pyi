@@ -13,7 +13,7 @@ from .fit import FitLattice, lattice_deviance
 from .measure import LatticeSetup, MeasureLattice
 from .model import LatticeFit, LatticeModel, starting_model
 from .relation import LatticeRelation, mirror_lattice, relate_lattices
-from .rings import RingModel, Rings, RingUnknowns
+from .rings import Rings
 from .sample import ScanSample, sample_scan
 from .search import Hypotheses, LatticeSearch, rotated_lattices, search_lattice
 
@@ -30,8 +30,6 @@ __all__ = [
     "LatticeSetup",
     "Learned",
     "MeasureLattice",
-    "RingModel",
-    "RingUnknowns",
     "Rings",
     "ScanSample",
     "Unrolled",

@@ -30,6 +30,8 @@ class Rings:
     Example:
         >>> Rings.of_spacings((2.04, 2.36)).q.round(3).tolist()
         [0.424, 0.49]
+
+    Reference: for rings of powders, Debye and Scherrer, Phys. Z. 17, 277 (1916).
     """
 
     spacings: np.ndarray
@@ -139,4 +141,4 @@ class RingModel(NamedTuple):
         return np.linspace(begin, end, size, dtype=np.float32)
 
 
-__all__ = ["RingModel", "RingUnknowns", "Rings"]
+__all__ = ["Rings"]
