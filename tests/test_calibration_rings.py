@@ -2,6 +2,7 @@
 
 import tomllib
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.linalg import expm
@@ -112,8 +113,8 @@ def test_patterns_are_added_by_whole_pixels(rng):
     mask = np.ones((8, 9), bool)
     mask[5, 5] = False
     center = np.array([[[4.0, 4.0], [2.7, 4.4]], [[4.0, 6.1], [np.nan, np.nan]]])
-    used = np.isfinite(center).all(axis=-1)
-    total = sum_patterns(Dataset.from_array(counts), center, used, Detector(mask=mask))
+    used = np.asarray(np.isfinite(center).all(axis=-1))
+    total = sum_patterns(Dataset.from_array(counts), center, used, Detector(mask=jnp.asarray(mask)))
     expected, patterns = np.zeros((8, 9)), np.zeros((8, 9))
     for position, (dy, dx) in {(0, 0): (0, 0), (0, 1): (1, 0), (1, 0): (0, -2)}.items():
         for y, x in np.ndindex(8, 9):
