@@ -36,8 +36,8 @@ class Noise(Protocol):
         """A function of the counts whose variance is 1, whatever their expectation."""
         ...
 
-    def summed(self, pixels: Scalar) -> "Noise":
-        """Noise of the sum of so many pixels."""
+    def summed(self, pixels: Any) -> "Noise":
+        """Noise of the sum of so many pixels, or of sums of different numbers of them."""
         ...
 
     def draw(self, key: jax.Array, expected: Array) -> Array:
@@ -106,8 +106,10 @@ class ElectronNoise(NamedTuple):
         shift = (self.read_noise / self.gain) ** 2
         seen = jnp.maximum(counts / self.gain + shift, 0.0)
         mean = expected / self.gain + shift
-        logarithm = jnp.log(jnp.where(seen > 0, seen, 1.0) / mean)  # no slope of 0 ln 0
-        return 2 * (jnp.where(seen > 0, seen * logarithm, 0.0) - (seen - mean))
+        # Of 1e9 counts a rounded logarithm would leave no digits; without any it stays finite, as 0 ln 0 has no slope.
+        least = jnp.finfo(mean.dtype).eps - 1
+        logarithm = jnp.log1p(jnp.maximum((seen - mean) / mean, least))
+        return 2 * (seen * logarithm - (seen - mean))
 
     def evidence(self, expected: Any, without: Any) -> Any:
         r"""Weight of a count in the likelihood ratio, :math:`\ln(\mu_1 / \mu_0) / g`."""
@@ -128,7 +130,7 @@ class ElectronNoise(NamedTuple):
         electrons = jnp.maximum(self.gain * counts.astype(float) + self.read_noise**2, 0)
         return 2 / self.gain * jnp.sqrt(electrons + 0.375 * self.gain**2)
 
-    def summed(self, pixels: Scalar) -> "ElectronNoise":
+    def summed(self, pixels: Any) -> "ElectronNoise":
         """Noise of the sum of so many pixels: each is read out."""
         return self._replace(read_noise=self.read_noise * pixels**0.5)
 

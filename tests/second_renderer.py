@@ -93,3 +93,54 @@ def render(
             pattern[window] += (1 - background) * dose * share * covered / (np.pi * radius**2)
         expected[where] = pattern
     return Scan(rng.poisson(expected).astype(np.uint16), strain, center)
+
+
+def powder(
+    q: np.ndarray,
+    intensity: np.ndarray,
+    scan_shape: tuple[int, int],
+    shape: tuple[int, int],
+    *,
+    pixel: float,
+    spots: int = 400,
+    radius: float = 2.5,
+    dose: float = 1e5,
+    background: float = 0.5,
+    strain: float = 0.0,
+    to_detector: np.ndarray | None = None,
+    center: tuple[float, float] = (2.0, -3.0),
+    seed: int = 0,
+) -> Scan:
+    """Rings of a polycrystal: disks at random angles on circles of q / pixel, as many on each ring of all patterns.
+
+    Half of the electrons are in the direct beam. The center (y, x) is relative to the middle; descan adds up to a pixel. The
+    lengths of reflections scatter by the strain, intensities by a factor of e.
+    """
+    optics = np.eye(2) if to_detector is None else to_detector
+    rng = np.random.default_rng(seed)
+    middle = (np.array(shape) - 1) / 2 + center
+    centers = middle + rng.uniform(-1, 1, (*scan_shape, 2))
+    y, x = np.indices(shape)
+    expected = np.zeros((*scan_shape, *shape))
+    for where in np.ndindex(*scan_shape):
+        away = np.stack([y, x], -1) - centers[where]
+        r = np.linalg.norm(away @ np.linalg.inv(optics), axis=-1)
+        film = np.exp(-r / (0.15 * min(shape))) + 0.3 / (1 + (r / 8) ** 2)
+        expected[where] = 0.5 * background * dose * film / film.sum()
+        window, covered = disk(shape, centers[where], radius)
+        expected[where][window] += 0.5 * dose * covered / (np.pi * radius**2)
+    positions = list(np.ndindex(*scan_shape))
+    for length, total in zip(q / pixel, intensity / np.sum(intensity), strict=True):
+        weights = rng.exponential(size=spots)
+        weights *= 0.5 * (1 - background) * dose * len(positions) * total / weights.sum()
+        for n, weight in enumerate(weights):
+            where = positions[n % len(positions)]
+            angle = rng.uniform(0, 2 * np.pi)
+            spot = (
+                length
+                * (1 + strain * rng.standard_normal())
+                * np.array([np.sin(angle), np.cos(angle)])
+            )
+            window, covered = disk(shape, centers[where] + spot @ optics, radius)
+            expected[where][window] += weight * covered / (np.pi * radius**2)
+    return Scan(rng.poisson(expected).astype(np.uint16), np.zeros((*scan_shape, 4)), centers)

@@ -10,6 +10,7 @@ from second_renderer import render
 from jax4dstem import Dataset, InputError, measure_strain, open_dataset
 from jax4dstem.calibrate import calibrate_scan, find_scan_rotation
 from jax4dstem.coordinates import Calibration, ellipse_matrix, ellipse_of
+from jax4dstem.lattice import cell_lattice
 from jax4dstem.strain import StrainReference, strain_from_cepstrum
 
 HEXAGONAL = 20.0 * np.array(
@@ -100,6 +101,30 @@ def test_a_known_crystal_tells_pixel_and_ellipse(drawn):
     assert found.applied_to(known).pixel_y_inv_angstrom == pytest.approx(ASPECT * found.pixel)
     with pytest.raises(InputError, match="not that of the crystal"):
         calibrate_scan(scan, plain.center, 4.2, 0.0173 * np.diag([10.0, 17.0]))
+
+
+@pytest.mark.parametrize("cell", [(3.0, 3.0, 90.0), (3.15, 3.15, 120.0), (2.6, 3.3, 75.0)])
+def test_a_known_lattice_tells_the_same_as_a_crystal(cell):
+    """Square, hexagonal and oblique, from the two sides and the angle of the projected cell."""
+    a, b, gamma = cell
+    pixel, shape = 0.0173, (112, 96)
+    sides = np.array([[0.0, a], [b * np.sin(np.radians(gamma)), b * np.cos(np.radians(gamma))]])
+    plane = np.linalg.inv(sides).T / pixel
+    np.testing.assert_allclose(
+        np.abs(np.linalg.det(cell_lattice(*cell))), np.abs(np.linalg.det(plane)) * pixel**2
+    )
+    seen = optics(0.4, False, ELLIPSE, 1.0)
+    plain = render(plane, (8, 8), shape, dose=1e6, largest_strain=0.0, to_detector=seen, seed=7)
+    found = calibrate_scan(Dataset.from_array(plain.counts), plain.center, 4.2, cell_lattice(*cell))
+    z = (found.ellipse - ELLIPSE) / found.ellipse_std
+    assert np.abs([np.log(found.pixel / pixel) * pixel / found.pixel_std, *z]).max() < 4
+    assert found.pixel_std < 2e-3 * pixel
+
+
+def test_a_cell_that_is_none_is_refused():
+    for cell in ((0.0, 2.0, 90.0), (2.0, -1.0, 90.0), (2.0, 2.0, 180.0), (2.0, np.nan, 60.0)):
+        with pytest.raises(InputError, match="two positive sides"):
+            cell_lattice(*cell)
 
 
 def gradient_field(rng, turn, flip, noise):

@@ -14,8 +14,9 @@ from jax4dstem.cli import app
 from jax4dstem.cli.devices import set_up_devices
 from jax4dstem.cli.failures import LOG
 from jax4dstem.coordinates import Calibration
+from jax4dstem.errors import InputError
 from jax4dstem.pipeline import Results, load_recipe
-from jax4dstem.pipeline.calibrate import calibration_toml
+from jax4dstem.pipeline.calibrate import KnownLattice, KnownRings, calibration_toml
 
 HEAVY = {"jax", "flax", "sklearn", "xarray", "scipy", "matplotlib", "h5py", "umap"}
 COMMANDS = [
@@ -142,6 +143,56 @@ def test_a_calibration_file_is_that_of_the_recipe(scan, tmp_path, run_that_gets)
     file.write_text("[cluster]\nk = 3\n")
     result = run("strain", scan, "-o", tmp_path / "out", "--calibration", file)
     assert "must have one section, [calibration]" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "say in one way what the specimen is"),
+        (["--cif", "x.cif", "--lattice", "2,2,90"], "say in one way what the specimen is"),
+        (["--cif", "x.cif", "--rings", "2,1"], "say in one way what the specimen is"),
+        (["--rings", "cif"], "say in one way what the specimen is"),
+        (["--rings", "cif", "--lattice", "2,2,90"], "--rings cif needs --cif CIF"),
+        (["--cif", "x.cif", "--rings", "cif", "--zone", "0,0,1"], "--zone is of one crystal"),
+        (["--rings", "2,1", "--zone", "0,0,1"], "--zone is of one crystal"),
+        (["--lattice", "2,2,90", "--zone", "0,0,1"], "--zone is of one crystal"),
+        (["--cif", "x.cif", "--zone", "0,1"], "--zone expects 3 numbers such as 0,0,1"),
+        (["--lattice", "2,2"], "--lattice expects 3 numbers such as 3.15,3.15,120; got '2,2'"),
+        (["--lattice", "2,2,190"], "two positive sides in Å and an angle between 0 and 180°"),
+        (["--rings", "2,x"], "--rings expects 2 numbers such as 2.36,2.04,1.44; got '2,x'"),
+        (["--rings", "2"], "rings need two or more positive spacings in Å; got 2"),
+        (["--cif", "none.cif"], "there is no file none.cif"),
+        (["--cif", "none.cif", "--rings", "cif"], "there is no file none.cif"),
+        (["--rings", "2,1", "--region", "0,4"], "--region expects 4 numbers"),
+    ],
+)
+def test_what_cannot_calibrate_is_one_line(words, message, scan, tmp_path, monkeypatch):
+    monkeypatch.setattr("jax4dstem.pipeline.calibrate.calibrate", lambda *_: pytest.fail("begun"))
+    result = run("calibrate", scan, "-o", tmp_path / "out", *words)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["--lattice", "3.15,3.15,120"], KnownLattice),
+        (["--rings", "2.36,2.04", "--region", "0,1,0,2"], KnownRings),
+    ],
+)
+def test_what_calibrates_is_told(words, kind, scan, tmp_path, monkeypatch):
+    told = []
+
+    def calibrate(file, out, known, recipe, region, say):
+        told.append((known, region))
+        raise InputError("enough")
+
+    monkeypatch.setattr("jax4dstem.pipeline.calibrate.calibrate", calibrate)
+    assert "enough" in run("calibrate", scan, "-o", tmp_path / "out", *words).output
+    ((known, region),) = told
+    assert isinstance(known, kind)
+    assert region == ((0, 1, 0, 2) if kind is KnownRings else None)
 
 
 @pytest.mark.parametrize(

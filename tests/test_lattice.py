@@ -12,7 +12,7 @@ from jax4dstem.coordinates import deform, deformation, rotation_matrix
 from jax4dstem.detector import Detector
 from jax4dstem.errors import InputError
 from jax4dstem.lattice import basis, binning, detection, fit, model, search
-from jax4dstem.lattice.cell import zone_lattice
+from jax4dstem.lattice.cell import crystal_rings, zone_lattice
 from jax4dstem.lattice.disks import bragg_disks, hexagonal_indices, lattice_positions, patch_side
 
 SHAPE = (96, 96)
@@ -293,6 +293,19 @@ def test_the_lattice_of_a_crystal_in_a_zone(crystals, name, zone, spacings, angl
     np.testing.assert_allclose(np.sort(found), np.sort(spacings), rtol=1e-6)
     cosine = g1 @ g2 / np.linalg.norm(g1) / np.linalg.norm(g2)
     assert np.degrees(np.arccos(cosine)) == pytest.approx(angle, abs=0.01)
+
+
+def test_the_rings_of_a_crystal(crystals):
+    """Of rock salt: face-centered, so that 111, 200, 220, 311 and 222 come first; the even ones are strong."""
+    rings = crystal_rings(crystals / "salt.cif")
+    strong = np.argsort(-rings.strength)[:2]
+    np.testing.assert_allclose(np.sort(rings.spacings[strong]), [4.2 / 8**0.5, 4.2 / 2])
+    squares = (4.2 / rings.spacings) ** 2
+    np.testing.assert_allclose(squares, squares.round(), atol=1e-9)
+    assert set(squares.round()[:4]) <= {3, 4, 8, 11, 12}
+    assert (rings.strength > 0.01).all()
+    assert rings.strength.max() == 1
+    assert rings.spacings.min() >= 0.6
 
 
 def test_a_file_that_is_no_crystal_is_one_line(crystals, tmp_path):

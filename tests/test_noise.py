@@ -33,6 +33,14 @@ def test_deviance_is_positive_and_zero_where_counts_are_expected(gain, read_nois
         assert noise.deviance(expected, expected) == pytest.approx(0, abs=scale / gain)
 
 
+def test_deviance_of_very_many_counts_keeps_its_digits():
+    """In float32, whose logarithm of a ratio near 1 is rounded: sums over a scan are of a thousand million counts."""
+    expected = np.float32(1e9)
+    counts = expected + np.float32(64) * np.arange(-1024, 1025, 256, dtype=np.float32)
+    found = COUNTED.deviance(jnp.asarray(counts), jnp.full(counts.shape, expected))
+    np.testing.assert_allclose(found, (counts.astype(float) - 1e9) ** 2 / 1e9, rtol=0.02, atol=1e-6)
+
+
 @settings(deadline=None, max_examples=100)
 @given(gains, read_noises, means, st.just(0.0) | st.floats(1e-6, 1e4))
 def test_slope_of_the_deviance_is_the_residual_over_the_variance(gain, read_noise, mean, counts):

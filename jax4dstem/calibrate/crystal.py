@@ -1,17 +1,18 @@
 """Pixel size, ellipse and center from positions that show a known crystal."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from jax4dstem.calibrate.found import CalibrationFound
 from jax4dstem.calibrate.tiles import error_of_mean
 from jax4dstem.coordinates import Calibration, ellipse_matrix
 from jax4dstem.dataset import Dataset
 from jax4dstem.detector import IDEAL, Detector, repair_pixels
 from jax4dstem.errors import InputError
-from jax4dstem.fields import DETECTOR, Result, entry
+from jax4dstem.fields import entry
 from jax4dstem.lattice.cold_start import learn_lattice
 from jax4dstem.lattice.evidence import CONVINCING
 from jax4dstem.lattice.information import inverse_information
@@ -22,61 +23,43 @@ from jax4dstem.reducers import Mean
 from jax4dstem.stream import map_patterns, reduce_patterns
 
 LARGEST_ELLIPSE = 0.1  # beyond it the pattern shows another lattice than the crystal's
+ALMOST = 1.5  # times larger: the ellipse of another way to lay the crystal, below which it is told
 FEWEST = 4  # positions from which a scatter can be told
 
 
 @dataclass(frozen=True)
-class CalibrationFound(Result):
-    r"""Pixel size, ellipse and center, from positions that show a known crystal.
+class CrystalCalibration(CalibrationFound):
+    r"""A calibration from positions that show a known crystal.
 
     Attributes:
-        pixel: Of the detector in 1/Å, along x.
-        pixel_std: Its standard deviation.
-        ellipse: (a, b) as of `Calibration`, ``(2,)``.
-        ellipse_std: Of both, ``(2,)``.
-        covariance: Of (ln pixel, a, b), ``(3, 3)``.
-        center: Mean of the direct beam, (y, x) in px.
-        center_std: Standard deviation of that mean, along y and x, ``(2,)``.
-        positions: How many showed the crystal.
         rival: Size of the ellipse that the next best way to lay the crystal on the patterns would mean; of an oblique
             lattice near a symmetric one it can be as good as the best.
-        mean_pattern: Of these positions, their direct beams laid on its middle, ``(det_y, det_x)``.
         lattice: g1, g2 as rows (y, x) in px of the clearest pattern, ``(2, 2)``.
         undistorted: The crystal there, without the ellipse, the same shape.
         fitted: The crystal there, with it, the same shape.
 
     Example:
-        >>> found = CalibrationFound(
+        >>> found = CrystalCalibration(
         ...     0.02, 1e-5, np.array([0.01, 0.0]), np.zeros(2), np.zeros((3, 3)), np.zeros(2), np.zeros(2), 9,
-        ...     0.2, np.zeros((8, 8)), np.eye(2), np.eye(2), np.eye(2),
+        ...     np.zeros((8, 8)), 0.012, np.eye(2), np.eye(2), np.eye(2),
         ... )
-        >>> found.applied_to(Calibration(pixel_y_inv_angstrom=0.03, pixel_inv_angstrom=0.01)).pixel_y_inv_angstrom
-        0.06
+        >>> found.doubts[0][:50]
+        'the crystal can also be laid with an ellipse of 1.'
     """
 
-    pixel: float = entry("", "1/Å", "detector pixel along x")
-    pixel_std: float = entry("", "1/Å", "standard deviation of the pixel")
-    ellipse: np.ndarray = entry("ellipse", "1", "a, b of the projector lenses' distortion")
-    ellipse_std: np.ndarray = entry("ellipse", "1", "standard deviation of a, b")
-    covariance: np.ndarray = entry("parameter other_parameter", "1", "of (ln pixel, a, b)")
-    center: np.ndarray = entry("yx", "px", "mean of the direct beam (y, x)")
-    center_std: np.ndarray = entry("yx", "px", "standard deviation of the mean")
-    positions: int = entry("", "positions", "that show the crystal")
     rival: float = entry("", "1", "ellipse of the next best way to lay the crystal on the patterns")
-    mean_pattern: np.ndarray = entry(DETECTOR, "electrons", "mean of the centered patterns")
     lattice: np.ndarray = entry("vector yx", "px", "g1, g2 (y, x) of the clearest pattern")
     undistorted: np.ndarray = entry("vector yx", "px", "the crystal there without the ellipse")
     fitted: np.ndarray = entry("vector yx", "px", "the crystal there with the ellipse")
 
-    def applied_to(self, calibration: Calibration) -> Calibration:
-        """A calibration with the pixel size and the ellipse found; the pixel's aspect ratio stays as it was."""
-        aspect = calibration.pixel_aspect
-        a, b = self.ellipse.tolist()
-        return replace(
-            calibration,
-            pixel_inv_angstrom=self.pixel,
-            pixel_y_inv_angstrom=None if aspect == 1 else aspect * self.pixel,
-            ellipse=(a, b),
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Another way to lay the crystal on the patterns that is nearly as good."""
+        if self.rival >= ALMOST * float(np.hypot(*self.ellipse)):
+            return ()
+        return (
+            f"the crystal can also be laid with an ellipse of {100 * self.rival:.1f} %: "
+            "its lattice is nearly symmetric, take another zone",
         )
 
 
@@ -88,7 +71,7 @@ def calibrate_scan(
     *,
     detector: Detector | None = None,
     progress: str | None = None,
-) -> CalibrationFound:
+) -> CrystalCalibration:
     r"""Pixel size and ellipse from the lattices fitted to positions of a known, unstrained crystal.
 
     The rows of every fitted lattice N, in px, are those of the crystal C in 1/Å, in some basis U of the same lattice and some
@@ -96,16 +79,17 @@ def calibrate_scan(
 
     .. math:: N = U C R^{\mathsf T} L / p , \qquad (U C)^{-1} N = Q S , \qquad S = L / p
 
-    by polar decomposition, four numbers for four. Of all U the one with the smallest ellipse is taken. The answers are means
-    over the positions. Their error bars are the larger of what counting noise gives and what the scatter between tiles of
-    the scan tells, as strain, bending and thickness vary over larger distances than one position.
+    by polar decomposition, four numbers for four. Of all U, and of C and its mirror image, the one with the smallest ellipse is
+    taken. The answers are means over the positions. Their error bars are the larger of what counting noise gives and what
+    the scatter between tiles of the scan tells, as strain, bending and thickness vary over larger distances than one position.
 
     Args:
         scan: Raw counts of positions that show the crystal; crop others away. Of its calibration only the aspect ratio of
             the pixels is used.
         beam_center: Of the direct beam, ``(scan_y, scan_x, 2)`` (y, x) in px.
         radius: Of the direct beam in px.
-        crystal: g1, g2 of the crystal's zone as rows (y, x) in 1/Å, such as `zone_lattice` gives for a pixel of 1.
+        crystal: g1, g2 of the crystal's zone as rows (y, x) in 1/Å, such as `zone_lattice` gives for a pixel of 1, or
+            `cell_lattice`.
         detector: Noise, saturation and usable pixels; None for counted electrons in every pixel.
         progress: Label of the progress bar.
 
@@ -150,7 +134,7 @@ def calibrate_scan(
     turned = (laid.basis @ laid.rotation[best]) / pixel
     to_px = square.to_detector
     found = np.asarray(learned.setup.model.distorted(jnp.asarray(fits.distortion[best])))
-    return CalibrationFound(
+    return CrystalCalibration(
         pixel,
         pixel * float(np.sqrt(errors.covariance[0, 0])),
         np.array([a, b]),
@@ -159,8 +143,8 @@ def calibrate_scan(
         fits.center[clear].mean(axis=0),
         errors.center,
         int(np.count_nonzero(clear)),
-        laid.rival,
         _mean_pattern(scan, fits.center, clear, one),
+        laid.rival,
         found,
         turned @ to_px,
         turned @ ellipse_matrix(a, b) @ to_px,
@@ -184,7 +168,8 @@ class _Errors(NamedTuple):
 
 def _lay_on(crystal: np.ndarray, lattice: np.ndarray, fits: Any, clear: np.ndarray) -> _Laid:
     distortion = np.where(clear[..., None, None], fits.distortion, np.eye(2)).astype(np.float64)
-    bases = CHANGES @ crystal
+    # Nobody says whether the crystal is seen from above or from below.
+    bases = np.concatenate([CHANGES @ crystal, CHANGES @ crystal @ np.diag([-1.0, 1.0])])
     bases = bases[np.linalg.det(np.linalg.inv(bases) @ lattice) > 0]
     typical = lattice @ distortion[clear][:: max(1, np.count_nonzero(clear) // 50)]
     values, _ = _stretch_of(np.linalg.inv(bases)[:, None] @ typical)

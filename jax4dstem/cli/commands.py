@@ -12,8 +12,8 @@ from jax4dstem.cli.command import command
 from jax4dstem.cli.devices import check_devices, set_up_devices
 from jax4dstem.cli.options import (
     Beam,
-    Crystal,
     File,
+    KnownSpecimen,
     Masks,
     Out,
     Overwrite,
@@ -30,6 +30,7 @@ from jax4dstem.pipeline.sections import Recipe
 if TYPE_CHECKING:
     from jax4dstem.coordinates import Calibration
     from jax4dstem.health import Health
+    from jax4dstem.pipeline.calibrate import Known
 
 app = typer.Typer(
     help="From raw 4D-STEM data to domains and strain, in one command.",
@@ -183,25 +184,27 @@ def ccstae(
 @command(
     app,
     "calibrate scan.h5 -o out --cif MgO.cif --zone 0,0,1",
-    "calibrate scan.h5 -o out --cif MgO.cif --region 23,43,0,21",
+    "calibrate film.h5 -o out --cif Au.cif --rings cif",
 )
 def calibrate(
-    file: File, out: Out, crystal: Crystal, reading: Reading, parameters: Parameters
+    file: File, out: Out, specimen: KnownSpecimen, reading: Reading, parameters: Parameters
 ) -> None:
-    """Find pixel size, elliptical distortion and center from a known crystal: calibration.toml in OUT.
+    """Find pixel size, elliptical distortion and center from a known specimen: calibration.toml in OUT.
 
-    The rotation between scan and detector follows from the curl of the center of mass, where that has a signal. Every
-    command takes the file by --calibration; calibration.png shows the crystal on the mean pattern before and after.
+    It is a crystal CIF along ZONE, a LATTICE, or a polycrystal with known RINGS. The rotation between scan and
+    detector follows from the curl of the center of mass, where that has a signal. Every command takes the file by
+    --calibration; calibration.png shows what is known on the mean pattern before and after.
     """
     recipe = recipe_of(parameters, reading)
-    direction, region = crystal.direction, crystal.rectangle
+    specimen.check()
+    region = specimen.rectangle
     _ready(file, out)
-    from jax4dstem.pipeline.calibrate import KnownCrystal, calibrate
+    known = _known(specimen)
+    from jax4dstem.pipeline.calibrate import calibrate
     from jax4dstem.report.calibration_figure import draw_calibration
 
-    known = KnownCrystal(crystal.cif, direction, region)
-    found = calibrate(file, out, known, recipe, typer.echo)
-    draw_calibration(found.crystal, found.path.with_name("calibration.png"))
+    found = calibrate(file, out, known, recipe, region, typer.echo)
+    draw_calibration(found.found, found.path.with_name("calibration.png"))
     typer.echo(f"written   {found.path}")
 
 
@@ -278,6 +281,19 @@ def _measure_strain(file: Path, out: Path, recipe: Recipe, overwrite: bool) -> N
     health = _report(out, begin)
     if health is not None and health.no_strain is not None:
         raise NothingFound(health.no_strain)
+
+
+def _known(specimen: KnownSpecimen) -> "Known":
+    """What the scan is calibrated by."""
+    from jax4dstem.pipeline.calibrate import KnownLattice, KnownRings
+
+    if specimen.cif is not None and specimen.rings is not None:
+        return KnownRings.of_crystal(specimen.cif)
+    if specimen.cif is not None:
+        return KnownLattice.of_crystal(specimen.cif, specimen.direction)
+    if specimen.lattice is not None:
+        return KnownLattice.of_cell(*specimen.cell)
+    return KnownRings.of_spacings(specimen.spacings)
 
 
 def _ready(file: Path | None, out: Path) -> float:

@@ -20,6 +20,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="Raw 4D-STEM data.", 
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="OUT", help="Directory for results and report.")
 ]
+OF_CIF = "cif"  # rings that the crystal of the CIF file has
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace results of other data or recipes in OUT.")
 ]
@@ -192,13 +193,27 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Crystal:
-    """A known crystal, and where it is; nothing of the recipe."""
+class KnownSpecimen:
+    """A known crystal, lattice or polycrystal, and where it is; nothing of the recipe."""
 
-    cif: Annotated[Path, typer.Option(metavar="CIF", help="The crystal.")]
-    zone: Annotated[str, typer.Option(metavar="U,V,W", help="Its direction along the beam.")] = (
-        "0,0,1"
-    )
+    cif: Annotated[Path | None, typer.Option(metavar="CIF", help="The crystal.")] = None
+    zone: Annotated[
+        str | None, typer.Option(metavar="U,V,W", help="Its direction along the beam; 0,0,1.")
+    ] = None
+    lattice: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,GAMMA",
+            help="Instead of a CIF file: projected cell, two lengths in Å and an angle in degrees.",
+        ),
+    ] = None
+    rings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cif|D1,D2,...",
+            help="A polycrystal: rings of the crystal CIF, or of these spacings in Å.",
+        ),
+    ] = None
     region: Annotated[
         str | None,
         typer.Option(metavar="Y0,Y1,X0,X1", help="Scan positions that show it, unstrained."),
@@ -207,8 +222,20 @@ class Crystal:
     @property
     def direction(self) -> tuple[int, int, int]:
         """The zone as numbers; InputError where it is none."""
-        u, v, w = Numbers(3, int, "0,0,1")("--zone", self.zone)
+        u, v, w = Numbers(3, int, "0,0,1")("--zone", self.zone or "0,0,1")
         return int(u), int(v), int(w)
+
+    @property
+    def cell(self) -> tuple[float, float, float]:
+        """The lattice as numbers; InputError where it is none."""
+        a, b, gamma = Numbers(3, float, "3.15,3.15,120")("--lattice", self.lattice or "")
+        return a, b, gamma
+
+    @property
+    def spacings(self) -> tuple[float, ...]:
+        """Those of the rings as numbers; InputError where they are none."""
+        text = self.rings or ""
+        return tuple(Numbers(text.count(",") + 1, float, "2.36,2.04,1.44")("--rings", text))
 
     @property
     def rectangle(self) -> tuple[int, int, int, int] | None:
@@ -217,6 +244,26 @@ class Crystal:
             return None
         y0, y1, x0, x1 = map(int, Numbers(4, int, "0,16,0,16")("--region", self.region))
         return y0, y1, x0, x1
+
+    def check(self) -> None:
+        """InputError unless it is said in exactly one way, and in numbers, what the specimen is."""
+        of_cif = self.rings == OF_CIF
+        given = self.rings is not None and not of_cif
+        if (self.cif is not None) + (self.lattice is not None) + given != 1:
+            raise InputError(
+                "say in one way what the specimen is: --cif CIF, --lattice A,B,GAMMA, --rings D1,D2,..., "
+                f"or --rings {OF_CIF} with --cif CIF"
+            )
+        if of_cif and self.cif is None:
+            raise InputError(f"--rings {OF_CIF} needs --cif CIF")
+        if self.zone is not None and (self.cif is None or of_cif):
+            raise InputError("--zone is of one crystal: it goes with --cif, without --rings")
+        if self.cif is not None:
+            _ = self.direction
+        elif self.lattice is not None:
+            _ = self.cell
+        else:
+            _ = self.spacings
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 from .adjoint import Implicit, Unrolled
 from .binning import bin_counts, bin_point
-from .cell import zone_lattice
+from .cell import cell_lattice, crystal_rings, zone_lattice
 from .cold_start import Learned, learn_lattice, learn_lattices
 from .detection import (
     BraggDisks,
@@ -13,6 +13,7 @@ from .fit import FitLattice, lattice_deviance
 from .measure import LatticeSetup, MeasureLattice
 from .model import LatticeFit, LatticeModel, starting_model
 from .relation import LatticeRelation, mirror_lattice, relate_lattices
+from .rings import Rings
 from .sample import ScanSample, sample_scan
 from .search import Hypotheses, LatticeSearch, rotated_lattices, search_lattice
 
@@ -29,10 +30,13 @@ __all__ = [
     "LatticeSetup",
     "Learned",
     "MeasureLattice",
+    "Rings",
     "ScanSample",
     "Unrolled",
     "bin_counts",
     "bin_point",
+    "cell_lattice",
+    "crystal_rings",
     "disk_contrast",
     "disk_kernels",
     "find_bragg_disks",

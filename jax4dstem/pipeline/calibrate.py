@@ -1,40 +1,113 @@
-"""`calibrate`: from a file and a known crystal to a calibration file."""
+"""`calibrate`: from a file and a known crystal, lattice or powder to a calibration file."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from math import degrees
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from jax4dstem.beam import align_scan, measure_images
-from jax4dstem.calibrate import CalibrationFound, ScanRotation, calibrate_scan, find_scan_rotation
+from jax4dstem.calibrate import (
+    CalibrationFound,
+    CrystalCalibration,
+    RingCalibration,
+    ScanRotation,
+    calibrate_rings,
+    calibrate_scan,
+    find_scan_rotation,
+)
 from jax4dstem.coordinates import Calibration
+from jax4dstem.dataset import Dataset
+from jax4dstem.detector import Detector
 from jax4dstem.errors import OutputError
 from jax4dstem.io import open_dataset
-from jax4dstem.lattice.cell import zone_lattice
+from jax4dstem.lattice import Rings, cell_lattice, crystal_rings, zone_lattice
 from jax4dstem.pipeline.recipe import to_toml
 from jax4dstem.pipeline.sections import CALIBRATION_KEYS, Recipe
 from jax4dstem.pipeline.stages import survey
 
 CALIBRATION = "calibration.toml"
-ALMOST = 1.5  # times larger: the ellipse of another way to lay the crystal, below which it is told
+
+
+Region = tuple[int, int, int, int]  # y0, y1, x0, x1, without the last ones
+
+
+class Known(Protocol):
+    """What a scan shows and is calibrated by."""
+
+    @property
+    def name(self) -> str:
+        """Of it, in the calibration file."""
+        ...
+
+    def calibrate(
+        self, scan: Dataset, center: np.ndarray, radius: float, detector: Detector
+    ) -> CalibrationFound:
+        """The calibration from electrons of positions that show it."""
+        ...
 
 
 @dataclass(frozen=True)
-class KnownCrystal:
-    """What a scan is calibrated by.
+class KnownLattice:
+    """One crystal, or grains of it in one zone.
 
     Attributes:
-        cif: File of the crystal.
-        zone: Its direction [uvw] along the beam.
-        region: Rows y0 to y1 and columns x0 to x1 (without the last ones) that show it, unstrained; None for all.
+        name: Of it.
+        vectors: g1, g2 as rows (y, x) in 1/Å, ``(2, 2)``.
     """
 
-    cif: str | Path
-    zone: tuple[int, int, int] = (0, 0, 1)
-    region: tuple[int, int, int, int] | None = None
+    name: str
+    vectors: np.ndarray
+
+    @classmethod
+    def of_crystal(cls, cif: str | Path, zone: tuple[int, int, int]) -> "KnownLattice":
+        """The crystal of a CIF file along [uvw]."""
+        return cls(f"{Path(cif).name} along {list(zone)}", zone_lattice(cif, zone, 1.0))
+
+    @classmethod
+    def of_cell(cls, a: float, b: float, gamma: float) -> "KnownLattice":
+        """A projected cell: two lengths in Å and an angle in degrees."""
+        name = f"a lattice of {a:g} and {b:g} Å at {gamma:g}°"
+        return cls(name, cell_lattice(a, b, gamma))
+
+    def calibrate(
+        self, scan: Dataset, center: np.ndarray, radius: float, detector: Detector
+    ) -> CrystalCalibration:
+        """By `calibrate_scan`."""
+        return calibrate_scan(
+            scan, center, radius, self.vectors, detector=detector, progress="fitting lattices"
+        )
+
+
+@dataclass(frozen=True)
+class KnownRings:
+    """A polycrystal.
+
+    Attributes:
+        name: Of it.
+        rings: Of its powder.
+    """
+
+    name: str
+    rings: Rings
+
+    @classmethod
+    def of_crystal(cls, cif: str | Path) -> "KnownRings":
+        """Of the crystal of a CIF file."""
+        return cls(f"rings of {Path(cif).name}", crystal_rings(cif))
+
+    @classmethod
+    def of_spacings(cls, spacings: tuple[float, ...]) -> "KnownRings":
+        """Of given spacings in Å."""
+        return cls("rings of given spacings", Rings.of_spacings(spacings))
+
+    def calibrate(
+        self, scan: Dataset, center: np.ndarray, radius: float, detector: Detector
+    ) -> RingCalibration:
+        """By `calibrate_rings`."""
+        return calibrate_rings(scan, center, radius, self.rings, detector=detector)
 
 
 @dataclass(frozen=True)
@@ -44,21 +117,22 @@ class CalibratedFile:
     Attributes:
         path: The calibration file.
         calibration: As written there.
-        crystal: Pixel, ellipse and center.
+        found: Pixel, ellipse and center, and how sure they are.
         rotation: From the curl of the center of mass, whether there was a signal or not.
     """
 
     path: Path
     calibration: Calibration
-    crystal: CalibrationFound
+    found: CalibrationFound
     rotation: ScanRotation
 
 
 def calibrate(
     path: str | Path,
     out: str | Path,
-    known: KnownCrystal,
+    known: Known,
     recipe: Recipe | None = None,
+    region: Region | None = None,
     say: Callable[[str], Any] = print,
 ) -> CalibratedFile:
     """Find pixel size, ellipse, center and scan rotation of a file and write ``OUT/calibration.toml``.
@@ -66,31 +140,25 @@ def calibrate(
     Args:
         path: The raw data.
         out: Directory; made when it does not exist.
-        known: The crystal, and where it is.
+        known: What the file shows: `KnownLattice` or `KnownRings`.
         recipe: How the file is read and prepared; what its calibration gives and is not found stays.
+        region: Rows y0 to y1 and columns x0 to x1 (without the last ones) that show it, unstrained; None for all.
         say: Receives a line per number found, and what is doubtful.
 
     Raises:
-        InputError: The crystal cannot be used, the data do not show it, or the region leaves the scan.
+        InputError: The data do not show what is known, or the region leaves the scan.
         OutputError: OUT cannot be written.
     """
     recipe = recipe or Recipe()
-    crystal = zone_lattice(known.cif, known.zone, 1.0)
     scan = open_dataset(path, **recipe.reading())
-    y0, y1, x0, x1 = known.region or (0, scan.scan_shape[0], 0, scan.scan_shape[1])
+    y0, y1, x0, x1 = region or (0, scan.scan_shape[0], 0, scan.scan_shape[1])
     part = scan.crop_scan(y0, y1, x0, x1)
     seen = survey(scan, {}, recipe)
     beam = align_scan(
         scan, seen, search=recipe.prepare.search, descan_order=recipe.prepare.descan_order
     )
-    found = calibrate_scan(
-        seen.electrons(part),
-        beam.center[y0:y1, x0:x1],
-        beam.radius,
-        crystal,
-        detector=seen.detector.of_electrons,
-        progress="fitting lattices",
-    )
+    center = beam.center[y0:y1, x0:x1]
+    found = known.calibrate(seen.electrons(part), center, beam.radius, seen.detector.of_electrons)
     calibration = found.applied_to(scan.calibration)
     upright = replace(calibration, scan_rotation=0.0, scan_flip=False)
     images = measure_images(replace(scan, calibration=upright), seen, beam)
@@ -103,7 +171,7 @@ def calibrate(
     target = Path(out) / CALIBRATION
     _write(
         target,
-        [f"calibration of {Path(path).name} by {Path(known.cif).name}", *lines],
+        [f"calibration of {Path(path).name} by {known.name}", *lines],
         calibration,
     )
     return CalibratedFile(target, calibration, found, rotation)
@@ -152,11 +220,7 @@ def _in_words(found: CalibrationFound, rotation: ScanRotation) -> list[str]:
         lines.append(f"rotation  {angle:.2f} ± {std:.2f}°{flip}, modulo 180°")
     else:
         lines.append(f"rotation  not found: {rotation.reason}; it stays as it was")
-    if found.rival < ALMOST * float(np.hypot(a, b)):
-        lines.append(
-            f"doubt     the crystal can also be laid with an ellipse of {100 * found.rival:.1f} %: "
-            "its lattice is nearly symmetric, take another zone"
-        )
+    lines += [f"doubt     {doubt}" for doubt in found.doubts]
     return lines
 
 

@@ -1,37 +1,61 @@
-"""The known crystal drawn over the mean pattern, before and after calibration."""
+"""The known crystal or powder drawn over the mean pattern, before and after calibration."""
 
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jax4dstem.calibrate import CalibrationFound
+from jax4dstem.calibrate import CalibrationFound, CrystalCalibration, RingCalibration
 from jax4dstem.lattice.basis import reflections
 from jax4dstem.patterns.align import middle
 from jax4dstem.report.figures import log_norm
 from jax4dstem.report.style import new_figure, show_image
 
+MARKS = "#EE6677"
+
 
 def calibration_figure(found: CalibrationFound) -> Figure:
-    """Mean pattern of the region with the crystal's reflections, without and with the ellipse found.
+    """Mean pattern with the crystal's reflections, or the polycrystal's rings, without and with the ellipse found.
 
     Args:
-        found: From `calibrate_scan`. Where its region has grains in several orientations, that of the clearest pattern is
-            drawn.
+        found: From `calibrate_scan` or `calibrate_rings`. Where the region of the first has grains in several orientations, that
+            of the clearest pattern is drawn.
     """
-    pattern = found.mean_pattern
-    shape = (pattern.shape[0], pattern.shape[1])
-    center = np.asarray(middle(shape))
-    figure = new_figure(13, 6.6, f"Crystal and mean pattern: pixel {found.pixel:.5g} 1/Å")
+    seen = found.mean_pattern
+    pattern = np.maximum(
+        seen, np.min(seen, where=seen > 0, initial=np.inf)
+    )  # no holes in a logarithm
     a, b = found.ellipse
+    figure = new_figure(13, 6.6, f"Known and seen: pixel {found.pixel:.5g} 1/Å")
     titles = "without ellipse", f"with the ellipse a = {a:.4f}, b = {b:.4f}"
-    lattices = found.undistorted, found.fitted
-    for axes, title, lattice in zip(figure.subplots(1, 2), titles, lattices, strict=True):
+    for axes, title, fitted in zip(figure.subplots(1, 2), titles, (False, True), strict=True):
         show_image(axes, pattern, title, cmap="gray", norm=log_norm(pattern))
-        y, x = (center + reflections(lattice, center, shape, 2.0) @ lattice).T
-        axes.scatter(x, y, s=60, facecolors="none", edgecolors="#EE6677", linewidths=1.0)
+        if isinstance(found, CrystalCalibration):
+            _mark_reflections(axes, found, fitted)
+        elif isinstance(found, RingCalibration):
+            _mark_rings(axes, found, fitted)
     return figure
+
+
+def _mark_reflections(axes: Axes, found: CrystalCalibration, fitted: bool) -> None:
+    shape = (found.mean_pattern.shape[0], found.mean_pattern.shape[1])
+    center = np.asarray(middle(shape))
+    lattice = found.fitted if fitted else found.undistorted
+    y, x = (center + reflections(lattice, center, shape, 2.0) @ lattice).T
+    axes.scatter(x, y, s=60, facecolors="none", edgecolors=MARKS, linewidths=1.0)
+
+
+def _mark_rings(axes: Axes, found: RingCalibration, fitted: bool) -> None:
+    """The upper half of every ring, so that the lower one is seen as it is."""
+    shape = found.fitted if fitted else found.undistorted
+    angle = np.linspace(-np.pi, 0, 181)
+    circle = np.stack([np.sin(angle), np.cos(angle)], axis=1) @ shape
+    center = np.asarray(middle(found.mean_pattern.shape))
+    for radius in 1 / (found.spacings * found.pixel):
+        y, x = (center + radius * circle).T
+        axes.plot(x, y, color=MARKS, linewidth=0.8)
 
 
 def draw_calibration(found: CalibrationFound, path: Path) -> None:
