@@ -360,6 +360,18 @@ def test_units_order_the_axes_of_a_file(tmp_path, scan):
     assert any("the scan is measured in lengths" in doubt for doubt in as_told.doubts)
 
 
+def test_info_estimates_gain_and_electrons(tmp_path):
+    y, x = np.indices((48, 48))
+    mean = 1.0 + 60.0 * (np.hypot(y - 24, x - 23) < 6)
+    counts = 40 * np.random.default_rng(0).poisson(mean, (6, 6, 48, 48))
+    np.save(tmp_path / "a.npy", counts.astype("u2"))
+    line = next(line for line in info(tmp_path / "a.npy").output.splitlines() if "electron" in line)
+    words = line.split()
+    dose, gain = words[1], words[words.index("at") + 1]
+    assert float(dose) == pytest.approx(mean.sum(), rel=0.1)
+    assert float(gain) == pytest.approx(40, rel=0.1)
+
+
 def test_info_shows_counts_and_doubts(tmp_path):
     data = np.full((3, 3, 8, 8), 4, "u1")
     data[:, :, 2, 3], data[:, :, 4, 4] = 255, 1

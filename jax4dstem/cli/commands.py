@@ -29,6 +29,7 @@ from jax4dstem.pipeline.sections import Recipe
 
 if TYPE_CHECKING:
     from jax4dstem.coordinates import Calibration
+    from jax4dstem.dataset import Dataset
     from jax4dstem.health import Health
     from jax4dstem.pipeline.calibrate import Known
 
@@ -84,11 +85,32 @@ def info(file: File, reading: Reading, parameters: Parameters) -> None:
     typer.echo(f"detector  {detector[0]} x {detector[1]} px (y, x), pixel {pixel}")
     typer.echo(f"type      {dataset.dtype}, {size / 2**20:,.1f} MiB as read")
     typer.echo(f"counts    {seen}")
+    typer.echo(f"electrons {_electrons_in_words(dataset, recipe)}")
     for note in dataset.notes:
         if note not in dataset.doubts:
             typer.echo(f"          {note}")
     for doubt in (*dataset.doubts, *seen.doubts):
         typer.echo(f"doubt     {doubt}")
+
+
+def _electrons_in_words(dataset: "Dataset", recipe: "Recipe") -> str:
+    """Electrons per pattern, gain and pixels that cannot be used, from blocks all over the scan."""
+    import numpy as np
+
+    from jax4dstem.beam import survey_scan
+    from jax4dstem.lattice import sample_scan
+    from jax4dstem.pipeline.given import given_detector
+
+    sample = sample_scan(dataset).dataset
+    try:
+        survey = survey_scan(sample, detector=given_detector(recipe, dataset), exclude_invalid=True)
+    except InputError as error:
+        return str(error)
+    found, dose = survey.detector, np.median(survey.dose[survey.valid])
+    return (
+        f"{dose:.3g} per pattern at {found.gain:.3g} counts per electron, {found.bad_pixels.sum()} pixels that "
+        f"cannot be used ({survey.valid.size} patterns looked at; {found.source})"
+    )
 
 
 @command(app, "analyze scan.h5 -o out", "analyze scan.h5 -o out --pixel 0.016 --set cluster.k=3")
