@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax4dstem.detector import pattern_dose
 from jax4dstem.lattice.adjoint import Adjoint, Equations, Implicit, Unknowns
 from jax4dstem.lattice.binning import bin_counts, bin_model, bin_point, unbin_point
-from jax4dstem.lattice.disks import disk_textures, soft_disk
+from jax4dstem.lattice.disks import disk_textures
 from jax4dstem.lattice.elimination import solve_small
 from jax4dstem.lattice.model import FLOOR, LatticeFit, LatticeModel
 from jax4dstem.lattice.patches import (
@@ -26,7 +26,7 @@ FAINTEST = (
     0.1  # of a typical height, where a fit starts: at zero a disk would not pull its position
 )
 CONVERGED = Implicit()
-PER_REFLECTION = ("indices", "intensity", "spread", "dispersion")  # attributes of a model
+PER_REFLECTION = ("indices", "intensity", "spread", "dispersion", "scatter")  # attributes of a model
 SETTLED = (
     1.0  # standard errors that center and distortion of a converged fit move in the last iteration
 )
@@ -42,7 +42,7 @@ class FitLattice:
         \lambda(r) = a_j \, d(r - r_j) \Bigl(1 + \sum_m t_{jm} z_m(r - r_j)\Bigr) + b_j \, \beta(|r - c|),
         \qquad r_j = c + (h_j, k_j)\, G_\mathrm{ref} A ,
 
-    with the soft-edged disk d, low-order polynomials z inside it (``modes`` of them) and the radial
+    with the disk d of the model's probe, low-order polynomials z inside it (``modes`` of them) and the radial
     background β, whose height is free and whose slope is not. A pixel belongs to the cell of the
     nearest reflection. The heights a, t, b of each disk are eliminated exactly from the Fisher
     information (Schur complement), which leaves for every disk the information on its position, a
@@ -151,7 +151,7 @@ class FitLattice:
         heights = jnp.where(held, FLOOR - state.heights, normal.score[:, 2:])
         return (
             Equations(lattice / model.dispersion[:, None], heights),
-            (_eliminate(normal, model).information, normal.dispersion),
+            (_join(_eliminate(normal), model)[0], normal.dispersion),
         )
 
     def _coarse_fit(
@@ -190,17 +190,17 @@ def _shapes(
 ) -> tuple[Array, Array]:
     """Derivatives of the expected counts: by position ``(n, 2, p)``, by heights ``(n, 2 + modes, p)``."""
     positions = reflection_positions(state.center, state.distortion, model)
-    y, x = patches.y - positions[:, :1], patches.x - positions[:, 1:]
-    distance = jnp.sqrt(y**2 + x**2 + 1e-6)
-    disk = soft_disk(distance, model.radius, edge)
+    y, x = patches.apart(positions)
+    flat = patches.counts.shape
+    disk, *slopes = (part.reshape(flat) for part in model.probe.draw(y, x, edge))
     height = state.heights[:, :1]
-    inside = disk_textures(y / model.radius, x / model.radius)[:modes]
+    modes_of = disk_textures(y[:, :, None] / model.radius, x[:, None, :] / model.radius)[:modes]
+    inside = [jnp.broadcast_to(mode, (*y.shape, x.shape[1])).reshape(flat) for mode in modes_of]
     top = height + sum(
         (state.heights[:, 2 + m, None] * mode for m, mode in enumerate(inside)),
         jnp.zeros(()),
     )
-    slope = jnp.maximum(top, 0.1 * height) * disk * (1 - disk) / (edge * distance)
-    by_position = jnp.stack([slope * y, slope * x], axis=1)
+    by_position = jnp.stack([jnp.maximum(top, 0.1 * height) * slope for slope in slopes], axis=1)
     by_height = jnp.stack([disk, patches.background, *(disk * mode for mode in inside)], axis=1)
     return by_position, by_height
 
@@ -224,10 +224,10 @@ class _Normal(NamedTuple):
 
 
 class _Eliminated(NamedTuple):
-    """Normal equations of the lattice, and the heights that follow from the positions."""
+    """Normal equations of every disk's position, and the heights that follow from it."""
 
-    information: Array
-    gradient: Array
+    information: Array  # (n, 2, 2)
+    score: Array  # (n, 2)
     solved: Array  # (n, k, 3): change of the heights by the position, and at the same position
 
 
@@ -252,20 +252,27 @@ def _normal_equations(
     return _Normal(gram, score, dispersion)
 
 
-def _eliminate(normal: _Normal, model: LatticeModel) -> _Eliminated:
-    """Schur complement of the heights, joined to the lattice."""
+def _eliminate(normal: _Normal) -> _Eliminated:
+    """Schur complement of the heights."""
     gram, score = normal.gram, normal.score
     solved, _ = solve_small(
         gram[:, 2:, 2:], jnp.concatenate([gram[:, 2:, :2], score[:, 2:, None]], axis=2)
     )
     across = gram[:, :2, 2:]
-    disk_information = gram[:, :2, :2] - across @ solved[:, :, :2]
-    disk_score = score[:, :2] - (across @ solved[:, :, 2:])[..., 0]
-    moves = lattice_moves(model)
-    share = 1 / model.dispersion
-    information = jnp.einsum("nia,nij,njb,n->ab", moves, disk_information, moves, share)
-    gradient = jnp.einsum("nia,ni,n->a", moves, disk_score, share)
-    return _Eliminated(information, gradient, solved)
+    information = gram[:, :2, :2] - across @ solved[:, :, :2]
+    return _Eliminated(information, score[:, :2] - (across @ solved[:, :, 2:])[..., 0], solved)
+
+
+def _join(disks: _Eliminated, model: LatticeModel) -> tuple[Array, Array]:
+    """Information and gradient of the lattice."""
+    moves, share = lattice_moves(model), 1 / model.dispersion
+    information, score = disks.information, disks.score
+    if model.scatter is not None:
+        widths = jnp.sqrt(model.scatter)
+        information = information / (widths[:, :, None] * widths[:, None, :])
+        score = score / model.scatter
+    information = jnp.einsum("nia,nij,njb,n->ab", moves, information, moves, share)
+    return information, jnp.einsum("nia,ni,n->a", moves, score, share)
 
 
 def _step(
@@ -273,7 +280,8 @@ def _step(
 ) -> tuple[_State, tuple[Array, Array, Array, Array]]:
     """One iteration of Fisher scoring."""
     normal = _normal_equations(state, patches, model, edge, scale)
-    information, gradient, solved = _eliminate(normal, model)
+    disks = _eliminate(normal)
+    solved, (information, gradient) = disks.solved, _join(disks, model)
     # Of blurred edges, which real ones, being steeper, overshoot: both slopes taken as Gaussian.
     overshoot = jnp.sqrt(2 / (1 + (model.edge_width / edge) ** 2))
     change = _newton_step(information, gradient) / overshoot
@@ -392,6 +400,58 @@ def total_deviance(
     patch: int,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Sum over the pixels whose mean is `lattice_deviance`, of the same arguments, and their number."""
+    seen = expected_around(pattern, center, distortion, model, patch)
+    patches = seen.patches
+    deviance = model.detector.noise.deviance(patches.counts, seen.counts)
+    share = (patches.used / model.dispersion[:, None]) * deviance
+    return jnp.sum(share), jnp.sum(patches.used)
+
+
+def position_scatter(
+    pattern: Pattern,
+    center: Point,
+    distortion: Float[Array, "2 2"],
+    model: LatticeModel,
+    patch: int,
+) -> Float[Array, "n 2"]:
+    r"""How far single disks are from where the lattice has them, over what the noise explains; 1 on average.
+
+    .. math:: s_{ja}^2 / I_{jaa}
+
+    with score and information of the position of disk j alone along y and x, its heights eliminated. Where a disk's shape is not
+    quite that of the probe, it shows here before the counts around it do: shapes that pixels sample too coarsely pull disks
+    towards the pixels.
+    """
+    seen = expected_around(pattern, center, distortion, model, patch)
+    state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), seen.heights)
+    scale = _scale(pattern, model)
+    disks = _eliminate(_normal_equations(state, seen.patches, model, model.edge_width, scale))
+    information = jnp.diagonal(disks.information, axis1=1, axis2=2) * model.dispersion[:, None]
+    return disks.score**2 / jnp.maximum(information, 1e-6)
+
+
+class Expected(NamedTuple):
+    """What a lattice leads one to expect around its reflections.
+
+    Attributes:
+        patches: The pixels.
+        counts: Expected in them, ``(n, p)``.
+        heights: Of disk and background, at their optimum, ``(n, 2)``.
+    """
+
+    patches: Patches
+    counts: Float[Array, "n p"]
+    heights: Float[Array, "n 2"]
+
+
+def expected_around(
+    pattern: Pattern,
+    center: Point,
+    distortion: Float[Array, "2 2"],
+    model: LatticeModel,
+    patch: int,
+) -> Expected:
+    """Expected counts around the reflections of a lattice, of the arguments of `lattice_deviance`."""
     state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
     patches = gather_patches(pattern, state.center, state.distortion, model, patch)
     positions = reflection_positions(state.center, state.distortion, model)
@@ -406,6 +466,4 @@ def total_deviance(
         gram = gram + 1e-6 * jnp.eye(2)
         right = jnp.einsum("nip,np->ni", shapes * weight[:, None], patches.counts)
         heights = jnp.maximum(solve_small(gram, right[..., None])[0][..., 0], FLOOR)
-    expected = jnp.einsum("nk,nkp->np", heights, shapes) + FLOOR
-    share = (patches.used / model.dispersion[:, None]) * noise.deviance(patches.counts, expected)
-    return jnp.sum(share), jnp.sum(patches.used)
+    return Expected(patches, jnp.einsum("nk,nkp->np", heights, shapes) + FLOOR, heights)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.detector import IDEAL, Detector
+from jax4dstem.lattice.probe import ProbeImage, SoftDisk
 from jax4dstem.typing import Array, Bool, Float, Int, Scalar
 
 FLOOR = 1e-4  # counts per pixel expected everywhere: stray electrons, and no division by zero
@@ -27,6 +28,8 @@ class LatticeModel(NamedTuple):
         texture: Typical contrast inside a disk, relative to its height.
         detector: Noise, saturation and mask of what counted.
         to_detector: What the microscope makes of such row vectors on the detector; see `Calibration`.
+        image: Of the probe, as of `ProbeImage`, where a soft disk is not what the disks look like; otherwise None.
+        scatter: Of the disks of an image: variance of their positions (y, x) about the lattice over what the counts explain.
 
     Example:
         >>> model = starting_model(np.diag([12.0, 12.0]), np.array([[0, 0], [0, 1]]), 3.0)
@@ -45,6 +48,15 @@ class LatticeModel(NamedTuple):
     texture: Scalar
     detector: Detector
     to_detector: Float[Array, "2 2"]
+    image: Float[Array, "m m"] | None = None
+    scatter: Float[Array, "n 2"] | None = None
+
+    @property
+    def probe(self) -> SoftDisk | ProbeImage:
+        """What one disk looks like."""
+        if self.image is None:
+            return SoftDisk(self.radius, self.edge_width)
+        return ProbeImage(self.radius, self.edge_width, self.image)
 
     def distorted(self, distortion: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
         """g1, g2 on the detector, rows (y, x) in px, of a lattice with distortion A."""
