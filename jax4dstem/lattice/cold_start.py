@@ -1,5 +1,6 @@
 """Cold start: lattice, background, disks and typical intensities, learned from a sample of the scan."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jax4dstem.lattice.detection import DiskKernels, disk_kernels
 from jax4dstem.lattice.evidence import CONVINCING, ENOUGH
 from jax4dstem.lattice.fit import FitLattice
 from jax4dstem.lattice.intensities import learn_intensities, search_weights
+from jax4dstem.lattice.learn_probe import FINE, learn_probe
 from jax4dstem.lattice.measure import LatticeSetup, MeasureLattice
 from jax4dstem.lattice.model import LatticeModel, starting_model
 from jax4dstem.lattice.patches import patch_side_around
@@ -21,7 +23,7 @@ from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.lattice.saturation import find_saturation
 from jax4dstem.lattice.scan_basis import NO_LATTICE, find_scan_basis
 from jax4dstem.lattice.search import rotated_lattices
-from jax4dstem.lattice.texture import MODES, SUSPICIOUS, learn_texture, misfit
+from jax4dstem.lattice.texture import MODES, SUSPICIOUS, direct_misfit, learn_texture, misfit
 from jax4dstem.stream import map_patterns
 
 ROUNDS = 4  # of learning, until the disks' radius has settled
@@ -95,6 +97,8 @@ def learn_lattice(
     model = _first_model(lattice, radius, reach, message, detector, to_detector)
     setup = _first_setup(model, sample.dataset.pattern_shape, reach)
     setup, measure, fits = _learn_shared(setup, sample, center)
+    if max(misfit(setup.model, fits), direct_misfit(fits)) > SUSPICIOUS:
+        setup, measure, fits = learn_probe(setup, measure, sample, center, fits)
     if misfit(setup.model, fits) > SUSPICIOUS:
         setup, measure, fits = learn_texture(setup, measure, sample, center, fits)
     return Learned(setup, measure, explained, fits)
@@ -116,7 +120,8 @@ def learned_again(model: LatticeModel, sample: ScanSample, center: np.ndarray) -
     setup = weighted(setup, typical_dose(sample, model.detector))
     modes = MODES if float(model.texture) > 0 else 0
     side = patch_side_around(radius, model.tightest)
-    measure = MeasureLattice(FitLattice(side, modes, binning=search_binning(radius)))
+    fit = FitLattice(side, modes, binning=search_binning(radius))
+    measure = MeasureLattice(fit if model.image is None else replace(fit, fine=FINE))
     fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
     return Learned(setup, measure, 1.0, fits)
 

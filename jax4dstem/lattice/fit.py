@@ -413,21 +413,30 @@ def position_scatter(
     distortion: Float[Array, "2 2"],
     model: LatticeModel,
     patch: int,
-) -> Float[Array, "n 2"]:
-    r"""How far single disks are from where the lattice has them, over what the noise explains; 1 on average.
+) -> tuple[Float[Array, "n 2"], Float[Array, "n 2"]]:
+    r"""How far single disks are from where the lattice has them, and what the noise explains of that, squared.
 
-    .. math:: s_{ja}^2 / I_{jaa}
+    .. math:: s_{ja}^2, \qquad I_{jaa} (1 - h_{ja})
 
-    with score and information of the position of disk j alone along y and x, its heights eliminated. Where a disk's shape is not
-    quite that of the probe, it shows here before the counts around it do: shapes that pixels sample too coarsely pull disks
-    towards the pixels.
+    with score and information of the position of disk j alone along y and x, its heights eliminated, and the share h of the lattice's
+    position there that is due to the disk itself. Where a disk's shape is not quite that of the probe, it shows here before the
+    counts around it do: shapes that pixels sample too coarsely pull disks towards the pixels.
     """
     seen = expected_around(pattern, center, distortion, model, patch)
     state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), seen.heights)
     scale = _scale(pattern, model)
     disks = _eliminate(_normal_equations(state, seen.patches, model, model.edge_width, scale))
-    information = jnp.diagonal(disks.information, axis1=1, axis2=2) * model.dispersion[:, None]
-    return disks.score**2 / jnp.maximum(information, 1e-6)
+    information, moves = _join(disks, model)[0], lattice_moves(model)
+    width = jnp.sqrt(jnp.maximum(jnp.diagonal(information), 1e-12))
+    scaled = information / width[:, None] / width + 1e-6 * jnp.eye(6)
+    moves = moves / width
+    variance = jnp.einsum("nia,ab,nib->ni", moves, jnp.linalg.inv(scaled), moves)
+    own = jnp.diagonal(disks.information, axis1=1, axis2=2)
+    by_noise = own * model.dispersion[:, None]
+    weight = own / model.dispersion[:, None]
+    if model.scatter is not None:
+        weight = weight / model.scatter
+    return disks.score**2, by_noise * jnp.maximum(1 - weight * variance, 0.0)
 
 
 class Expected(NamedTuple):

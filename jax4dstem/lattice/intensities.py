@@ -103,6 +103,7 @@ def learn_intensities(model: LatticeModel, sample: ScanSample, fits: Any) -> Lat
         intensity=jnp.asarray(intensity[there], jnp.float32),
         spread=jnp.asarray(np.maximum(spread, NARROWEST * intensity)[there], jnp.float32),
         dispersion=jnp.asarray(dispersion[there], jnp.float32),
+        scatter=None if model.scatter is None else model.scatter[there],
     )
 
 

@@ -41,6 +41,11 @@ MODEL = _entries({
     "texture": ("texture", "", "1", "typical contrast inside a disk"),
     "to_detector": ("to_detector", "from_yx yx", "1", "what the microscope makes of row vectors (y, x) in scan axes: flip, rotation, ellipse, pixels"),
 })  # fmt: skip
+# The same where the probe is an image.
+IMAGE = _entries({
+    "image": ("probe", "node_y node_x", "1", "image of the probe, from -1.5 to 1.5 disk radii: heights of Gaussians on a grid"),
+    "scatter": ("scatter", "reflection yx", "1", "variance of the disks' positions about the lattice over what the counts explain"),
+})  # fmt: skip
 # Of the detector, and of the error bars.
 OTHERS = _entries({
     "saturation": ("saturation", "", "counts", "pixels from here on are not used"),
@@ -85,14 +90,15 @@ class LearnedModel(Result):
     def fields(self) -> Tree:
         """All fields of the model, and ``error_excess``."""
         detector = self.shared.detector
-        values = {key: np.asarray(getattr(self.shared, key)) for key in MODEL} | {
+        model = {key: getattr(self.shared, key) for key in MODEL | IMAGE}
+        values = {k: v if v is None else np.asarray(v) for k, v in model.items()} | {
             "saturation": float(detector.saturation),
             "mask": None if detector.mask is None else np.asarray(detector.mask),
             "excess": self.excess,
         }
         own: Tree = {
             about.path: about.field(values[key], self)
-            for key, about in (MODEL | OTHERS).items()
+            for key, about in (MODEL | IMAGE | OTHERS).items()
             if values[key] is not None
         }
         return own | {"noise": _noise_fields(detector.noise)}
@@ -100,14 +106,18 @@ class LearnedModel(Result):
     @classmethod
     def layout(cls) -> dict[str, Entry]:
         """What `fields` can give, by path."""
-        own = {about.path: about for about in (MODEL | OTHERS).values()}
+        own = {about.path: about for about in (MODEL | IMAGE | OTHERS).values()}
         parameter = Entry((), "its own", "parameter of the noise model, such as gain", "")
         return own | {"noise/kind": NOISE_KIND, "noise/<name>": parameter}
 
     @classmethod
     def from_fields(cls, tree: Tree) -> "LearnedModel":
         """The model whose fields these are."""
-        arrays = {key: jnp.asarray(tree[about.path].data) for key, about in MODEL.items()}
+        arrays = {
+            key: jnp.asarray(tree[about.path].data)
+            for key, about in (MODEL | IMAGE).items()
+            if key in MODEL or about.path in tree
+        }
         noise = dict(tree["noise"])
         kind = NOISES[str(noise.pop("kind").data)]
         noise = kind(**{name: jnp.asarray(field.data) for name, field in noise.items()})
