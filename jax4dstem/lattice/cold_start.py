@@ -10,10 +10,11 @@ from jax4dstem.detector import IDEAL, Detector, pattern_dose
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import rotations_of
 from jax4dstem.lattice.binning import bin_detector, search_binning
-from jax4dstem.lattice.detection import DiskKernels, disk_kernels
+from jax4dstem.lattice.detection import RIM, DiskKernels, disk_kernels
 from jax4dstem.lattice.evidence import CONVINCING, ENOUGH
 from jax4dstem.lattice.fit import FitLattice
 from jax4dstem.lattice.intensities import learn_intensities, search_weights
+from jax4dstem.lattice.joined import overlapping
 from jax4dstem.lattice.learn_probe import FINE, learn_probe
 from jax4dstem.lattice.measure import LatticeSetup, MeasureLattice
 from jax4dstem.lattice.model import LatticeModel, starting_model
@@ -88,20 +89,66 @@ def learn_lattice(
         ((12, 12, 2, 2), True)
     """
     detector = find_saturation(sample, radius, detector).as_arrays()
-    explained, message = 1.0, GIVEN_TOO_LARGE
     to_detector = np.eye(2) if to_detector is None else np.asarray(to_detector, np.float64)
-    if lattice is None:
-        basis = find_scan_basis(sample, center, radius, detector, np.linalg.inv(to_detector))
-        lattice, explained, message = basis.vectors, basis.explained, NO_LATTICE
+    seen = Seen(sample, center, radius, detector, to_detector)
+    if lattice is not None:
+        return _learn(seen, lattice, GIVEN_TOO_LARGE)
+    try:
+        learned = _learn_cold(seen, None)
+    except InputError as error:
+        return _learn_overlapping(seen, error)
+    if np.any(learned.fits.score >= CONVINCING):
+        return learned
+    try:
+        return _learn_overlapping(seen, None)
+    except InputError:
+        return learned
+
+
+class Seen(NamedTuple):
+    """What a lattice is learned from; see `learn_lattice`."""
+
+    sample: ScanSample
+    center: np.ndarray
+    radius: float
+    detector: Detector
+    to_detector: np.ndarray
+
+
+def _learn_cold(seen: Seen, rim: float | None) -> Learned:
+    """With the lattice that most blocks of the sample show."""
+    basis = find_scan_basis(
+        seen.sample, seen.center, seen.radius, seen.detector, np.linalg.inv(seen.to_detector), rim
+    )
+    return _learn(seen, basis.vectors, NO_LATTICE)._replace(explained=basis.explained)
+
+
+def _learn_overlapping(seen: Seen, error: InputError | None) -> Learned:
+    """With the lattice of disks that are told by their rims, if they overlap on it and it is seen."""
+    reason = error or InputError(NO_LATTICE.format(radius=seen.radius))
+    try:
+        learned = _learn_cold(seen, RIM)
+    except InputError:
+        raise reason from None
+    if not (overlapping(learned.setup.model) and np.any(learned.fits.score >= CONVINCING)):
+        raise reason
+    return learned
+
+
+def _learn(seen: Seen, lattice: np.ndarray, message: str) -> Learned:
+    """Everything but the lattice."""
+    sample, center, radius = seen.sample, seen.center, seen.radius
     reach = _reach(center, sample.dataset.pattern_shape, radius)
-    model = _first_model(lattice, radius, reach, message, detector, to_detector)
+    model = _first_model(lattice, radius, reach, message, seen.detector, seen.to_detector)
     setup = _first_setup(model, sample.dataset.pattern_shape, reach)
     setup, measure, fits = _learn_shared(setup, sample, center)
+    if measure.fit.joined:
+        return Learned(setup, measure, 1.0, fits)
     if max(misfit(setup.model, fits), direct_misfit(fits)) > SUSPICIOUS:
         setup, measure, fits = learn_probe(setup, measure, sample, center, fits)
     if misfit(setup.model, fits) > SUSPICIOUS:
         setup, measure, fits = learn_texture(setup, measure, sample, center, fits)
-    return Learned(setup, measure, explained, fits)
+    return Learned(setup, measure, 1.0, fits)
 
 
 def learned_again(model: LatticeModel, sample: ScanSample, center: np.ndarray) -> Learned:
@@ -119,9 +166,7 @@ def learned_again(model: LatticeModel, sample: ScanSample, center: np.ndarray) -
     setup = _first_setup(model, shape, _reach(center, shape, radius))._replace(model=model)
     setup = weighted(setup, typical_dose(sample, model.detector))
     modes = MODES if float(model.texture) > 0 else 0
-    side = patch_side_around(radius, model.tightest)
-    fit = FitLattice(side, modes, binning=search_binning(radius))
-    measure = MeasureLattice(fit if model.image is None else replace(fit, fine=FINE))
+    measure = MeasureLattice(_fit_of(model, modes))
     fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
     return Learned(setup, measure, 1.0, fits)
 
@@ -162,9 +207,10 @@ def _first_setup(model: LatticeModel, shape: tuple[int, int], reach: float) -> L
     # As long as the learned profile will be: another length would compile the fit anew.
     model = model._replace(background=jnp.ones(profile_length(shape)))
     searched = near[1 : MOST_REFLECTIONS // 2]
-    binning = search_binning(radius)
+    binning = _binning(model)
+    peak = RIM if overlapping(model) else radius
     hypotheses = rotated_lattices(
-        lattice / binning, searched, np.ones(len(searched)), radius / binning
+        lattice / binning, searched, np.ones(len(searched)), peak / binning
     )
     hypotheses = hypotheses._replace(vectors=hypotheses.vectors @ model.to_detector)
     return LatticeSetup(_search_kernels(shape, model, binning), hypotheses, model)
@@ -176,13 +222,12 @@ def _learn_shared(
     """Background, typical intensities and disks, in turns with fits that use them."""
     shape, model = sample.dataset.pattern_shape, setup.model
     dose = typical_dose(sample, model.detector)
-    binning = search_binning(float(model.radius))
+    binning, joined = _binning(model), overlapping(model)
     updates = [learn_background, learn_intensities, learn_disks]
     for _ in range(ROUNDS):
         radius = float(setup.model.radius)
         setup = setup._replace(kernels=_search_kernels(shape, setup.model, binning))
-        side = patch_side_around(radius, setup.model.tightest)
-        measure = MeasureLattice(FitLattice(side, binning=binning))
+        measure = MeasureLattice(replace(_fit_of(setup.model), binning=binning, joined=joined))
         for update in updates:
             fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
             setup = setup._replace(model=update(setup.model, sample, fits))
@@ -190,16 +235,28 @@ def _learn_shared(
         settled = abs(float(setup.model.radius) / radius - 1) < SETTLED
         if settled or np.count_nonzero(fits.score >= CONVINCING) < ENOUGH:
             break
-        updates = [learn_background, learn_disks]
+        updates = [updates[0], updates[-1]]
     return setup, measure, fits
+
+
+def _fit_of(model: LatticeModel, modes: int = 0) -> FitLattice:
+    """The fit that suits a model."""
+    side = patch_side_around(float(model.radius), model.tightest)
+    fit = FitLattice(side, modes, binning=_binning(model), joined=overlapping(model))
+    return fit if model.image is None else replace(fit, fine=FINE)
+
+
+def _binning(model: LatticeModel) -> int:
+    """Pixels that are joined for the search: rims need all of them."""
+    return 1 if overlapping(model) else search_binning(float(model.radius))
 
 
 def _search_kernels(shape: tuple[int, int], model: LatticeModel, binning: int) -> DiskKernels:
     """Filters for the binned pattern."""
     binned = shape[0] // binning, shape[1] // binning
-    return disk_kernels(
-        binned, float(model.radius) / binning, bin_detector(model.detector, binning)
-    )
+    rim = RIM if overlapping(model) else None
+    detector = bin_detector(model.detector, binning)
+    return disk_kernels(binned, float(model.radius) / binning, detector, rim)
 
 
 def _reach(center: np.ndarray, shape: tuple[int, ...], radius: float) -> float:

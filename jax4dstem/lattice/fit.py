@@ -11,6 +11,7 @@ from jax4dstem.lattice.adjoint import Adjoint, Equations, Implicit, Unknowns
 from jax4dstem.lattice.binning import bin_counts, bin_model, bin_point, unbin_point
 from jax4dstem.lattice.disks import disk_textures
 from jax4dstem.lattice.elimination import solve_small
+from jax4dstem.lattice.joined import joined_equations
 from jax4dstem.lattice.model import FLOOR, LatticeFit, LatticeModel
 from jax4dstem.lattice.patches import (
     Patches,
@@ -57,6 +58,8 @@ class FitLattice:
         coarse: Iterations with blurred edges.
         fine: Iterations with the model's own edges.
         adjoint: How it is differentiated: `Implicit`, as of the converged fit, or `Unrolled`.
+        joined: Whether disks reach into the cells of their neighbors: pixels are then owned by a sum of disks, flat ones, and
+            all heights are eliminated together. The adjoint is `Unrolled`, since reflections are not on their own.
 
     Example:
         >>> import numpy as np
@@ -80,6 +83,7 @@ class FitLattice:
     coarse: int = 4
     fine: int = 2
     adjoint: Adjoint = CONVERGED
+    joined: bool = False
 
     def __call__(
         self, pattern: Pattern, center: Point, distortion: Float[Array, "2 2"], model: LatticeModel
@@ -172,11 +176,11 @@ class FitLattice:
         center = unbin_point(state.center, factor)
         return state._replace(center=center, heights=state.heights / factor**2)
 
-    @staticmethod
     def _iterate(
-        state: "_State", patches: Patches, model: LatticeModel, edges: Array, scale: Scalar
+        self, state: "_State", patches: Patches, model: LatticeModel, edges: Array, scale: Scalar
     ) -> Any:
-        return jax.lax.scan(lambda s, edge: _step(s, patches, model, edge, scale), state, edges)
+        step = _joined_step if self.joined else _step
+        return jax.lax.scan(lambda s, edge: step(s, patches, model, edge, scale), state, edges)
 
 
 class _State(NamedTuple):
@@ -281,7 +285,52 @@ def _step(
     """One iteration of Fisher scoring."""
     normal = _normal_equations(state, patches, model, edge, scale)
     disks = _eliminate(normal)
-    solved, (information, gradient) = disks.solved, _join(disks, model)
+    move = _move_of(*_join(disks, model), model, edge)
+    heights = state.heights + disks.solved[:, :, 2]
+    heights = heights - jnp.einsum("nki,ni->nk", disks.solved[:, :, :2], move.shift)
+    return move.applied(state, heights), (
+        move.information,
+        normal.dispersion,
+        move.longest,
+        move.errors,
+    )
+
+
+def _joined_step(
+    state: _State, patches: Patches, model: LatticeModel, edge: Scalar, scale: Scalar
+) -> tuple[_State, tuple[Array, Array, Array, Array]]:
+    """The same where pixels are owned by a sum of disks."""
+    typical = model.intensity * scale
+    prior = typical, 1 / jnp.maximum(model.spread * scale, 1e-6) ** 2
+    place, moves = (state.center, state.distortion), lattice_moves(model)
+    found = joined_equations(place, state.heights, patches, model, edge, prior, moves)
+    move = _move_of(found.information, found.gradient, model, edge)
+    heights = state.heights + found.change - found.by_lattice @ move.change
+    return move.applied(state, heights), (
+        move.information,
+        found.dispersion,
+        move.longest,
+        move.errors,
+    )
+
+
+class _Move(NamedTuple):
+    information: Array
+    change: Array  # of center and distortion, damped
+    shift: Array  # of the reflections
+    longest: Array  # of them, before damping
+    errors: Array  # standard errors of the change
+
+    def applied(self, state: _State, heights: Array) -> _State:
+        center, distortion = _split(self.change)
+        return _State(
+            state.center + center,
+            state.distortion + distortion,
+            jnp.maximum(heights, _lowest(heights.shape[1])),
+        )
+
+
+def _move_of(information: Array, gradient: Array, model: LatticeModel, edge: Scalar) -> _Move:
     # Of blurred edges, which real ones, being steeper, overshoot: both slopes taken as Gaussian.
     overshoot = jnp.sqrt(2 / (1 + (model.edge_width / edge) ** 2))
     change = _newton_step(information, gradient) / overshoot
@@ -290,16 +339,7 @@ def _step(
     # Where nothing moves, the root has no slope.
     longest = jnp.sqrt(jnp.max(jnp.sum(shift**2, axis=1)) + 1e-30)
     damping = jnp.minimum(1.0, LONGEST_STEP * model.radius / jnp.maximum(longest, 1e-9))
-    change, shift = damping * change, damping * shift
-    heights = state.heights
-    heights = heights + solved[:, :, 2] - jnp.einsum("nki,ni->nk", solved[:, :, :2], shift)
-    center, distortion = _split(change)
-    new = _State(
-        state.center + center,
-        state.distortion + distortion,
-        jnp.maximum(heights, _lowest(heights.shape[1])),
-    )
-    return new, (information, normal.dispersion, longest, errors)
+    return _Move(information, damping * change, damping * shift, longest, errors)
 
 
 def _lowest(count: int) -> Array:
