@@ -8,16 +8,16 @@ import numpy as np
 
 from jax4dstem.detector import IDEAL, Detector, pattern_dose
 from jax4dstem.errors import InputError
-from jax4dstem.lattice.basis import rotations_of
+from jax4dstem.lattice.basis import Basis, rotations_of
 from jax4dstem.lattice.binning import bin_detector, search_binning
 from jax4dstem.lattice.detection import RIM, DiskKernels, disk_kernels
 from jax4dstem.lattice.evidence import CONVINCING, ENOUGH
 from jax4dstem.lattice.fit import FitLattice
-from jax4dstem.lattice.intensities import learn_intensities, search_weights
-from jax4dstem.lattice.joined import overlapping
+from jax4dstem.lattice.intensities import learn_fitted_intensities, learn_intensities, search_weights
+from jax4dstem.lattice.learn_joined import learn_shapes
 from jax4dstem.lattice.learn_probe import FINE, learn_probe
 from jax4dstem.lattice.measure import LatticeSetup, MeasureLattice
-from jax4dstem.lattice.model import LatticeModel, starting_model
+from jax4dstem.lattice.model import LatticeModel, overlapping, starting_model
 from jax4dstem.lattice.patches import patch_side_around
 from jax4dstem.lattice.profiles import learn_background, learn_disks, profile_length
 from jax4dstem.lattice.sample import ScanSample
@@ -31,6 +31,7 @@ ROUNDS = 4  # of learning, until the disks' radius has settled
 SETTLED = 0.02  # relative change of it
 MOST_REFLECTIONS = 200  # of the model; half as many are searched
 BEYOND = 1.2  # of the reach that any rotation keeps on the detector: outer reflections are fitted where they are
+MOST = 0.5  # share of clear fits, below which disks that overlap are thought of
 GIVEN_TOO_LARGE = (
     "the lattice g1 = {g1}, g2 = {g2} px has fewer than three reflections within {reach:.0f} px of "
     "the direct beam"
@@ -94,15 +95,15 @@ def learn_lattice(
     if lattice is not None:
         return _learn(seen, lattice, GIVEN_TOO_LARGE)
     try:
-        learned = _learn_cold(seen, None)
+        learned = _learn_cold(seen)
     except InputError as error:
-        return _learn_overlapping(seen, error)
-    if np.any(learned.fits.score >= CONVINCING):
-        return learned
-    try:
-        return _learn_overlapping(seen, None)
-    except InputError:
-        return learned
+        joined = _learn_overlapping(seen)
+        if joined is None:
+            raise error
+        return joined
+    clear = _clear_share(learned)
+    joined = _learn_overlapping(seen) if clear < MOST else None
+    return learned if joined is None or _clear_share(joined) <= clear else joined
 
 
 class Seen(NamedTuple):
@@ -115,24 +116,34 @@ class Seen(NamedTuple):
     to_detector: np.ndarray
 
 
-def _learn_cold(seen: Seen, rim: float | None) -> Learned:
+def _learn_cold(seen: Seen, rim: float | None = None) -> Learned:
     """With the lattice that most blocks of the sample show."""
-    basis = find_scan_basis(
-        seen.sample, seen.center, seen.radius, seen.detector, np.linalg.inv(seen.to_detector), rim
+    return _learn_on(seen, _basis_of(seen, rim))
+
+
+def _learn_overlapping(seen: Seen) -> Learned | None:
+    """With the lattice of disks that are told by their rims; None where there is none, or they do not overlap on it."""
+    try:
+        basis = _basis_of(seen, RIM)
+    except InputError:
+        return None
+    tightest = basis.vectors * np.linalg.svd(seen.to_detector)[1].min()
+    return _learn_on(seen, basis) if overlapping(tightest, seen.radius) else None
+
+
+def _basis_of(seen: Seen, rim: float | None) -> Basis:
+    to_scan_axes = np.linalg.inv(seen.to_detector)
+    return find_scan_basis(
+        seen.sample, seen.center, seen.radius, seen.detector, to_scan_axes, rim
     )
+
+
+def _learn_on(seen: Seen, basis: Basis) -> Learned:
     return _learn(seen, basis.vectors, NO_LATTICE)._replace(explained=basis.explained)
 
 
-def _learn_overlapping(seen: Seen, error: InputError | None) -> Learned:
-    """With the lattice of disks that are told by their rims, if they overlap on it and it is seen."""
-    reason = error or InputError(NO_LATTICE.format(radius=seen.radius))
-    try:
-        learned = _learn_cold(seen, RIM)
-    except InputError:
-        raise reason from None
-    if not (overlapping(learned.setup.model) and np.any(learned.fits.score >= CONVINCING)):
-        raise reason
-    return learned
+def _clear_share(learned: Learned) -> float:
+    return float(np.mean(learned.fits.score >= CONVINCING))
 
 
 def _learn(seen: Seen, lattice: np.ndarray, message: str) -> Learned:
@@ -208,7 +219,7 @@ def _first_setup(model: LatticeModel, shape: tuple[int, int], reach: float) -> L
     model = model._replace(background=jnp.ones(profile_length(shape)))
     searched = near[1 : MOST_REFLECTIONS // 2]
     binning = _binning(model)
-    peak = RIM if overlapping(model) else radius
+    peak = RIM if model.overlapping else radius
     hypotheses = rotated_lattices(
         lattice / binning, searched, np.ones(len(searched)), peak / binning
     )
@@ -222,8 +233,10 @@ def _learn_shared(
     """Background, typical intensities and disks, in turns with fits that use them."""
     shape, model = sample.dataset.pattern_shape, setup.model
     dose = typical_dose(sample, model.detector)
-    binning, joined = _binning(model), overlapping(model)
+    binning, joined = _binning(model), model.overlapping
     updates = [learn_background, learn_intensities, learn_disks]
+    if joined:
+        updates = [learn_shapes, learn_fitted_intensities, learn_shapes]
     for _ in range(ROUNDS):
         radius = float(setup.model.radius)
         setup = setup._replace(kernels=_search_kernels(shape, setup.model, binning))
@@ -233,7 +246,7 @@ def _learn_shared(
             setup = setup._replace(model=update(setup.model, sample, fits))
             setup = weighted(setup, dose)
         settled = abs(float(setup.model.radius) / radius - 1) < SETTLED
-        if settled or np.count_nonzero(fits.score >= CONVINCING) < ENOUGH:
+        if (settled and not joined) or np.count_nonzero(fits.score >= CONVINCING) < ENOUGH:
             break
         updates = [updates[0], updates[-1]]
     return setup, measure, fits
@@ -242,19 +255,19 @@ def _learn_shared(
 def _fit_of(model: LatticeModel, modes: int = 0) -> FitLattice:
     """The fit that suits a model."""
     side = patch_side_around(float(model.radius), model.tightest)
-    fit = FitLattice(side, modes, binning=_binning(model), joined=overlapping(model))
-    return fit if model.image is None else replace(fit, fine=FINE)
+    fit = FitLattice(side, modes, binning=_binning(model), joined=model.overlapping)
+    return fit if model.image is None and not fit.joined else replace(fit, fine=FINE)
 
 
 def _binning(model: LatticeModel) -> int:
     """Pixels that are joined for the search: rims need all of them."""
-    return 1 if overlapping(model) else search_binning(float(model.radius))
+    return 1 if model.overlapping else search_binning(float(model.radius))
 
 
 def _search_kernels(shape: tuple[int, int], model: LatticeModel, binning: int) -> DiskKernels:
     """Filters for the binned pattern."""
     binned = shape[0] // binning, shape[1] // binning
-    rim = RIM if overlapping(model) else None
+    rim = RIM if model.overlapping else None
     detector = bin_detector(model.detector, binning)
     return disk_kernels(binned, float(model.radius) / binning, detector, rim)
 

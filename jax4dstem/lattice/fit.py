@@ -12,7 +12,7 @@ from jax4dstem.lattice.binning import bin_counts, bin_model, bin_point, unbin_po
 from jax4dstem.lattice.disks import disk_textures
 from jax4dstem.lattice.elimination import solve_small
 from jax4dstem.lattice.joined import joined_equations
-from jax4dstem.lattice.model import FLOOR, LatticeFit, LatticeModel
+from jax4dstem.lattice.model import FLOOR, LatticeFit, LatticeModel, lattice_moves
 from jax4dstem.lattice.patches import (
     Patches,
     gather_patches,
@@ -108,7 +108,7 @@ class FitLattice:
         return LatticeFit(
             *_split(unknowns.lattice),
             information,
-            heights[:, 0] / _scale(pattern, model),
+            heights[:, 0] / height_scale(pattern, model),
             dispersion,
             jnp.sum(heights[:, 2:] ** 2, axis=1) / heights[:, 0] ** 2,
             jnp.asarray(0.0),
@@ -118,7 +118,7 @@ class FitLattice:
 
     def _iterations(self, start: "_State", given: Any) -> tuple[Unknowns, Any]:
         pattern, model = given
-        scale = _scale(pattern, model)
+        scale = height_scale(pattern, model)
         state = self._coarse_fit(pattern, start, model, scale)
         patches = gather_patches(pattern, state.center, state.distortion, model, self.patch)
         edges = jnp.broadcast_to(model.edge_width, self.fine)
@@ -128,7 +128,7 @@ class FitLattice:
     def _evaluate(self, unknowns: Unknowns, given: Any) -> tuple[Equations, Any]:
         """Equations of the solution, and what the last iteration knows, at any state."""
         pattern, model = given
-        scale = _scale(pattern, model)
+        scale = height_scale(pattern, model)
 
         # One reflection at a time, and computed again on the way back, so that its pixels are all that is kept.
         @jax.checkpoint
@@ -169,7 +169,7 @@ class FitLattice:
         side = 2 * -(-(self.patch // 2) // factor) + 1
         patches = gather_patches(pattern, state.center, state.distortion, model, side)
         positions = reflection_positions(state.center, state.distortion, model)
-        heights = _first_heights(patches, positions, model, scale, self.modes)
+        heights = first_heights(patches, positions, model, scale, self.modes)
         blurs = jnp.linspace(*BLURS, self.coarse) * model.radius
         blurs = jnp.maximum(blurs, model.edge_width)
         state, _ = self._iterate(state._replace(heights=heights), patches, model, blurs, scale)
@@ -209,7 +209,7 @@ def _shapes(
     return by_position, by_height
 
 
-def _first_heights(
+def first_heights(
     patches: Patches, positions: Array, model: LatticeModel, scale: Scalar, modes: int
 ) -> Array:
     """Heights of disk and background at first sight, and no texture."""
@@ -300,10 +300,8 @@ def _joined_step(
     state: _State, patches: Patches, model: LatticeModel, edge: Scalar, scale: Scalar
 ) -> tuple[_State, tuple[Array, Array, Array, Array]]:
     """The same where pixels are owned by a sum of disks."""
-    typical = model.intensity * scale
-    prior = typical, 1 / jnp.maximum(model.spread * scale, 1e-6) ** 2
-    place, moves = (state.center, state.distortion), lattice_moves(model)
-    found = joined_equations(place, state.heights, patches, model, edge, prior, moves)
+    place, prior = (state.center, state.distortion), typical_heights(model, scale)
+    found = joined_equations(place, state.heights, patches, model, edge, prior)
     move = _move_of(found.information, found.gradient, model, edge)
     heights = state.heights + found.change - found.by_lattice @ move.change
     return move.applied(state, heights), (
@@ -347,7 +345,7 @@ def _lowest(count: int) -> Array:
     return jnp.full(count, -jnp.inf).at[:2].set(FLOOR)
 
 
-def _scale(pattern: Pattern, model: LatticeModel) -> Scalar:
+def height_scale(pattern: Pattern, model: LatticeModel) -> Scalar:
     """Height of a disk that holds all of the pattern's electrons."""
     return pattern_dose(pattern, model.detector) / (jnp.pi * model.radius**2)
 
@@ -361,12 +359,16 @@ def _split(lattice: Array) -> tuple[Array, Array]:
     return lattice[:2], lattice[2:].reshape(2, 2).T
 
 
+def typical_heights(model: LatticeModel, scale: Scalar) -> tuple[Array, Array]:
+    """Typical heights of the disks, and the precision with which they are known."""
+    return model.intensity * scale, 1 / jnp.maximum(model.spread * scale, 1e-6) ** 2
+
+
 def _add_priors(
     gram: Array, score: Array, heights: Array, model: LatticeModel, scale: Scalar
 ) -> tuple[Array, Array]:
     """Gaussian priors of the heights: typical intensity, typical texture."""
-    typical = model.intensity * scale
-    precision = 1 / jnp.maximum(model.spread * scale, 1e-6) ** 2
+    typical, precision = typical_heights(model, scale)
     gram = gram.at[:, 2, 2].add(precision)
     score = score.at[:, 2].add(precision * (typical - heights[:, 0]))
     modes = heights.shape[1] - 2
@@ -376,14 +378,6 @@ def _add_priors(
         gram = gram.at[:, diagonal, diagonal].add(precision[:, None])
         score = score.at[:, 4:].add(-precision[:, None] * heights[:, 2:])
     return gram, score
-
-
-def lattice_moves(model: LatticeModel) -> Array:
-    """Derivative of the reflections' positions by (c_y, c_x, A_00, A_10, A_01, A_11)."""
-    nodes = model.indices @ model.lattice
-    by_center = jnp.broadcast_to(jnp.eye(2), (len(nodes), 2, 2))
-    by_distortion = jnp.einsum("ni,jk->nkji", nodes, model.to_detector)
-    return jnp.concatenate([by_center, by_distortion.reshape(-1, 2, 4)], axis=2)
 
 
 def _newton_step(information: Array, gradient: Array) -> Array:
@@ -464,7 +458,7 @@ def position_scatter(
     """
     seen = expected_around(pattern, center, distortion, model, patch)
     state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), seen.heights)
-    scale = _scale(pattern, model)
+    scale = height_scale(pattern, model)
     disks = _eliminate(_normal_equations(state, seen.patches, model, model.edge_width, scale))
     information, moves = _join(disks, model)[0], lattice_moves(model)
     width = jnp.sqrt(jnp.maximum(jnp.diagonal(information), 1e-12))
