@@ -13,12 +13,17 @@ from jax4dstem.lattice.binning import bin_detector, search_binning
 from jax4dstem.lattice.detection import RIM, DiskKernels, disk_kernels
 from jax4dstem.lattice.evidence import CONVINCING, ENOUGH
 from jax4dstem.lattice.fit import FitLattice
-from jax4dstem.lattice.intensities import learn_fitted_intensities, learn_intensities, search_weights
+from jax4dstem.lattice.intensities import (
+    learn_fitted_intensities,
+    learn_intensities,
+    search_weights,
+)
 from jax4dstem.lattice.learn_joined import learn_shapes
-from jax4dstem.lattice.learn_probe import FINE, learn_probe
+from jax4dstem.lattice.learn_probe import FINE, learn_probe, learn_scatter
 from jax4dstem.lattice.measure import LatticeSetup, MeasureLattice
 from jax4dstem.lattice.model import LatticeModel, overlapping, starting_model
 from jax4dstem.lattice.patches import patch_side_around
+from jax4dstem.lattice.probe import ProbeImage, image_of
 from jax4dstem.lattice.profiles import learn_background, learn_disks, profile_length
 from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.lattice.saturation import find_saturation
@@ -35,6 +40,10 @@ MOST = 0.5  # share of clear fits, below which disks that overlap are thought of
 GIVEN_TOO_LARGE = (
     "the lattice g1 = {g1}, g2 = {g2} px has fewer than three reflections within {reach:.0f} px of "
     "the direct beam"
+)
+OVERLAPPING = (
+    "disks of radius {radius:.1f} px at a spacing of {spacing:.1f} px overlap, and no pattern shows them on that lattice "
+    "clearly enough to be told apart"
 )
 
 
@@ -61,6 +70,7 @@ def learn_lattice(
     lattice: np.ndarray | None = None,
     detector: Detector = IDEAL,
     to_detector: np.ndarray | None = None,
+    probe: np.ndarray | None = None,
 ) -> Learned:
     """Learn everything that the patterns of a scan share.
 
@@ -71,6 +81,8 @@ def learn_lattice(
         lattice: g1, g2 as rows (y, x) in px, in scan axes; found when None.
         detector: What counted; a saturation is looked for when it has none.
         to_detector: From scan axes to the detector; see `Calibration`. None where they are the same.
+        probe: Picture of the direct beam that all disks look like, ``(y, x)``; None for a soft disk, or what the disks
+            themselves show where they contradict it.
 
     Returns:
         The model and the pattern function that uses it.
@@ -91,7 +103,9 @@ def learn_lattice(
     """
     detector = find_saturation(sample, radius, detector).as_arrays()
     to_detector = np.eye(2) if to_detector is None else np.asarray(to_detector, np.float64)
-    seen = Seen(sample, center, radius, detector, to_detector)
+    image = None if probe is None else image_of(probe)
+    radius = radius if image is None else float(image.radius)
+    seen = Seen(sample, center, radius, detector, to_detector, image)
     if lattice is not None:
         return _learn(seen, lattice, GIVEN_TOO_LARGE)
     try:
@@ -102,7 +116,12 @@ def learn_lattice(
             raise error
         return joined
     clear = _clear_share(learned)
-    joined = _learn_overlapping(seen) if clear < MOST else None
+    try:
+        joined = _learn_overlapping(seen) if clear < MOST else None
+    except InputError:
+        if clear == 0:
+            raise
+        joined = None
     return learned if joined is None or _clear_share(joined) <= clear else joined
 
 
@@ -114,6 +133,7 @@ class Seen(NamedTuple):
     radius: float
     detector: Detector
     to_detector: np.ndarray
+    probe: ProbeImage | None
 
 
 def _learn_cold(seen: Seen, rim: float | None = None) -> Learned:
@@ -133,9 +153,7 @@ def _learn_overlapping(seen: Seen) -> Learned | None:
 
 def _basis_of(seen: Seen, rim: float | None) -> Basis:
     to_scan_axes = np.linalg.inv(seen.to_detector)
-    return find_scan_basis(
-        seen.sample, seen.center, seen.radius, seen.detector, to_scan_axes, rim
-    )
+    return find_scan_basis(seen.sample, seen.center, seen.radius, seen.detector, to_scan_axes, rim)
 
 
 def _learn_on(seen: Seen, basis: Basis) -> Learned:
@@ -151,11 +169,19 @@ def _learn(seen: Seen, lattice: np.ndarray, message: str) -> Learned:
     sample, center, radius = seen.sample, seen.center, seen.radius
     reach = _reach(center, sample.dataset.pattern_shape, radius)
     model = _first_model(lattice, radius, reach, message, seen.detector, seen.to_detector)
+    if seen.probe is not None:
+        model = model._replace(image=seen.probe.heights)
     setup = _first_setup(model, sample.dataset.pattern_shape, reach)
     setup, measure, fits = _learn_shared(setup, sample, center)
     if measure.fit.joined:
+        if not np.any(fits.score >= CONVINCING):
+            spacing = np.linalg.norm(lattice, axis=1).min()
+            raise InputError(OVERLAPPING.format(radius=radius, spacing=spacing))
         return Learned(setup, measure, 1.0, fits)
-    if max(misfit(setup.model, fits), direct_misfit(fits)) > SUSPICIOUS:
+    if seen.probe is not None:
+        setup = setup._replace(model=learn_scatter(setup.model, sample, fits))
+        fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
+    elif max(misfit(setup.model, fits), direct_misfit(fits)) > SUSPICIOUS:
         setup, measure, fits = learn_probe(setup, measure, sample, center, fits)
     if misfit(setup.model, fits) > SUSPICIOUS:
         setup, measure, fits = learn_texture(setup, measure, sample, center, fits)
@@ -236,7 +262,7 @@ def _learn_shared(
     binning, joined = _binning(model), model.overlapping
     updates = [learn_background, learn_intensities, learn_disks]
     if joined:
-        updates = [learn_shapes, learn_fitted_intensities, learn_shapes]
+        updates = [learn_shapes, learn_shapes, learn_fitted_intensities]
     for _ in range(ROUNDS):
         radius = float(setup.model.radius)
         setup = setup._replace(kernels=_search_kernels(shape, setup.model, binning))

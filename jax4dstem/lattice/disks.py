@@ -89,9 +89,7 @@ def bragg_disks(
 
     Reference: ours.
     """
-    return draw_disks(
-        shape, positions, intensities, SoftDisk(radius, edge_width), patch, textures
-    )
+    return draw_disks(shape, positions, intensities, SoftDisk(radius, edge_width), patch, textures)
 
 
 def draw_disks(

@@ -27,7 +27,13 @@ FAINTEST = (
     0.1  # of a typical height, where a fit starts: at zero a disk would not pull its position
 )
 CONVERGED = Implicit()
-PER_REFLECTION = ("indices", "intensity", "spread", "dispersion", "scatter")  # attributes of a model
+PER_REFLECTION = (
+    "indices",
+    "intensity",
+    "spread",
+    "dispersion",
+    "scatter",
+)  # attributes of a model
 SETTLED = (
     1.0  # standard errors that center and distortion of a converged fit move in the last iteration
 )

@@ -135,9 +135,8 @@ def typical_intensities(
     variance).
     """
     center, distortion = np.nan_to_num(fits.center), np.nan_to_num(fits.distortion)
-    return _typical(
-        map_intensities(sample.dataset, center, distortion, model).share, sample, fits
-    )
+    share = map_intensities(sample.dataset, center, distortion, model).share
+    return _typical(np.asarray(share), sample, fits)
 
 
 def _typical(

@@ -11,7 +11,9 @@ from jax4dstem.lattice.patches import Patches, reflection_positions
 from jax4dstem.lattice.probe import SoftDisk
 from jax4dstem.typing import Array, Float, Int, Scalar
 
-AROUND = np.array([(h, k) for h in (-1, 0, 1) for k in (-1, 0, 1)])  # cells whose disks reach into one
+AROUND = np.array(
+    [(h, k) for h in (-1, 0, 1) for k in (-1, 0, 1)]
+)  # cells whose disks reach into one
 SHAPES = 4  # logarithms of radius and edge width, and two slopes of the background, see `slopes_of`
 RIDGE = 1e-6  # of a scaled information: under disks that leave no gap, background and disks are told apart by the prior alone
 
@@ -126,7 +128,9 @@ def _by_background(center: Array, positions: Array, patches: Patches, model: Lat
     """Derivatives of the logarithm of the background, relative to its value at the reflections, by its two slopes."""
     y, x = patches.rows - center[0], patches.columns - center[1]
     distance = jnp.hypot(y[:, :, None], x[:, None]).reshape(patches.counts.shape)
-    here, there = (slopes_of(d, model.radius) for d in (jnp.hypot(*(positions - center).T), distance))
+    here, there = (
+        slopes_of(d, model.radius) for d in (jnp.hypot(*(positions - center).T), distance)
+    )
     return jnp.moveaxis(there - here[..., None], 0, 1)
 
 

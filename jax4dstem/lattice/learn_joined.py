@@ -8,14 +8,14 @@ import numpy as np
 
 from jax4dstem.lattice.evidence import mean_over_fits
 from jax4dstem.lattice.fit import first_heights, height_scale, typical_heights
-from jax4dstem.lattice.joined import SHAPES, joined_equations, slopes_of
+from jax4dstem.lattice.joined import SHAPES, JoinedEquations, joined_equations, slopes_of
 from jax4dstem.lattice.model import FLOOR, LatticeModel
 from jax4dstem.lattice.patches import gather_patches, patch_side_around, reflection_positions
 from jax4dstem.lattice.render import interpolate_profile
 from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.typing import Array, Pattern
 
-LONGEST = 0.2  # change of a logarithm in one step: beyond it the quadratic model says nothing
+LONGEST = 0.4  # change of a logarithm in one step: from the first guess of an edge to that of a sharp disk are three
 FEW = 4  # iterations of the heights at a fitted lattice
 RIDGE = 1e-4  # of a scaled information: of slopes that gaps between the disks are too few for
 
@@ -68,11 +68,10 @@ class FindShapes:
         patches = gather_patches(pattern, center, distortion, model, self.patch)
         positions = reflection_positions(center, distortion, model)
         heights = first_heights(patches, positions, model, scale, 0)
-        known = place, patches, model, model.edge_width, typical_heights(model, scale)
+        prior, edge = typical_heights(model, scale), model.edge_width
 
-        def equations(heights: Array, shapes: bool = False) -> Any:
-            at, *rest = known
-            return joined_equations(at, heights, *rest, shapes)
+        def equations(heights: Array, shapes: bool = False) -> JoinedEquations:
+            return joined_equations(place, heights, patches, model, edge, prior, shapes)
 
         for _ in range(FEW):
             heights = jnp.maximum(heights + equations(heights).change, FLOOR)

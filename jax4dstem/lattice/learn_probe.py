@@ -18,7 +18,6 @@ from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Pattern
 
-
 ROUNDS = 4  # of changes to an image: the third one of a bullseye's is still clear, and strain errs by 2 % less with a fifth
 FINE = 4  # iterations with an image, whose inner edges are steeper than they are long: after two, two thirds have settled
 

@@ -6,7 +6,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import ndimage
 
+from jax4dstem.errors import InputError
+from jax4dstem.patterns.align import find_direct_beam
 from jax4dstem.typing import Array, Float, Scalar
 
 MIDDLE = 0.8  # of a disk's radius, within which its edge is not felt
@@ -192,8 +195,53 @@ def as_image(radius: float, edge_width: float) -> np.ndarray:
     """Heights of a `ProbeImage` of a soft disk."""
     count = 2 * ceil(EXTENT * radius / STEP) + 1
     nodes = EXTENT * radius * np.linspace(-1, 1, count)
-    disk = np.asarray(soft_disk(np.hypot(nodes[:, None], nodes), radius, edge_width), np.float64)
-    return normalized(disk)
+    distance = jnp.asarray(np.hypot(nodes[:, None], nodes))
+    return normalized(np.asarray(soft_disk(distance, radius, edge_width), np.float64))
+
+
+def image_of(picture: np.ndarray) -> ProbeImage:
+    r"""The probe of a picture of the direct beam, such as the mean of a scan of vacuum.
+
+    What lies around the beam is taken as background. Interpolated at the nodes, the picture would be blurred by their Gaussians; what
+    that takes away is added again, four times.
+
+    Args:
+        picture: ``(det_y, det_x)``, in any unit.
+
+    Returns:
+        The image about the center of mass of the beam.
+
+    Raises:
+        InputError: There is no direct beam, or it leaves the picture.
+
+    Example:
+        >>> y, x = np.indices((40, 40))
+        >>> ring = np.hypot(y - 20, x - 19) < 8
+        >>> probe = image_of(1.0 * ring - 0.8 * (np.hypot(y - 20, x - 19) < 4))
+        >>> round(probe.radius), probe.draw(jnp.zeros((1, 1)), jnp.array([[0.0, 6.0]])).height.round(1).tolist()
+        (8, [[[0.30000001192092896, 1.2000000476837158]]])
+    """
+    picture = np.asarray(picture, np.float64)
+    center, radius = find_direct_beam(picture)
+    reach = EXTENT * radius
+    if not np.all((center > reach) & (center < np.array(picture.shape) - 1 - reach)):
+        raise InputError(
+            f"the probe's picture shows a beam of radius {radius:.1f} px at {center.round(1).tolist()}; expected it at "
+            f"least {reach:.0f} px inside of the {picture.shape[0]} x {picture.shape[1]} pixels"
+        )
+    y, x = np.arange(picture.shape[0]) - center[0], np.arange(picture.shape[1]) - center[1]
+    distance = np.hypot(y[:, None], x)
+    around = (distance > radius + 1) & (distance <= reach)
+    picture = np.where(distance <= reach, picture - np.median(picture[around]), 0.0)
+    nodes = reach * np.linspace(-1, 1, 2 * ceil(reach / STEP) + 1)
+    at = np.meshgrid(nodes + center[0], nodes + center[1], indexing="ij")
+    heights, missing = np.zeros((len(nodes), len(nodes))), picture
+    for _ in range(5):
+        heights = heights + ndimage.map_coordinates(missing, at, order=3)
+        probe = ProbeImage(radius, 0.1 * radius, jnp.asarray(heights, jnp.float32))
+        drawn = probe.draw(jnp.asarray(y[None]), jnp.asarray(x[None])).height[0]
+        missing = picture - np.asarray(drawn, np.float64)
+    return probe._replace(heights=jnp.asarray(normalized(heights)))
 
 
 def normalized(heights: np.ndarray) -> np.ndarray:

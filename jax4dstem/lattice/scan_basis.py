@@ -7,7 +7,13 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.detector import Detector, repair_pixels
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import Basis, find_basis, reduce_basis
-from jax4dstem.lattice.detection import OUTSIDE, RIM_SPACING, SPACING, disk_kernels, find_bragg_disks
+from jax4dstem.lattice.detection import (
+    OUTSIDE,
+    RIM_SPACING,
+    SPACING,
+    disk_kernels,
+    find_bragg_disks,
+)
 from jax4dstem.lattice.nodes import nearest_node
 from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.patterns.align import center_pattern, middle
@@ -93,7 +99,14 @@ def _bases_of(
         for positions, contrast, valid in zip(
             *(np.reshape(leaf, (-1, *leaf.shape[2:])) for leaf in found), strict=True
         )
-        if (basis := _basis_of((positions[valid] - origin) @ to_scan_axes, contrast[valid], radius, outside * radius))
+        if (
+            basis := _basis_of(
+                (positions[valid] - origin) @ to_scan_axes,
+                contrast[valid],
+                radius,
+                outside * radius,
+            )
+        )
     ]
 
 

@@ -19,9 +19,7 @@ from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.stream import map_patterns
 
-SUSPICIOUS = (
-    1.03  # dispersion around the strongest disks that makes us look for the probe's image, and texture, inside them
-)
+SUSPICIOUS = 1.03  # dispersion around the strongest disks that makes us look for the probe's image, and texture, inside them
 STRONGEST = 12  # disks that are looked at
 MODES = 5  # polynomials inside textured disks
 WIDE_TEXTURE = 0.5  # prior of their contrast while it is learned

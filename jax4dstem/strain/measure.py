@@ -220,6 +220,7 @@ def measure_strain(
     *,
     reference: StrainReference | None = None,
     detector: Detector | None = None,
+    probe: np.ndarray | None = None,
     progress: str | None = None,
 ) -> StrainMeasurement:
     """Fit a lattice to the counts of every position, with nothing but the direct beam to start from.
@@ -235,6 +236,8 @@ def measure_strain(
         reference: What strain is relative to; the median of the scan by default. A given lattice is also the one that
             is looked for; it gives no rotation away: every pattern is searched over all of them.
         detector: Noise, saturation and usable pixels; None for counted electrons in every pixel.
+        probe: Picture of the direct beam that all disks look like, such as the mean of a scan of vacuum; None for a soft
+            disk, or an image that is learned from the scan where its disks contradict that.
         progress: Label of the progress bar, shown on a terminal.
 
     Returns:
@@ -262,6 +265,7 @@ def measure_strain(
         reference.lattice,
         detector or IDEAL,
         calibration.to_detector,
+        probe,
     )
     excess = error_inflation(learned, sample, sample.of(center))
     fits = map_patterns(
