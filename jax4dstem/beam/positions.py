@@ -226,8 +226,8 @@ def mean_beam(
         >>> scan = Dataset.from_array(np.array(beams, np.float32).reshape(3, 4, 32, 32))
         >>> survey = survey_scan(scan)
         >>> picture = mean_beam(scan, survey, align_scan(scan, survey))
-        >>> picture.shape, bool(picture[14:19, 14:19].min() > 0.9)
-        ((32, 32), True)
+        >>> picture.shape, round(float(picture[16, 16]), 3)
+        ((32, 32), 1.0)
     """
     valid = survey.valid if among is None else survey.valid & among
     if not valid.any():

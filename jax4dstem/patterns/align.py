@@ -61,6 +61,8 @@ def find_direct_beam(mean: np.ndarray, blur: float = 1.0) -> DirectBeam:
         >>> beam = find_direct_beam(1.0 * (np.hypot(y - 15, x - 18) < 4.2))
         >>> beam.center.round(1).tolist(), round(beam.radius)
         ([15.0, 18.0], 4)
+
+    Reference: ours.
     """
     mean = np.asarray(mean, np.float64)
     if not ndimage.gaussian_filter(mean, blur).max() > 0:
