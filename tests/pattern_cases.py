@@ -23,7 +23,6 @@ from jax4dstem.lattice import (
     search,
 )
 from jax4dstem.lattice import dose as lattice_dose
-from jax4dstem.lattice import learn_probe
 from jax4dstem.patterns import align, cepstrum, detectors, features, friedel, polar
 from jax4dstem.strain import ccstae, neighbors
 
@@ -198,20 +197,7 @@ CASES |= {
     "disk_profile": Case(
         profiles.disk_profile, (OFF_TIES, DISTORTION, MODEL, np.zeros(40)), eager=False
     ),
-    "expected_around": Case(
-        lambda *args: fit.expected_around(*args, 7)[1:],
-        (np.array(CENTER), DISTORTION, MODEL),
-        eager=False,
-    ),
-    "position_scatter": Case(
-        lambda *args: fit.position_scatter(*args, 7),
-        (np.array(CENTER), DISTORTION, MODEL),
-        eager=False,
-    ),
     "height_scale": Case(fit.height_scale, (MODEL,)),
-    "SumResiduals": Case(
-        learn_probe.SumResiduals(7), (OFF_TIES, DISTORTION, MODEL, np.zeros((13, 13))), eager=False
-    ),
     "gather_patches": Case(
         lambda pattern, *args: patches.gather_patches(pattern, *args, 7),
         (np.array(CENTER), DISTORTION, MODEL),

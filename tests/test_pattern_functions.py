@@ -94,9 +94,16 @@ def takes_a_pattern(fn, position: int) -> bool:
     return parameters[position].name == "pattern" or (on_detector and "ndarray" not in kind)
 
 
-# First and second derivatives of total_deviance, position_scatter mapped over a scan, and the equations of joined fits, which
-# tests/test_lattice.py and tests/test_probe.py have.
-DERIVED = {"PatternInformation", "ScatterOfDisks", "FindShapes"}
+# First and second derivatives of total_deviance, which has a case; and what is summed over fits to learn from, whose weights are held
+# fixed: tests/test_probe.py.
+DERIVED = {
+    "PatternInformation",
+    "expected_around",
+    "position_scatter",
+    "SumResiduals",
+    "ScatterOfDisks",
+    "FindShapes",
+}
 
 
 def test_every_pattern_function_has_a_case():

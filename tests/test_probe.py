@@ -68,7 +68,9 @@ def test_an_image_of_a_soft_disk_is_that_disk():
     soft = SoftDisk(6.0, 0.6)
     image = ProbeImage(6.0, 0.6, jnp.asarray(as_image(6.0, 0.6)))
     y, x = jnp.linspace(-9, 9, 19)[None] + 0.3, jnp.linspace(-9, 9, 19)[None]
-    assert float(jnp.abs(soft.draw(y, x).height - image.draw(y, x).height).max()) < 0.05  # of the nodes' own blur
+    assert (
+        float(jnp.abs(soft.draw(y, x).height - image.draw(y, x).height).max()) < 0.05
+    )  # of the nodes' own blur
     # Blurred to a wider edge, too: a Gaussian blur for a logistic one.
     wide = jnp.abs(soft.draw(y, x, 1.2).height - image.draw(y, x, 1.2).height)
     assert float(wide.max()) < 0.05
@@ -114,7 +116,7 @@ def test_a_word_why_not_where_disks_overlap_and_are_not_seen():
     flat = np.random.default_rng(1).poisson(40.0, (4, 4, 96, 96))
     sample = sample_scan(Dataset.from_array(flat))
     center = np.full((4, 4, 2), 47.5)
-    with pytest.raises(InputError, match="radius 12.0 px at a spacing of 20.0 px overlap"):
+    with pytest.raises(InputError, match=r"radius 12\.0 px at a spacing of 20\.0 px overlap"):
         cold_start.learn_lattice(sample, center, 12.0, 20.0 * np.eye(2))
 
 
@@ -128,9 +130,7 @@ def test_a_probe_at_the_rim_of_its_picture_is_refused():
 @pytest.mark.parametrize("aperture", APERTURES)
 def test_strain_with_a_probe_of_any_shape(aperture, given):
     shape = APERTURES[aperture]
-    drawn = render(
-        SQUARE, (12, 12), (128, 128), radius=6.0, dose=3e5, aperture=shape, seed=5
-    )
+    drawn = render(SQUARE, (12, 12), (128, 128), radius=6.0, dose=3e5, aperture=shape, seed=5)
     scan = Dataset.from_array(drawn.counts)
     beam = align_scan(scan, survey_scan(scan))
     found = measure_strain(

@@ -246,6 +246,7 @@ def image_of(picture: np.ndarray) -> ProbeImage:
 
 
 def normalized(heights: np.ndarray) -> np.ndarray:
-    """Heights of a `ProbeImage` whose integral is that of a disk of height 1."""
+    """Heights of a `ProbeImage` whose integral is that of a disk of height 1; an intensity is nowhere negative."""
     step = 2 * EXTENT / (len(heights) - 1)  # in radii
+    heights = np.maximum(heights, 0)
     return (heights * (np.pi / step**2 / heights.sum())).astype(np.float32)
