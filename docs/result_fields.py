@@ -42,9 +42,9 @@ def row(paths: list[str], about) -> str:
     names = ", ".join(f"`{path}`" for path in paths)
     if len(paths) > 1:
         parts = [path.split("/") for path in paths]
-        middle = ", ".join(part[1] for part in parts)
+        middle = ", ".join("/".join(part[1:-1]) for part in parts)
         names = f"`{parts[0][0]}/{{{middle}}}/{parts[0][-1]}`"
-    units = about.units.format(unit="px or Å") or ""
+    units = about.units.format(unit="px, 1/px or Å") or ""
     text = about.description.format(reference="`reference`", criterion_name="`criterion_name`")
     return f"| {names} | {', '.join(about.dims)} | {units} | {text} |"
 

@@ -197,6 +197,7 @@ CASES |= {
     "disk_profile": Case(
         profiles.disk_profile, (OFF_TIES, DISTORTION, MODEL, np.zeros(40)), eager=False
     ),
+    "height_scale": Case(fit.height_scale, (MODEL,)),
     "gather_patches": Case(
         lambda pattern, *args: patches.gather_patches(pattern, *args, 7),
         (np.array(CENTER), DISTORTION, MODEL),

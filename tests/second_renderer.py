@@ -4,6 +4,7 @@ Hard-edged disks, integrated over pixels by counting subpixels, on an exponentia
 counts. Neither the edge, nor the background, nor the arithmetic is that of the library's own simulator.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +35,13 @@ def deform(reciprocal: np.ndarray, strain: np.ndarray) -> np.ndarray:
     return reciprocal @ np.linalg.inv(gradient)
 
 
-def disk(shape: tuple[int, int], center: np.ndarray, radius: float) -> tuple[tuple, np.ndarray]:
-    """Where in the detector a disk lies, as slices, and which share of each pixel there it covers."""
+def disk(
+    shape: tuple[int, int], center: np.ndarray, radius: float, aperture: Callable | None = None
+) -> tuple[tuple, np.ndarray]:
+    """Where in the detector a disk lies, as slices, and which share of each pixel there it covers.
+
+    An aperture is what is seen at points (y, x) of the disk; all of it by default.
+    """
     low = np.maximum(np.floor(center - radius - 1).astype(int), 0)
     high = np.minimum(np.ceil(center + radius + 2).astype(int), shape)
     if (high <= low).any():
@@ -46,6 +52,8 @@ def disk(shape: tuple[int, int], center: np.ndarray, radius: float) -> tuple[tup
         for a, b, c in zip(low, high, center, strict=True)
     )
     inside = (y[:, None] ** 2 + x**2 <= radius**2).astype(float)
+    if aperture is not None:
+        inside = inside * aperture(y[:, None], x)
     size = high - low
     shares = inside.reshape(size[0], SUBPIXELS, size[1], SUBPIXELS).mean(axis=(1, 3))
     return (slice(low[0], high[0]), slice(low[1], high[1])), shares
@@ -61,6 +69,7 @@ def render(
     background: float = 0.3,
     largest_strain: float = 0.03,
     to_detector: np.ndarray | None = None,
+    aperture: Callable | None = None,
     seed: int = 0,
 ) -> Scan:
     """A crystal whose strain (within 3 %) and rotation (within 10 degrees) differ at random in every position.
@@ -89,7 +98,7 @@ def render(
             for a, b, share in zip(h, k, shares, strict=True)
         ]
         for position, share in spots:
-            window, covered = disk(shape, position, radius)
+            window, covered = disk(shape, position, radius, aperture)
             pattern[window] += (1 - background) * dose * share * covered / (np.pi * radius**2)
         expected[where] = pattern
     return Scan(rng.poisson(expected).astype(np.uint16), strain, center)

@@ -9,9 +9,10 @@ from jax4dstem import Dataset, measure_strain
 from jax4dstem.coordinates import deformation
 from jax4dstem.detector import Detector, pattern_dose
 from jax4dstem.lattice import detection, fit, intensities, measure, mixture, profiles, search
-from jax4dstem.lattice.disks import bragg_disks, disk_textures, hexagonal_indices, soft_disk
+from jax4dstem.lattice.disks import bragg_disks, disk_textures, hexagonal_indices
 from jax4dstem.lattice.model import FLOOR, starting_model
 from jax4dstem.lattice.patches import gather_patches
+from jax4dstem.lattice.probe import soft_disk
 from jax4dstem.lattice.render import render
 from jax4dstem.noise import ElectronNoise
 from jax4dstem.simulate import polycrystal

@@ -94,7 +94,16 @@ def takes_a_pattern(fn, position: int) -> bool:
     return parameters[position].name == "pattern" or (on_detector and "ndarray" not in kind)
 
 
-DERIVED = {"PatternInformation"}  # first and second derivatives of total_deviance, which has a case
+# First and second derivatives of total_deviance, which has a case; and what is summed over fits to learn from, whose weights are held
+# fixed: tests/test_probe.py.
+DERIVED = {
+    "PatternInformation",
+    "expected_around",
+    "position_scatter",
+    "SumResiduals",
+    "ScatterOfDisks",
+    "FindShapes",
+}
 
 
 def test_every_pattern_function_has_a_case():

@@ -3,7 +3,7 @@
 from jax4dstem.beam.detector import DetectorOptions, ScanDetector, find_noise
 from jax4dstem.beam.images import VirtualImages, measure_images
 from jax4dstem.beam.photon_transfer import PhotonTransfer, photon_transfer
-from jax4dstem.beam.positions import BeamPositions, align_scan
+from jax4dstem.beam.positions import BeamPositions, align_scan, mean_beam
 from jax4dstem.beam.prepared import Prepared, prepare_patterns
 from jax4dstem.beam.survey import Survey, survey_scan
 
@@ -17,6 +17,7 @@ __all__ = [
     "VirtualImages",
     "align_scan",
     "find_noise",
+    "mean_beam",
     "measure_images",
     "photon_transfer",
     "prepare_patterns",

@@ -202,6 +202,39 @@ def _hidden(
     return BeamPositions(center, measured, surface, descan.outlier, radius, doubt, word, True)
 
 
+def mean_beam(
+    scan: Dataset, survey: Survey, beam: BeamPositions, among: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean of the patterns in electrons, each moved so that its direct beam lies on the middle pixel: a picture of the probe.
+
+    Args:
+        scan: Raw patterns.
+        survey: Of this scan.
+        beam: Of this scan.
+        among: Positions that are taken, boolean ``(scan_y, scan_x)``; None for all.
+
+    Returns:
+        ``(det_y, det_x)``; bad pixels are repaired.
+
+    Raises:
+        InputError: No position is left.
+
+    Example:
+        >>> from jax4dstem.beam import survey_scan
+        >>> y, x = np.indices((32, 32))
+        >>> beams = [np.hypot(y - 16 - 0.2 * i, x - 15) < 3 for i in range(12)]
+        >>> scan = Dataset.from_array(np.array(beams, np.float32).reshape(3, 4, 32, 32))
+        >>> survey = survey_scan(scan)
+        >>> picture = mean_beam(scan, survey, align_scan(scan, survey))
+        >>> picture.shape, round(float(picture[16, 16]), 3)
+        ((32, 32), 1.0)
+    """
+    valid = survey.valid if among is None else survey.valid & among
+    if not valid.any():
+        raise InputError("no position is left to take the probe from")
+    return _mean_around(survey.repaired(scan), beam.center, valid)
+
+
 def _mean_around(clean: Dataset, center: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Mean of the patterns, each moved so that its center lies on the middle pixel."""
     place = np.nan_to_num(center).astype(np.float32)

@@ -18,6 +18,7 @@ from jax4dstem.cli.options import (
     Out,
     Overwrite,
     Parameters,
+    Probe,
     Reading,
     Reference,
     recipe_of,
@@ -136,11 +137,13 @@ def analyze(
     app,
     "strain scan.h5 -o out --g1 0,28 --g2 28,0",
     "strain scan.h5 -o out --cif Si.cif --zone 0,1,1 --pixel 0.016",
+    "strain scan.h5 -o out --probe vacuum.npy",
 )
 def strain(
     file: File,
     out: Out,
     reference: Reference,
+    probe: Probe,
     reading: Reading,
     beam: Beam,
     masks: Masks,
@@ -150,9 +153,11 @@ def strain(
     """Measure strain and rotation with error bars: results.h5, figures and report.html in OUT.
 
     The reference is the lattice G1, G2, that of the crystal CIF along ZONE (0,0,1), the median of REGION, or the
-    median of the scan.
+    median of the scan. All disks look like the probe of a FILE or of a region of the scan; otherwise they are soft disks, or
+    what the scan shows where that contradicts them.
     """
-    _measure_strain(file, out, recipe_of(parameters, reading, beam, masks, reference), overwrite)
+    recipe = recipe_of(parameters, reading, beam, masks, reference, probe)
+    _measure_strain(file, out, recipe, overwrite)
 
 
 @command(

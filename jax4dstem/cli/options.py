@@ -193,6 +193,24 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """What the disks look like."""
+
+    probe: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Picture of the probe, or a scan of vacuum."),
+        Sets("strain.probe"),
+    ] = None
+    probe_region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Y0,Y1,X0,X1", help="Scan positions whose mean direct beam is the probe."
+        ),
+        Sets("strain.probe_region", Numbers(4, int, "0,4,0,16")),
+    ] = None
+
+
+@dataclass(frozen=True)
 class KnownSpecimen:
     """A known crystal, lattice or polycrystal, and where it is; nothing of the recipe."""
 

@@ -10,7 +10,6 @@ import numpy as np
 from jax4dstem.dataset import Dataset
 from jax4dstem.detector import pattern_dose
 from jax4dstem.lattice.cold_start import Learned
-from jax4dstem.lattice.disks import patch_side
 from jax4dstem.lattice.evidence import convincing
 from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.lattice.render import render
@@ -88,10 +87,7 @@ def bootstrap_patterns(
     dose = np.asarray(map_patterns(pattern_dose, sample.dataset, model.detector)).ravel()[which]
     distortion = fits.distortion.reshape(-1, 2, 2)[which]
     centers = center.reshape(-1, 2)[which].astype(np.float32)
-    edge = min(float(model.edge_width), float(model.radius) / 5)
-    shares = _expected_patterns(
-        (centers, distortion, intensity), model, shape, patch_side(float(model.radius), edge)
-    )
+    shares = _expected_patterns((centers, distortion, intensity), model, shape, model.probe.side())
     expected = np.asarray(shares) * dose[:, None, None]
     return Bootstrap(
         expected.reshape(*scan_shape, *shape),

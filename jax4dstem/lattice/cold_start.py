@@ -1,6 +1,7 @@
 """Cold start: lattices, background, disks and typical intensities, learned from a sample of the scan."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -10,28 +11,46 @@ from jax4dstem.detector import IDEAL, Detector, pattern_dose
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import Basis, rotations_of
 from jax4dstem.lattice.binning import bin_detector, search_binning
-from jax4dstem.lattice.detection import DiskKernels, disk_kernels
+from jax4dstem.lattice.detection import RIM, DiskKernels, disk_kernels
 from jax4dstem.lattice.evidence import CONVINCING, ENOUGH
 from jax4dstem.lattice.fit import FitLattice
-from jax4dstem.lattice.intensities import learn_intensities, search_weights
+from jax4dstem.lattice.intensities import (
+    learn_fitted_intensities,
+    learn_intensities,
+    search_weights,
+)
+from jax4dstem.lattice.learn_joined import learn_shapes
+from jax4dstem.lattice.learn_probe import FINE, learn_probe, learn_scatter
 from jax4dstem.lattice.measure import LatticeSetup, MeasureLattice
-from jax4dstem.lattice.model import LatticeModel, starting_model
+from jax4dstem.lattice.model import LatticeModel, overlapping, starting_model
 from jax4dstem.lattice.patches import patch_side_around
+from jax4dstem.lattice.probe import ProbeImage, image_of
 from jax4dstem.lattice.profiles import learn_background, learn_disks, profile_length
 from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.lattice.saturation import find_saturation
 from jax4dstem.lattice.scan_basis import NO_LATTICE, find_scan_bases, related
 from jax4dstem.lattice.search import rotated_lattices
-from jax4dstem.lattice.texture import SUSPICIOUS, learn_texture, misfit, with_texture
+from jax4dstem.lattice.texture import (
+    SUSPICIOUS,
+    direct_misfit,
+    learn_texture,
+    misfit,
+    with_texture,
+)
 from jax4dstem.stream import map_patterns
 
 ROUNDS = 4  # of learning, until the disks' radius has settled
 SETTLED = 0.02  # relative change of it
 MOST_REFLECTIONS = 200  # of the model; half as many are searched
 BEYOND = 1.2  # of the reach that any rotation keeps on the detector: outer reflections are fitted where they are
+MOST = 0.5  # share of clear fits, below which disks that overlap are thought of
 GIVEN_TOO_LARGE = (
     "the lattice g1 = {g1}, g2 = {g2} px has fewer than three reflections within {reach:.0f} px of "
     "the direct beam"
+)
+OVERLAPPING = (
+    "disks of radius {radius:.1f} px at a spacing of {spacing:.1f} px overlap, and no pattern shows them on that lattice "
+    "clearly enough to be told apart"
 )
 
 
@@ -58,6 +77,7 @@ def learn_lattice(
     lattice: np.ndarray | None = None,
     detector: Detector = IDEAL,
     to_detector: np.ndarray | None = None,
+    probe: np.ndarray | None = None,
 ) -> Learned:
     """Learn everything that the patterns of a scan share.
 
@@ -68,6 +88,8 @@ def learn_lattice(
         lattice: g1, g2 as rows (y, x) in px, in scan axes; found when None.
         detector: What counted; a saturation is looked for when it has none.
         to_detector: From scan axes to the detector; see `Calibration`. None where they are the same.
+        probe: Picture of the direct beam that all disks look like, ``(y, x)``; None for a soft disk, or what the disks
+            themselves show where they contradict it.
 
     Returns:
         The model and the pattern function that uses it.
@@ -86,10 +108,24 @@ def learn_lattice(
         >>> fits.distortion.shape, bool(np.median(fits.score) > 10)
         ((12, 12, 2, 2), True)
     """
-    of_scan = _Sampled.of(sample, center, radius, detector, to_detector)
+    seen = Seen.of(sample, center, radius, detector, to_detector, probe)
     if lattice is not None:
-        return _learn(of_scan, Basis(lattice, 1.0, 0.0), GIVEN_TOO_LARGE)
-    return _learn(of_scan, of_scan.bases()[0], NO_LATTICE)
+        return _learn(seen, lattice, GIVEN_TOO_LARGE)
+    try:
+        learned = _learn_cold(seen)
+    except InputError as error:
+        joined = _learn_overlapping(seen)
+        if joined is None:
+            raise error
+        return joined
+    clear = _clear_share(learned)
+    try:
+        joined = _learn_overlapping(seen) if clear < MOST else None
+    except InputError:
+        if clear == 0:
+            raise
+        joined = None
+    return learned if joined is None or _clear_share(joined) <= clear else joined
 
 
 def learn_lattices(
@@ -99,6 +135,7 @@ def learn_lattices(
     given: Sequence[np.ndarray] = (),
     detector: Detector = IDEAL,
     to_detector: np.ndarray | None = None,
+    probe: np.ndarray | None = None,
 ) -> list[Learned]:
     """The same for every lattice that a scan shows: those that are given, and those that its blocks show beside them.
 
@@ -109,10 +146,11 @@ def learn_lattices(
         given: Known lattices, each g1, g2 as rows (y, x) in px, in scan axes.
         detector: What counted; a saturation is looked for when it has none.
         to_detector: From scan axes to the detector; see `Calibration`. None where they are the same.
+        probe: Picture of the direct beam; see `learn_lattice`.
 
     Returns:
         Models of the given lattices in their order, or of the most frequent one where none is given; then of
-        others that enough patterns of the sample fit.
+        others that enough patterns of the sample fit. Where disks overlap no others are looked for.
 
     Raises:
         InputError: No lattice is found and none is given, or a given one does not fit the detector.
@@ -128,40 +166,42 @@ def learn_lattices(
             ...
         jax4dstem.errors.InputError: no lattice found: no block of the scan shows disks of 3.0 px on a two-dimensional lattice; give g1 and g2
     """
-    of_scan = _Sampled.of(sample, center, radius, detector, to_detector)
-    learned = [_learn(of_scan, Basis(each, 1.0, 0.0), GIVEN_TOO_LARGE) for each in given]
-    try:
-        found = of_scan.bases()
-    except InputError:
-        if not given:
-            raise
+    learned = [
+        learn_lattice(sample, center, radius, each, detector, to_detector, probe)
+        for each in (given or (None,))
+    ]
+    seen = Seen.of(sample, center, radius, detector, to_detector, probe)
+    if any(one.measure.fit.joined for one in learned):
         return learned
-    if not given:
-        learned = [_learn(of_scan, found[0], NO_LATTICE)]
+    try:
+        found = _bases_of(seen)
+    except InputError:  # nothing but what is given
+        return learned
     for basis in found:
-        known = (np.asarray(one.setup.model.lattice) for one in learned)
+        known = [np.asarray(one.setup.model.lattice) for one in learned]
         if not any(related(basis.vectors, lattice) for lattice in known):
-            learned += _if_shown(of_scan, basis)
+            learned += _if_shown(seen, basis)
     return learned
 
 
-def _if_shown(of_scan: "_Sampled", basis: Basis) -> list[Learned]:
+def _if_shown(seen: "Seen", basis: Basis) -> list[Learned]:
     """The model of a further lattice; nothing where too few reflections or patterns show it."""
     try:
-        learned = _learn(of_scan, basis, NO_LATTICE)
+        learned = _learn_on(seen, basis)
     except InputError:
         return []
     return [learned] if np.count_nonzero(learned.fits.score >= CONVINCING) >= ENOUGH else []
 
 
-class _Sampled(NamedTuple):
-    """What the lattices of a scan are learned from."""
+class Seen(NamedTuple):
+    """What a lattice is learned from; see `learn_lattice`."""
 
     sample: ScanSample
     center: np.ndarray
     radius: float
     detector: Detector
     to_detector: np.ndarray
+    probe: ProbeImage | None
 
     @classmethod
     def of(
@@ -171,26 +211,66 @@ class _Sampled(NamedTuple):
         radius: float,
         detector: Detector,
         to_detector: np.ndarray | None,
-    ) -> "_Sampled":
+        probe: np.ndarray | None,
+    ) -> "Seen":
+        """From the arguments of `learn_lattice`."""
         detector = find_saturation(sample, radius, detector).as_arrays()
         undistorted = np.eye(2) if to_detector is None else np.asarray(to_detector, np.float64)
-        return cls(sample, center, radius, detector, undistorted)
-
-    def bases(self) -> list[Basis]:
-        to_scan_axes = np.linalg.inv(self.to_detector)
-        return find_scan_bases(self.sample, self.center, self.radius, self.detector, to_scan_axes)
+        image = None if probe is None else image_of(probe)
+        radius = radius if image is None else float(image.radius)
+        return cls(sample, center, radius, detector, undistorted, image)
 
 
-def _learn(of_scan: _Sampled, basis: Basis, message: str) -> Learned:
-    """Everything else that patterns with a lattice share."""
-    sample, center, radius, detector, to_detector = of_scan
+def _learn_cold(seen: Seen, rim: float | None = None) -> Learned:
+    """With the lattice that most blocks of the sample show."""
+    return _learn_on(seen, _bases_of(seen, rim)[0])
+
+
+def _learn_overlapping(seen: Seen) -> Learned | None:
+    """With the lattice of disks that are told by their rims; None where there is none, or they do not overlap on it."""
+    try:
+        basis = _bases_of(seen, RIM)[0]
+    except InputError:
+        return None
+    tightest = basis.vectors * np.linalg.svd(seen.to_detector)[1].min()
+    return _learn_on(seen, basis) if overlapping(tightest, seen.radius) else None
+
+
+def _bases_of(seen: Seen, rim: float | None = None) -> list[Basis]:
+    to_scan_axes = np.linalg.inv(seen.to_detector)
+    return find_scan_bases(seen.sample, seen.center, seen.radius, seen.detector, to_scan_axes, rim)
+
+
+def _learn_on(seen: Seen, basis: Basis) -> Learned:
+    return _learn(seen, basis.vectors, NO_LATTICE)._replace(explained=basis.explained)
+
+
+def _clear_share(learned: Learned) -> float:
+    return float(np.mean(learned.fits.score >= CONVINCING))
+
+
+def _learn(seen: Seen, lattice: np.ndarray, message: str) -> Learned:
+    """Everything but the lattice."""
+    sample, center, radius = seen.sample, seen.center, seen.radius
     reach = _reach(center, sample.dataset.pattern_shape, radius)
-    model = _first_model(basis.vectors, radius, reach, message, detector, to_detector)
+    model = _first_model(lattice, radius, reach, message, seen.detector, seen.to_detector)
+    if seen.probe is not None:
+        model = model._replace(image=seen.probe.heights)
     setup = _first_setup(model, sample.dataset.pattern_shape, reach)
     setup, measure, fits = _learn_shared(setup, sample, center)
+    if measure.fit.joined:
+        if not np.any(fits.score >= CONVINCING):
+            spacing = np.linalg.norm(lattice, axis=1).min()
+            raise InputError(OVERLAPPING.format(radius=radius, spacing=spacing))
+        return Learned(setup, measure, 1.0, fits)
+    if seen.probe is not None:
+        setup = setup._replace(model=learn_scatter(setup.model, sample, fits))
+        fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
+    elif max(misfit(setup.model, fits), direct_misfit(fits)) > SUSPICIOUS:
+        setup, measure, fits = learn_probe(setup, measure, sample, center, fits)
     if misfit(setup.model, fits) > SUSPICIOUS:
         setup, measure, fits = learn_texture(setup, measure, sample, center, fits)
-    return Learned(setup, measure, basis.explained, fits)
+    return Learned(setup, measure, 1.0, fits)
 
 
 def learned_again(model: LatticeModel, sample: ScanSample, center: np.ndarray) -> Learned:
@@ -207,8 +287,7 @@ def learned_again(model: LatticeModel, sample: ScanSample, center: np.ndarray) -
     shape, radius = sample.dataset.pattern_shape, float(model.radius)
     setup = _first_setup(model, shape, _reach(center, shape, radius))._replace(model=model)
     setup = weighted(setup, typical_dose(sample, model.detector))
-    fit = FitLattice(patch_side_around(radius, model.tightest), binning=search_binning(radius))
-    measure = MeasureLattice(with_texture(fit) if float(model.texture) > 0 else fit)
+    measure = MeasureLattice(_fit_of(model))
     fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
     return Learned(setup, measure, 1.0, fits)
 
@@ -249,9 +328,10 @@ def _first_setup(model: LatticeModel, shape: tuple[int, int], reach: float) -> L
     # As long as the learned profile will be: another length would compile the fit anew.
     model = model._replace(background=jnp.ones(profile_length(shape)))
     searched = near[1 : MOST_REFLECTIONS // 2]
-    binning = search_binning(radius)
+    binning = _binning(model)
+    peak = RIM if model.overlapping else radius
     hypotheses = rotated_lattices(
-        lattice / binning, searched, np.ones(len(searched)), radius / binning
+        lattice / binning, searched, np.ones(len(searched)), peak / binning
     )
     hypotheses = hypotheses._replace(vectors=hypotheses.vectors @ model.to_detector)
     return LatticeSetup(_search_kernels(shape, model, binning), hypotheses, model)
@@ -263,30 +343,45 @@ def _learn_shared(
     """Background, typical intensities and disks, in turns with fits that use them."""
     shape, model = sample.dataset.pattern_shape, setup.model
     dose = typical_dose(sample, model.detector)
-    binning = search_binning(float(model.radius))
+    binning, joined = _binning(model), model.overlapping
     updates = [learn_background, learn_intensities, learn_disks]
+    if joined:
+        updates = [learn_shapes, learn_shapes, learn_fitted_intensities]
     for _ in range(ROUNDS):
         radius = float(setup.model.radius)
         setup = setup._replace(kernels=_search_kernels(shape, setup.model, binning))
-        side = patch_side_around(radius, setup.model.tightest)
-        measure = MeasureLattice(FitLattice(side, binning=binning))
+        measure = MeasureLattice(replace(_fit_of(setup.model), binning=binning, joined=joined))
         for update in updates:
             fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
             setup = setup._replace(model=update(setup.model, sample, fits))
             setup = weighted(setup, dose)
         settled = abs(float(setup.model.radius) / radius - 1) < SETTLED
-        if settled or np.count_nonzero(fits.score >= CONVINCING) < ENOUGH:
+        if (settled and not joined) or np.count_nonzero(fits.score >= CONVINCING) < ENOUGH:
             break
-        updates = [learn_background, learn_disks]
+        updates = [updates[0], updates[-1]]
     return setup, measure, fits
+
+
+def _fit_of(model: LatticeModel) -> FitLattice:
+    """The fit that suits a model."""
+    side = patch_side_around(float(model.radius), model.tightest)
+    fit = FitLattice(side, binning=_binning(model), joined=model.overlapping)
+    if model.image is not None or fit.joined:
+        fit = replace(fit, fine=FINE)
+    return with_texture(fit) if float(model.texture) > 0 else fit
+
+
+def _binning(model: LatticeModel) -> int:
+    """Pixels that are joined for the search: rims need all of them."""
+    return 1 if model.overlapping else search_binning(float(model.radius))
 
 
 def _search_kernels(shape: tuple[int, int], model: LatticeModel, binning: int) -> DiskKernels:
     """Filters for the binned pattern."""
     binned = shape[0] // binning, shape[1] // binning
-    return disk_kernels(
-        binned, float(model.radius) / binning, bin_detector(model.detector, binning)
-    )
+    rim = RIM if model.overlapping else None
+    detector = bin_detector(model.detector, binning)
+    return disk_kernels(binned, float(model.radius) / binning, detector, rim)
 
 
 def _reach(center: np.ndarray, shape: tuple[int, ...], radius: float) -> float:

@@ -11,6 +11,8 @@ from jax4dstem.maxima import parabola_vertex
 from jax4dstem.typing import Array, Bool, Float, Pattern, Point, Scalar
 
 SPACING = 1.5  # disk radii between two detected disks
+RIM = 2.0  # px on both sides of an edge that tell a disk where disks overlap: two thirds of the noise of half as much
+RIM_SPACING = 1.2  # disk radii between two disks that overlap: beside a rim its own contrast has maxima half as far away
 OUTSIDE = 2.2  # disk radii from the direct beam, from which on a maximum is a disk of its own
 
 
@@ -48,13 +50,17 @@ class BraggDisks(NamedTuple):
     valid: Bool[Array, " n"]
 
 
-def disk_kernels(shape: tuple[int, int], radius: float, detector: Detector = IDEAL) -> DiskKernels:
+def disk_kernels(
+    shape: tuple[int, int], radius: float, detector: Detector = IDEAL, rim: float | None = None
+) -> DiskKernels:
     """Filters for disks of a radius: a disk, and around it a ring of the same area.
 
     Args:
         shape: ``(det_y, det_x)``.
         radius: Of the disks in px.
         detector: What counted.
+        rim: Width in px of what is compared on both sides of the disk's edge, where other disks overlap its inside and its
+            surroundings; None for all of the disk.
 
     Returns:
         The filters, for `disk_contrast` and `find_bragg_disks`.
@@ -70,7 +76,10 @@ def disk_kernels(shape: tuple[int, int], radius: float, detector: Detector = IDE
     def soft(edge: float) -> np.ndarray:
         return np.clip(edge - distance + 0.5, 0, 1)
 
-    disk, ring = soft(radius), soft(outer) - soft(inner)
+    disk = soft(radius)
+    if rim is not None:
+        inner, outer, disk = radius, radius + rim, disk - soft(radius - rim)
+    ring = soft(outer) - soft(inner)
     difference = disk - ring * disk.sum() / ring.sum()
     origin = (-(shape[0] // 2), -(shape[1] // 2))
 

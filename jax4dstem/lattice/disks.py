@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.coordinates import length
+from jax4dstem.lattice.probe import Probe, SoftDisk
 from jax4dstem.typing import Array, Float, Int, Point, Scalar
 
 
@@ -89,16 +89,29 @@ def bragg_disks(
 
     Reference: ours.
     """
+    return draw_disks(shape, positions, intensities, SoftDisk(radius, edge_width), patch, textures)
+
+
+def draw_disks(
+    shape: tuple[int, int],
+    positions: Float[Array, "n 2"],
+    intensities: Float[Array, " n"],
+    probe: Probe,
+    patch: int,
+    textures: Float[Array, "n modes"] | None = None,
+) -> Float[Array, "det_y det_x"]:
+    """Sum of disks of a probe of any kind; arguments as of `bragg_disks`."""
     offsets = jnp.arange(patch)
     corners = jax.lax.stop_gradient(jnp.floor(positions + 0.5)).astype(int) - patch // 2
     rows, columns = corners[:, :1] + offsets, corners[:, 1:] + offsets
     dy, dx = rows - positions[:, :1], columns - positions[:, 1:]
-    disks = soft_disk(length(dy[:, :, None] ** 2 + dx[:, None, :] ** 2), radius, edge_width)
+    disks = probe.draw(dy, dx).height
     if textures is not None:
+        radius = probe.radius
         modes = disk_textures(dy[:, :, None] / radius, dx[:, None, :] / radius)
         contrast = [textures[:, m, None, None] * modes[m] for m in range(textures.shape[1])]
         disks = disks * (1 + sum(contrast, jnp.zeros(())))
-    heights = intensities / _soft_disk_area(radius, edge_width)
+    heights = intensities / probe.area
     return (
         jnp.zeros(shape, disks.dtype)
         .at[rows[:, :, None], columns[:, None, :]]
@@ -106,22 +119,10 @@ def bragg_disks(
     )
 
 
-def soft_disk(distance: Array, radius: Scalar, edge_width: Scalar) -> Array:
-    """Height of a disk with a logistic edge, 1 inside, at a distance from its center."""
-    return jax.nn.sigmoid((radius - distance) / edge_width)
-
-
 def disk_textures(y: Array, x: Array) -> list[Array]:
     """Slopes and curvatures over a disk of radius 1, of mean square 1 and zero mean."""
     square = y**2 + x**2
     return [2 * y, 2 * x, 3**0.5 * (2 * square - 1), 6**0.5 * (y**2 - x**2), 24**0.5 * y * x]
-
-
-def _soft_disk_area(radius: Scalar, edge_width: Scalar) -> Array:
-    # Inversion turns the dilogarithm into this series, good to 2e-4 for radius > edge_width.
-    n = jnp.arange(1, 5)
-    series = jnp.sum(-((-jnp.exp(-radius / edge_width)) ** n) / n**2)
-    return jnp.pi * radius**2 + edge_width**2 * (jnp.pi**3 / 3 - 2 * jnp.pi * series)
 
 
 def lattice_positions(

@@ -98,4 +98,7 @@ def model_at_dose(model: LatticeModel, dose: float, share: float) -> LatticeMode
         share**2 * np.asarray(noise.variance(counts)) / np.asarray(noise.variance(share * counts))
     )
     changed = np.where(dispersion > 1, 1 + (dispersion - 1) * growth, dispersion)
-    return model._replace(dispersion=jnp.asarray(changed, float))
+    model = model._replace(dispersion=jnp.asarray(changed, float))
+    if model.scatter is None:
+        return model
+    return model._replace(scatter=1 + (model.scatter - 1) * jnp.asarray(growth, float)[:, None])

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax4dstem.detector import pattern_dose
 from jax4dstem.lattice.adjoint import Adjoint, Equations, Implicit, Unknowns
 from jax4dstem.lattice.binning import bin_counts, bin_model, bin_point, unbin_point
-from jax4dstem.lattice.disks import disk_textures, soft_disk
+from jax4dstem.lattice.disks import disk_textures
 from jax4dstem.lattice.elimination import solve_small
-from jax4dstem.lattice.model import FLOOR, LatticeFit, LatticeModel
+from jax4dstem.lattice.joined import joined_equations
+from jax4dstem.lattice.model import FLOOR, LatticeFit, LatticeModel, lattice_moves
 from jax4dstem.lattice.patches import (
     Patches,
     gather_patches,
@@ -26,7 +27,13 @@ FAINTEST = (
     0.1  # of a typical height, where a fit starts: at zero a disk would not pull its position
 )
 CONVERGED = Implicit()
-PER_REFLECTION = ("indices", "intensity", "spread", "dispersion")  # attributes of a model
+PER_REFLECTION = (
+    "indices",
+    "intensity",
+    "spread",
+    "dispersion",
+    "scatter",
+)  # attributes of a model
 SETTLED = (
     1.0  # standard errors that center and distortion of a converged fit move in the last iteration
 )
@@ -42,7 +49,7 @@ class FitLattice:
         \lambda(r) = a_j \, d(r - r_j) \Bigl(1 + \sum_m t_{jm} z_m(r - r_j)\Bigr) + b_j \, \beta(|r - c|),
         \qquad r_j = c + (h_j, k_j)\, G_\mathrm{ref} A ,
 
-    with the soft-edged disk d, low-order polynomials z inside it (``modes`` of them) and the radial
+    with the disk d of the model's probe, low-order polynomials z inside it (``modes`` of them) and the radial
     background β, whose height is free and whose slope is not. A pixel belongs to the cell of the
     nearest reflection. The heights a, t, b of each disk are eliminated exactly from the Fisher
     information (Schur complement), which leaves for every disk the information on its position, a
@@ -57,6 +64,8 @@ class FitLattice:
         coarse: Iterations with blurred edges.
         fine: Iterations with the model's own edges.
         adjoint: How it is differentiated: `Implicit`, as of the converged fit, or `Unrolled`.
+        joined: Whether disks reach into the cells of their neighbors: pixels are then owned by a sum of disks, flat ones, and
+            all heights are eliminated together. The adjoint is `Unrolled`, since reflections are not on their own.
 
     Example:
         >>> import numpy as np
@@ -80,6 +89,7 @@ class FitLattice:
     coarse: int = 4
     fine: int = 2
     adjoint: Adjoint = CONVERGED
+    joined: bool = False
 
     def __call__(
         self, pattern: Pattern, center: Point, distortion: Float[Array, "2 2"], model: LatticeModel
@@ -104,7 +114,7 @@ class FitLattice:
         return LatticeFit(
             *_split(unknowns.lattice),
             information,
-            heights[:, 0] / _scale(pattern, model),
+            heights[:, 0] / height_scale(pattern, model),
             dispersion,
             jnp.sum(heights[:, 2:] ** 2, axis=1) / heights[:, 0] ** 2,
             jnp.asarray(0.0),
@@ -114,7 +124,7 @@ class FitLattice:
 
     def _iterations(self, start: "_State", given: Any) -> tuple[Unknowns, Any]:
         pattern, model = given
-        scale = _scale(pattern, model)
+        scale = height_scale(pattern, model)
         state = self._coarse_fit(pattern, start, model, scale)
         patches = gather_patches(pattern, state.center, state.distortion, model, self.patch)
         edges = jnp.broadcast_to(model.edge_width, self.fine)
@@ -124,7 +134,7 @@ class FitLattice:
     def _evaluate(self, unknowns: Unknowns, given: Any) -> tuple[Equations, Any]:
         """Equations of the solution, and what the last iteration knows, at any state."""
         pattern, model = given
-        scale = _scale(pattern, model)
+        scale = height_scale(pattern, model)
 
         # One reflection at a time, and computed again on the way back, so that its pixels are all that is kept.
         @jax.checkpoint
@@ -151,7 +161,7 @@ class FitLattice:
         heights = jnp.where(held, FLOOR - state.heights, normal.score[:, 2:])
         return (
             Equations(lattice / model.dispersion[:, None], heights),
-            (_eliminate(normal, model).information, normal.dispersion),
+            (_join(_eliminate(normal), model)[0], normal.dispersion),
         )
 
     def _coarse_fit(
@@ -165,18 +175,18 @@ class FitLattice:
         side = 2 * -(-(self.patch // 2) // factor) + 1
         patches = gather_patches(pattern, state.center, state.distortion, model, side)
         positions = reflection_positions(state.center, state.distortion, model)
-        heights = _first_heights(patches, positions, model, scale, self.modes)
+        heights = first_heights(patches, positions, model, scale, self.modes)
         blurs = jnp.linspace(*BLURS, self.coarse) * model.radius
         blurs = jnp.maximum(blurs, model.edge_width)
         state, _ = self._iterate(state._replace(heights=heights), patches, model, blurs, scale)
         center = unbin_point(state.center, factor)
         return state._replace(center=center, heights=state.heights / factor**2)
 
-    @staticmethod
     def _iterate(
-        state: "_State", patches: Patches, model: LatticeModel, edges: Array, scale: Scalar
+        self, state: "_State", patches: Patches, model: LatticeModel, edges: Array, scale: Scalar
     ) -> Any:
-        return jax.lax.scan(lambda s, edge: _step(s, patches, model, edge, scale), state, edges)
+        step = _joined_step if self.joined else _step
+        return jax.lax.scan(lambda s, edge: step(s, patches, model, edge, scale), state, edges)
 
 
 class _State(NamedTuple):
@@ -190,22 +200,22 @@ def _shapes(
 ) -> tuple[Array, Array]:
     """Derivatives of the expected counts: by position ``(n, 2, p)``, by heights ``(n, 2 + modes, p)``."""
     positions = reflection_positions(state.center, state.distortion, model)
-    y, x = patches.y - positions[:, :1], patches.x - positions[:, 1:]
-    distance = jnp.sqrt(y**2 + x**2 + 1e-6)
-    disk = soft_disk(distance, model.radius, edge)
+    y, x = patches.apart(positions)
+    flat = patches.counts.shape
+    disk, *slopes = (part.reshape(flat) for part in model.probe.draw(y, x, edge))
     height = state.heights[:, :1]
-    inside = disk_textures(y / model.radius, x / model.radius)[:modes]
+    modes_of = disk_textures(y[:, :, None] / model.radius, x[:, None, :] / model.radius)[:modes]
+    inside = [jnp.broadcast_to(mode, (*y.shape, x.shape[1])).reshape(flat) for mode in modes_of]
     top = height + sum(
         (state.heights[:, 2 + m, None] * mode for m, mode in enumerate(inside)),
         jnp.zeros(()),
     )
-    slope = jnp.maximum(top, 0.1 * height) * disk * (1 - disk) / (edge * distance)
-    by_position = jnp.stack([slope * y, slope * x], axis=1)
+    by_position = jnp.stack([jnp.maximum(top, 0.1 * height) * slope for slope in slopes], axis=1)
     by_height = jnp.stack([disk, patches.background, *(disk * mode for mode in inside)], axis=1)
     return by_position, by_height
 
 
-def _first_heights(
+def first_heights(
     patches: Patches, positions: Array, model: LatticeModel, scale: Scalar, modes: int
 ) -> Array:
     """Heights of disk and background at first sight, and no texture."""
@@ -224,10 +234,10 @@ class _Normal(NamedTuple):
 
 
 class _Eliminated(NamedTuple):
-    """Normal equations of the lattice, and the heights that follow from the positions."""
+    """Normal equations of every disk's position, and the heights that follow from it."""
 
-    information: Array
-    gradient: Array
+    information: Array  # (n, 2, 2)
+    score: Array  # (n, 2)
     solved: Array  # (n, k, 3): change of the heights by the position, and at the same position
 
 
@@ -252,20 +262,27 @@ def _normal_equations(
     return _Normal(gram, score, dispersion)
 
 
-def _eliminate(normal: _Normal, model: LatticeModel) -> _Eliminated:
-    """Schur complement of the heights, joined to the lattice."""
+def _eliminate(normal: _Normal) -> _Eliminated:
+    """Schur complement of the heights."""
     gram, score = normal.gram, normal.score
     solved, _ = solve_small(
         gram[:, 2:, 2:], jnp.concatenate([gram[:, 2:, :2], score[:, 2:, None]], axis=2)
     )
     across = gram[:, :2, 2:]
-    disk_information = gram[:, :2, :2] - across @ solved[:, :, :2]
-    disk_score = score[:, :2] - (across @ solved[:, :, 2:])[..., 0]
-    moves = lattice_moves(model)
-    share = 1 / model.dispersion
-    information = jnp.einsum("nia,nij,njb,n->ab", moves, disk_information, moves, share)
-    gradient = jnp.einsum("nia,ni,n->a", moves, disk_score, share)
-    return _Eliminated(information, gradient, solved)
+    information = gram[:, :2, :2] - across @ solved[:, :, :2]
+    return _Eliminated(information, score[:, :2] - (across @ solved[:, :, 2:])[..., 0], solved)
+
+
+def _join(disks: _Eliminated, model: LatticeModel) -> tuple[Array, Array]:
+    """Information and gradient of the lattice."""
+    moves, share = lattice_moves(model), 1 / model.dispersion
+    information, score = disks.information, disks.score
+    if model.scatter is not None:
+        widths = jnp.sqrt(model.scatter)
+        information = information / (widths[:, :, None] * widths[:, None, :])
+        score = score / model.scatter
+    information = jnp.einsum("nia,nij,njb,n->ab", moves, information, moves, share)
+    return information, jnp.einsum("nia,ni,n->a", moves, score, share)
 
 
 def _step(
@@ -273,7 +290,51 @@ def _step(
 ) -> tuple[_State, tuple[Array, Array, Array, Array]]:
     """One iteration of Fisher scoring."""
     normal = _normal_equations(state, patches, model, edge, scale)
-    information, gradient, solved = _eliminate(normal, model)
+    disks = _eliminate(normal)
+    move = _move_of(*_join(disks, model), model, edge)
+    heights = state.heights + disks.solved[:, :, 2]
+    heights = heights - jnp.einsum("nki,ni->nk", disks.solved[:, :, :2], move.shift)
+    return move.applied(state, heights), (
+        move.information,
+        normal.dispersion,
+        move.longest,
+        move.errors,
+    )
+
+
+def _joined_step(
+    state: _State, patches: Patches, model: LatticeModel, edge: Scalar, scale: Scalar
+) -> tuple[_State, tuple[Array, Array, Array, Array]]:
+    """The same where pixels are owned by a sum of disks."""
+    place, prior = (state.center, state.distortion), typical_heights(model, scale)
+    found = joined_equations(place, state.heights, patches, model, edge, prior)
+    move = _move_of(found.information, found.gradient, model, edge)
+    heights = state.heights + found.change - found.by_lattice @ move.change
+    return move.applied(state, heights), (
+        move.information,
+        found.dispersion,
+        move.longest,
+        move.errors,
+    )
+
+
+class _Move(NamedTuple):
+    information: Array
+    change: Array  # of center and distortion, damped
+    shift: Array  # of the reflections
+    longest: Array  # of them, before damping
+    errors: Array  # standard errors of the change
+
+    def applied(self, state: _State, heights: Array) -> _State:
+        center, distortion = _split(self.change)
+        return _State(
+            state.center + center,
+            state.distortion + distortion,
+            jnp.maximum(heights, _lowest(heights.shape[1])),
+        )
+
+
+def _move_of(information: Array, gradient: Array, model: LatticeModel, edge: Scalar) -> _Move:
     # Of blurred edges, which real ones, being steeper, overshoot: both slopes taken as Gaussian.
     overshoot = jnp.sqrt(2 / (1 + (model.edge_width / edge) ** 2))
     change = _newton_step(information, gradient) / overshoot
@@ -282,16 +343,7 @@ def _step(
     # Where nothing moves, the root has no slope.
     longest = jnp.sqrt(jnp.max(jnp.sum(shift**2, axis=1)) + 1e-30)
     damping = jnp.minimum(1.0, LONGEST_STEP * model.radius / jnp.maximum(longest, 1e-9))
-    change, shift = damping * change, damping * shift
-    heights = state.heights
-    heights = heights + solved[:, :, 2] - jnp.einsum("nki,ni->nk", solved[:, :, :2], shift)
-    center, distortion = _split(change)
-    new = _State(
-        state.center + center,
-        state.distortion + distortion,
-        jnp.maximum(heights, _lowest(heights.shape[1])),
-    )
-    return new, (information, normal.dispersion, longest, errors)
+    return _Move(information, damping * change, damping * shift, longest, errors)
 
 
 def _lowest(count: int) -> Array:
@@ -299,7 +351,7 @@ def _lowest(count: int) -> Array:
     return jnp.full(count, -jnp.inf).at[:2].set(FLOOR)
 
 
-def _scale(pattern: Pattern, model: LatticeModel) -> Scalar:
+def height_scale(pattern: Pattern, model: LatticeModel) -> Scalar:
     """Height of a disk that holds all of the pattern's electrons."""
     return pattern_dose(pattern, model.detector) / (jnp.pi * model.radius**2)
 
@@ -313,12 +365,16 @@ def _split(lattice: Array) -> tuple[Array, Array]:
     return lattice[:2], lattice[2:].reshape(2, 2).T
 
 
+def typical_heights(model: LatticeModel, scale: Scalar) -> tuple[Array, Array]:
+    """Typical heights of the disks, and the precision with which they are known."""
+    return model.intensity * scale, 1 / jnp.maximum(model.spread * scale, 1e-6) ** 2
+
+
 def _add_priors(
     gram: Array, score: Array, heights: Array, model: LatticeModel, scale: Scalar
 ) -> tuple[Array, Array]:
     """Gaussian priors of the heights: typical intensity, typical texture."""
-    typical = model.intensity * scale
-    precision = 1 / jnp.maximum(model.spread * scale, 1e-6) ** 2
+    typical, precision = typical_heights(model, scale)
     gram = gram.at[:, 2, 2].add(precision)
     score = score.at[:, 2].add(precision * (typical - heights[:, 0]))
     modes = heights.shape[1] - 2
@@ -328,14 +384,6 @@ def _add_priors(
         gram = gram.at[:, diagonal, diagonal].add(precision[:, None])
         score = score.at[:, 4:].add(-precision[:, None] * heights[:, 2:])
     return gram, score
-
-
-def lattice_moves(model: LatticeModel) -> Array:
-    """Derivative of the reflections' positions by (c_y, c_x, A_00, A_10, A_01, A_11)."""
-    nodes = model.indices @ model.lattice
-    by_center = jnp.broadcast_to(jnp.eye(2), (len(nodes), 2, 2))
-    by_distortion = jnp.einsum("ni,jk->nkji", nodes, model.to_detector)
-    return jnp.concatenate([by_center, by_distortion.reshape(-1, 2, 4)], axis=2)
 
 
 def _newton_step(information: Array, gradient: Array) -> Array:
@@ -392,6 +440,67 @@ def total_deviance(
     patch: int,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Sum over the pixels whose mean is `lattice_deviance`, of the same arguments, and their number."""
+    seen = expected_around(pattern, center, distortion, model, patch)
+    patches = seen.patches
+    deviance = model.detector.noise.deviance(patches.counts, seen.counts)
+    share = (patches.used / model.dispersion[:, None]) * deviance
+    return jnp.sum(share), jnp.sum(patches.used)
+
+
+def position_scatter(
+    pattern: Pattern,
+    center: Point,
+    distortion: Float[Array, "2 2"],
+    model: LatticeModel,
+    patch: int,
+) -> tuple[Float[Array, "n 2"], Float[Array, "n 2"]]:
+    r"""How far single disks are from where the lattice has them, and what the noise explains of that, squared.
+
+    .. math:: s_{ja}^2, \qquad I_{jaa} (1 - h_{ja})
+
+    with score and information of the position of disk j alone along y and x, its heights eliminated, and the share h of the lattice's
+    position there that is due to the disk itself. Where a disk's shape is not quite that of the probe, it shows here before the
+    counts around it do: shapes that pixels sample too coarsely pull disks towards the pixels.
+    """
+    seen = expected_around(pattern, center, distortion, model, patch)
+    state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), seen.heights)
+    scale = height_scale(pattern, model)
+    disks = _eliminate(_normal_equations(state, seen.patches, model, model.edge_width, scale))
+    information, moves = _join(disks, model)[0], lattice_moves(model)
+    width = jnp.sqrt(jnp.maximum(jnp.diagonal(information), 1e-12))
+    scaled = information / width[:, None] / width + 1e-6 * jnp.eye(6)
+    moves = moves / width
+    variance = jnp.einsum("nia,ab,nib->ni", moves, jnp.linalg.inv(scaled), moves)
+    own = jnp.diagonal(disks.information, axis1=1, axis2=2)
+    by_noise = own * model.dispersion[:, None]
+    weight = own / model.dispersion[:, None]
+    if model.scatter is not None:
+        weight = weight / model.scatter
+    return disks.score**2, by_noise * jnp.maximum(1 - weight * variance, 0.0)
+
+
+class Expected(NamedTuple):
+    """What a lattice leads one to expect around its reflections.
+
+    Attributes:
+        patches: The pixels.
+        counts: Expected in them, ``(n, p)``.
+        heights: Of disk and background, at their optimum, ``(n, 2)``.
+    """
+
+    patches: Patches
+    counts: Float[Array, "n p"]
+    heights: Float[Array, "n 2"]
+
+
+def expected_around(
+    pattern: Pattern,
+    center: Point,
+    distortion: Float[Array, "2 2"],
+    model: LatticeModel,
+    patch: int,
+) -> Expected:
+    """Expected counts around the reflections of a lattice, of the arguments of `lattice_deviance`."""
     state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), None)
     patches = gather_patches(pattern, state.center, state.distortion, model, patch)
     positions = reflection_positions(state.center, state.distortion, model)
@@ -406,6 +515,4 @@ def total_deviance(
         gram = gram + 1e-6 * jnp.eye(2)
         right = jnp.einsum("nip,np->ni", shapes * weight[:, None], patches.counts)
         heights = jnp.maximum(solve_small(gram, right[..., None])[0][..., 0], FLOOR)
-    expected = jnp.einsum("nk,nkp->np", heights, shapes) + FLOOR
-    share = (patches.used / model.dispersion[:, None]) * noise.deviance(patches.counts, expected)
-    return jnp.sum(share), jnp.sum(patches.used)
+    return Expected(patches, jnp.einsum("nk,nkp->np", heights, shapes) + FLOOR, heights)

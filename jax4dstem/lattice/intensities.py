@@ -89,7 +89,18 @@ def map_intensities(
 
 def learn_intensities(model: LatticeModel, sample: ScanSample, fits: Any) -> LatticeModel:
     """Typical intensities; reflections that are not there leave the model."""
-    intensity, spread, error = typical_intensities(model, sample, fits)
+    return _with_intensities(model, typical_intensities(model, sample, fits), fits)
+
+
+def learn_fitted_intensities(model: LatticeModel, sample: ScanSample, fits: Any) -> LatticeModel:
+    """The same of the fitted intensities: means inside of disks that overlap are those of several disks."""
+    return _with_intensities(model, _typical(fits.intensities, sample, fits), fits)
+
+
+def _with_intensities(
+    model: LatticeModel, typical: tuple[np.ndarray, np.ndarray, np.ndarray], fits: Any
+) -> LatticeModel:
+    intensity, spread, error = typical
     there = np.asarray(
         intensity > np.maximum(SIGNIFICANT * error, FAINTEST * np.max(intensity[1:]))
     )
@@ -103,6 +114,7 @@ def learn_intensities(model: LatticeModel, sample: ScanSample, fits: Any) -> Lat
         intensity=jnp.asarray(intensity[there], jnp.float32),
         spread=jnp.asarray(np.maximum(spread, NARROWEST * intensity)[there], jnp.float32),
         dispersion=jnp.asarray(dispersion[there], jnp.float32),
+        scatter=None if model.scatter is None else model.scatter[there],
     )
 
 
@@ -123,7 +135,13 @@ def typical_intensities(
     variance).
     """
     center, distortion = np.nan_to_num(fits.center), np.nan_to_num(fits.distortion)
-    values = map_intensities(sample.dataset, center, distortion, model).share
+    share = map_intensities(sample.dataset, center, distortion, model).share
+    return _typical(np.asarray(share), sample, fits)
+
+
+def _typical(
+    values: np.ndarray, sample: ScanSample, fits: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     values = np.where(convincing(fits)[..., None], values, np.nan)
     shape, (rows, cols) = values.shape, sample.block
     blocks = values.reshape(shape[0] // rows, rows, shape[1] // cols, cols, -1)

@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.detector import IDEAL, Detector
+from jax4dstem.lattice.probe import ProbeImage, SoftDisk
 from jax4dstem.typing import Array, Bool, Float, Int, Scalar
 
 FLOOR = 1e-4  # counts per pixel expected everywhere: stray electrons, and no division by zero
+TOUCHING = 1.0  # px between the edges of a disk and of its cell, below which disks are fitted together: what a blurred edge reaches
 
 
 class LatticeModel(NamedTuple):
@@ -27,6 +29,8 @@ class LatticeModel(NamedTuple):
         texture: Typical contrast inside a disk, relative to its height.
         detector: Noise, saturation and mask of what counted.
         to_detector: What the microscope makes of such row vectors on the detector; see `Calibration`.
+        image: Of the probe, as of `ProbeImage`, where a soft disk is not what the disks look like; otherwise None.
+        scatter: Of the disks of an image: variance of their positions (y, x) about the lattice over what the counts explain.
 
     Example:
         >>> model = starting_model(np.diag([12.0, 12.0]), np.array([[0, 0], [0, 1]]), 3.0)
@@ -45,6 +49,15 @@ class LatticeModel(NamedTuple):
     texture: Scalar
     detector: Detector
     to_detector: Float[Array, "2 2"]
+    image: Float[Array, "m m"] | None = None
+    scatter: Float[Array, "n 2"] | None = None
+
+    @property
+    def probe(self) -> SoftDisk | ProbeImage:
+        """What one disk looks like."""
+        if self.image is None:
+            return SoftDisk(self.radius, self.edge_width)
+        return ProbeImage(self.radius, self.edge_width, self.image)
 
     def distorted(self, distortion: Float[Array, "2 2"]) -> Float[Array, "2 2"]:
         """g1, g2 on the detector, rows (y, x) in px, of a lattice with distortion A."""
@@ -54,6 +67,26 @@ class LatticeModel(NamedTuple):
     def tightest(self) -> np.ndarray:
         """The lattice as small as it can be on the detector, in whatever orientation: for what must not overlap."""
         return np.asarray(self.lattice) * np.linalg.svd(np.asarray(self.to_detector))[1].min()
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether disks reach into one another's cells, in whatever orientation."""
+        return overlapping(self.tightest, float(self.radius))
+
+
+def lattice_moves(model: LatticeModel) -> Array:
+    """Derivative of the reflections' positions by (c_y, c_x, A_00, A_10, A_01, A_11)."""
+    nodes = model.indices @ model.lattice
+    by_center = jnp.broadcast_to(jnp.eye(2), (len(nodes), 2, 2))
+    by_distortion = jnp.einsum("ni,jk->nkji", nodes, model.to_detector)
+    return jnp.concatenate([by_center, by_distortion.reshape(-1, 2, 4)], axis=2)
+
+
+def overlapping(lattice: np.ndarray, radius: float) -> bool:
+    """Whether disks of a radius in px reach into one another's cells; g1, g2 as rows in px."""
+    a, b = np.asarray(lattice, np.float64)
+    spacing = min(np.linalg.norm(v) for v in (a, b, a + b, a - b))
+    return bool(spacing < 2 * (radius + TOUCHING))
 
 
 class LatticeFit(NamedTuple):

@@ -14,7 +14,6 @@ from jax4dstem.lattice.render import interpolate_profile
 from jax4dstem.typing import Array, Float, Point
 
 MARGIN = 2.0  # px of background around a disk, at least
-MIDDLE = 0.8  # of a disk's radius, within which its edge is not felt
 
 
 class Patches(NamedTuple):
@@ -23,16 +22,20 @@ class Patches(NamedTuple):
     Attributes:
         counts: 0 where not used.
         used: 1 for usable pixels that are nearest to the reflection, 0 for others.
-        y: In px.
-        x: In px.
+        rows: y of the pixels in px, ``(n, side)``.
+        columns: x of the pixels in px, ``(n, side)``.
         background: Radial background relative to its value at the reflection.
     """
 
     counts: Float[Array, "n p"]
     used: Float[Array, "n p"]
-    y: Float[Array, "n p"]
-    x: Float[Array, "n p"]
+    rows: Float[Array, "n side"]
+    columns: Float[Array, "n side"]
     background: Float[Array, "n p"]
+
+    def apart(self, positions: Float[Array, "n 2"]) -> tuple[Array, Array]:
+        """Distances of the rows and of the columns from positions (y, x), in px."""
+        return self.rows - positions[:, :1], self.columns - positions[:, 1:]
 
 
 def patch_side_around(radius: float, lattice: np.ndarray) -> int:
@@ -73,8 +76,10 @@ def gather_patches(
     if detector.mask is not None:
         detector = detector._replace(mask=cut(detector.mask))
     offsets = jnp.arange(side)
-    y = jnp.broadcast_to((corner[:, :1] + offsets)[:, :, None], counts.shape).astype(float)
-    x = jnp.broadcast_to((corner[:, 1:] + offsets)[:, None, :], counts.shape).astype(float)
+    rows = (corner[:, :1] + offsets).astype(float)
+    columns = (corner[:, 1:] + offsets).astype(float)
+    y = jnp.broadcast_to(rows[:, :, None], counts.shape)
+    x = jnp.broadcast_to(columns[:, None, :], counts.shape)
     h, k = node_coordinates(
         y - positions[:, :1, None], x - positions[:, 1:, None], model.distorted(distortion)
     )
@@ -87,7 +92,7 @@ def gather_patches(
 
     used = flat(used.astype(float))
     counts = jnp.where(used > 0, flat(counts), 0.0)
-    return Patches(counts, used, flat(y), flat(x), flat(background))
+    return Patches(counts, used, rows, columns, flat(background))
 
 
 def _local_background(profile: Array, distance: Array, offsets: Array) -> Array:
@@ -113,7 +118,7 @@ class Heights(NamedTuple):
     Attributes:
         disk: Mean counts inside the disk above the background.
         background: Mean counts around it, at the reflection.
-        seen: Share of the disk's middle that is usable.
+        seen: Share of where the disk is bright that is usable.
     """
 
     disk: Float[Array, " n"]
@@ -122,9 +127,11 @@ class Heights(NamedTuple):
 
 
 def mean_heights(patches: Patches, positions: Array, model: LatticeModel) -> Heights:
-    """Heights of disk and background from the means inside and outside a slightly larger disk."""
-    distance = jnp.hypot(patches.y - positions[:, :1], patches.x - positions[:, 1:])
-    inside = patches.used * (distance < MIDDLE * model.radius)
+    """Heights of disk and background from the means where the disk is bright, and outside a slightly larger one."""
+    y, x = patches.apart(positions)
+    middle = model.probe.middle(y, x)
+    distance = jnp.hypot(y[:, :, None], x[:, None, :]).reshape(patches.counts.shape)
+    inside = patches.used * middle.weight.reshape(patches.counts.shape)
     outside = patches.used * (distance > model.radius + 1)
 
     def ratio(where: Array, values: Array, by: Array) -> Array:
@@ -132,6 +139,6 @@ def mean_heights(patches: Patches, positions: Array, model: LatticeModel) -> Hei
 
     background = ratio(outside, patches.counts, patches.background)
     excess = patches.counts - background[:, None] * patches.background
-    disk = ratio(inside, excess, jnp.ones(()))
-    whole = jnp.pi * (MIDDLE * model.radius) ** 2
-    return Heights(disk, background, jnp.sum(inside, axis=1) / whole)
+    height = jnp.broadcast_to(middle.height, middle.weight.shape).reshape(patches.counts.shape)
+    disk = ratio(inside, excess, height)
+    return Heights(disk, background, jnp.sum(inside, axis=1) / middle.whole)

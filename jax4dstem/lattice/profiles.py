@@ -34,7 +34,9 @@ def learn_background(model: LatticeModel, sample: ScanSample, fits: Any) -> Latt
 
 
 def learn_disks(model: LatticeModel, sample: ScanSample, fits: Any) -> LatticeModel:
-    """Radius and edge width, from the mean profile across the diffracted disks."""
+    """Radius and edge width, from the mean profile across the diffracted disks; an image keeps its own."""
+    if model.image is not None:
+        return model
     bins = jnp.zeros(int(np.ceil((1.5 * float(model.radius) + 3) / PROFILE_STEP)))
     counts, pixels = mean_over_fits(disk_profile, sample, fits, model, bins)
     radius, edge = _fit_disk(counts, pixels, float(model.radius), float(model.edge_width))

@@ -5,8 +5,9 @@ from typing import Any, Protocol, runtime_checkable
 import jax.numpy as jnp
 
 from jax4dstem.coordinates import radius_from
-from jax4dstem.lattice.disks import bragg_disks, lattice_positions
+from jax4dstem.lattice.disks import draw_disks, lattice_positions
 from jax4dstem.lattice.model import LatticeModel
+from jax4dstem.lattice.probe import Probe
 from jax4dstem.typing import Array, Float, Point
 
 
@@ -20,13 +21,8 @@ class Disks(Protocol):
         ...
 
     @property
-    def radius(self) -> Any:
-        """In px."""
-        ...
-
-    @property
-    def edge_width(self) -> Any:
-        """Of the logistic edge, in px."""
+    def probe(self) -> Probe:
+        """What one of them looks like."""
         ...
 
 
@@ -45,7 +41,7 @@ def render(
         \lambda(r) = \sum_j \frac{I_j}{A} \, d(r - r_j) \Bigl(1 + \sum_m t_{jm} z_m(r - r_j)\Bigr) + \beta(|r - c|),
         \qquad r_j = c + (h_j, k_j)\, G
 
-    with the soft disks d of area A and the radial background β of the model. `FitLattice` evaluates the same disks
+    with the disks d of the model's probe, of area A, and the radial background β of the model. `FitLattice` evaluates the same disks
     and textures in patches around the reflections, with a background whose height is free there.
 
     Args:
@@ -85,14 +81,8 @@ def render_disks(
 ) -> Float[Array, "det_y det_x"]:
     """Sum of the disks of one or several lattices, each with the given sum; arguments as for `render`."""
     positions = lattice_positions(center, vectors, disks.indices)
-    return bragg_disks(
-        shape,
-        positions.reshape(-1, 2),
-        intensities.reshape(-1),
-        disks.radius,
-        disks.edge_width,
-        patch,
-        textures,
+    return draw_disks(
+        shape, positions.reshape(-1, 2), intensities.reshape(-1), disks.probe, patch, textures
     )
 
 

@@ -9,7 +9,13 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.detector import Detector, repair_pixels
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import Basis, find_basis, reduce_basis
-from jax4dstem.lattice.detection import OUTSIDE, disk_kernels, find_bragg_disks
+from jax4dstem.lattice.detection import (
+    OUTSIDE,
+    RIM_SPACING,
+    SPACING,
+    disk_kernels,
+    find_bragg_disks,
+)
 from jax4dstem.lattice.nodes import nearest_node
 from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.patterns.align import center_pattern, middle
@@ -40,6 +46,7 @@ def find_scan_bases(
     radius: float,
     detector: Detector,
     to_scan_axes: np.ndarray,
+    rim: float | None = None,
 ) -> list[Basis]:
     """The lattices that blocks of the sample agree on, the most frequent first, each as its clearest block has it turned.
 
@@ -53,6 +60,7 @@ def find_scan_bases(
         radius: Of the direct beam in px.
         detector: What counted.
         to_scan_axes: From the detector; see `Calibration`. The lattice is given there, undistorted.
+        rim: Width in px of the edges that tell disks which overlap; None for whole disks.
 
     Raises:
         InputError: No block shows a lattice.
@@ -63,7 +71,7 @@ def find_scan_bases(
     shape, count = patterns.shape, rows * cols
     blocks = patterns.reshape(shape[0] // rows, rows, shape[1] // cols, cols, *shape[2:])
     blocks = np.nan_to_num(blocks).sum(axis=(1, 3))
-    bases, joined = _bases_of(blocks, count, radius, detector, to_scan_axes), blocks
+    bases, joined = _bases_of(blocks, count, radius, detector, to_scan_axes, rim), blocks
     while not bases and joined.shape[:2] != (1, 1):
         for axis in (0, 1):
             joined = np.add.reduceat(joined, np.arange(0, joined.shape[axis], 2), axis)
@@ -71,7 +79,7 @@ def find_scan_bases(
         filled = np.zeros_like(blocks)
         filled[: joined.shape[0], : joined.shape[1]] = joined
         count = 4 * count
-        bases = _bases_of(filled, count, radius, detector, to_scan_axes)
+        bases = _bases_of(filled, count, radius, detector, to_scan_axes, rim)
     if not bases:
         raise InputError(NO_LATTICE.format(radius=radius))
     return _kinds(bases)
@@ -123,15 +131,21 @@ def _part_of(vectors: np.ndarray, finer: np.ndarray) -> bool:
 
 
 def _bases_of(
-    blocks: np.ndarray, count: int, radius: float, detector: Detector, to_scan_axes: np.ndarray
+    blocks: np.ndarray,
+    count: int,
+    radius: float,
+    detector: Detector,
+    to_scan_axes: np.ndarray,
+    rim: float | None,
 ) -> list[Basis]:
     """Lattices of patterns ``(rows, cols, det_y, det_x)``, each the sum of so many."""
     summed = Detector(detector.noise.summed(count))
+    spacing, outside = (SPACING, OUTSIDE) if rim is None else (RIM_SPACING, RIM_SPACING)
     found = map_patterns(
         find_bragg_disks,
         Dataset.from_array(blocks.astype(np.float32)),
-        disk_kernels(blocks.shape[2:], radius, summed),
-        jnp.asarray(radius, float),
+        disk_kernels(blocks.shape[2:], radius, summed, rim),
+        jnp.asarray(spacing / SPACING * radius, float),
         DETECTED,
     )
     origin = np.asarray(middle(blocks.shape[2:]))
@@ -140,7 +154,14 @@ def _bases_of(
         for positions, contrast, valid in zip(
             *(np.reshape(leaf, (-1, *leaf.shape[2:])) for leaf in found), strict=True
         )
-        if (basis := _basis_of((positions[valid] - origin) @ to_scan_axes, contrast[valid], radius))
+        if (
+            basis := _basis_of(
+                (positions[valid] - origin) @ to_scan_axes,
+                contrast[valid],
+                radius,
+                outside * radius,
+            )
+        )
     ]
 
 
@@ -153,8 +174,10 @@ def _identity(pattern: Pattern) -> Pattern:
     return pattern
 
 
-def _basis_of(points: np.ndarray, contrast: np.ndarray, radius: float) -> Basis | None:
-    far = np.linalg.norm(points, axis=1) > OUTSIDE * radius
+def _basis_of(
+    points: np.ndarray, contrast: np.ndarray, radius: float, outside: float
+) -> Basis | None:
+    far = np.linalg.norm(points, axis=1) > outside
     if far.sum() < 3:
         return None
     tolerance = max(1.0, ON_NODE * radius)

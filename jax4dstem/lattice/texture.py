@@ -20,9 +20,7 @@ from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.stream import map_patterns
 
-SUSPICIOUS = (
-    1.03  # dispersion around the strongest disks that makes us look for texture inside them
-)
+SUSPICIOUS = 1.03  # dispersion around the strongest disks that makes us look for the probe's image, and texture, inside them
 STRONGEST = 12  # disks that are looked at
 MODES = 5  # polynomials inside textured disks
 # Texture and position of a disk pull on each other: of a thick crystal's patterns 2, 95 and 100 % have settled after 2, 3 and 4.
@@ -63,6 +61,11 @@ def misfit(model: LatticeModel, fits: Any) -> float:
     """Mean Pearson dispersion around the strongest diffracted disks."""
     strongest = 1 + np.argsort(-np.asarray(model.intensity)[1:])[:STRONGEST]
     return float(np.nanmean(fits.dispersion[convincing(fits)][:, strongest]))
+
+
+def direct_misfit(fits: Any) -> float:
+    """Median Pearson dispersion around the direct beam, whose many electrons show the probe's shape first."""
+    return float(np.nanmedian(fits.dispersion[convincing(fits)][:, 0]))
 
 
 def _typical_texture(model: LatticeModel, sample: ScanSample, fits: Any) -> float:

@@ -8,13 +8,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jax4dstem.beam import DetectorOptions, Survey, VirtualImages
+from jax4dstem.beam import (
+    BeamPositions,
+    DetectorOptions,
+    Survey,
+    VirtualImages,
+    align_scan,
+    mean_beam,
+    survey_scan,
+)
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
+from jax4dstem.io import open_dataset
 from jax4dstem.io.arrays import read_array
 from jax4dstem.pipeline.sections import Recipe
 
 CONDITION = re.compile(r"\s*(bright_field|annular_dark_field|dose)\s*([<>])\s*([-+.\deE]+)\s*")
+PICTURES = (".npy", ".tif", ".tiff", ".h5", ".hdf5")
 RECTANGLE = re.compile(r"\s*\d+\s*,\s*\d+\s*,\s*\d+\s*,\s*\d+\s*")
 
 
@@ -73,6 +83,25 @@ def given_detector(recipe: Recipe, scan: Dataset) -> DetectorOptions:
     return DetectorOptions(options.gain, options.offset, options.read_noise, mask)
 
 
+def given_probe(
+    recipe: Recipe, scan: Dataset, survey: Survey, beam: BeamPositions
+) -> np.ndarray | None:
+    """Picture of the probe, from a file or a region of the scan; None where it is to be learned."""
+    options = recipe.strain
+    if options.probe_region is not None:
+        among = _rectangles([options.probe_region], scan.scan_shape, "strain.probe_region")
+        return mean_beam(scan, survey, beam, among)
+    if options.probe is None:
+        return None
+    if _file_of(options.probe).suffix.lower() in PICTURES:
+        picture = read_array(options.probe)
+        if picture.ndim == 2:
+            return picture
+    vacuum = open_dataset(options.probe)
+    seen = survey_scan(vacuum)
+    return mean_beam(vacuum, seen, align_scan(vacuum, seen))
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
@@ -94,6 +123,10 @@ def check_given_fits(recipe: Recipe, scan: Dataset) -> None:
     """Raise InputError for arrays that are not there or have another shape than the scan."""
     given_detector(recipe, scan)
     given_scan_mask(recipe, scan)
+    if recipe.strain.probe is not None and not _file_of(recipe.strain.probe).exists():
+        raise InputError(f"strain.probe: there is no file {recipe.strain.probe}")
+    if recipe.strain.probe_region is not None:
+        _rectangles([recipe.strain.probe_region], scan.scan_shape, "strain.probe_region")
     center = given_center(recipe)
     if center is not None:
         _check_center(center, scan)
@@ -121,6 +154,7 @@ def hash_of_given(recipe: Recipe) -> str:
     names = [
         recipe.prepare.center,
         *(cif for cif, _ in recipe.strain.crystals),
+        recipe.strain.probe,
         recipe.detector.mask,
         recipe.prepare.scan_mask,
     ]

@@ -393,6 +393,19 @@ class Strain:
         Rectangle | None, Doc("y0, y1, x0, x1: the reference is the median there", "positions")
     ] = None
     cluster: Annotated[int | None, Doc("cluster of level 1: the reference is its median")] = None
+    probe: Annotated[
+        str | None,
+        Doc(
+            "file of the probe that all disks look like: a picture, or a scan of vacuum; auto: learned from the scan"
+        ),
+    ] = None
+    probe_region: Annotated[
+        Rectangle | None,
+        Doc(
+            "y0, y1, x0, x1: the probe is the mean direct beam there, such as in vacuum",
+            "positions",
+        ),
+    ] = None
     further: Annotated[
         tuple[str, ...], Doc("further ways by name: cepstrum, which needs no model of disks")
     ] = ("cepstrum",)
@@ -408,6 +421,8 @@ class Strain:
 
     def __post_init__(self) -> None:
         """Raise InputError unless there is one reference, and a lattice."""
+        if self.probe is not None and self.probe_region is not None:
+            raise InputError("strain.probe and strain.probe_region exclude each other")
         if (self.g1 is None) != (self.g2 is None):
             raise InputError("strain.g1 and strain.g2 must be given together")
         if len(self.references) > 1:

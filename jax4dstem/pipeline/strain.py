@@ -7,6 +7,7 @@ import numpy as np
 
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
+from jax4dstem.pipeline.given import given_probe
 from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.strain import (
     NoStrain,
@@ -44,9 +45,10 @@ def strain(scan: Dataset, done: Mapping[str, Any], recipe: Recipe) -> StrainAnsw
             reference=reference,
             ways=ways,
             detector=survey.detector.of_electrons,
+            probe=given_probe(recipe, scan, survey, beam),
         )
     except InputError as error:
-        if options.references:
+        if options.references or options.probe or options.probe_region:
             raise
         return NoStrain(str(error))
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jax4dstem.coordinates import radius_from
+from jax4dstem.lattice.probe import SoftDisk
 from jax4dstem.lattice.render import render_disks
 from jax4dstem.typing import Array, Float, Int, Point, Scalar
 
@@ -46,6 +47,11 @@ class Optics(NamedTuple):
     radius: Scalar
     edge_width: Scalar
     background: Background
+
+    @property
+    def probe(self) -> SoftDisk:
+        """What one disk looks like."""
+        return SoftDisk(self.radius, self.edge_width)
 
 
 class PatternParameters(NamedTuple):

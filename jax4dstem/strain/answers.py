@@ -92,6 +92,7 @@ def find_strain(
     reference: StrainReference | None = None,
     ways: StrainWays | None = None,
     detector: Detector | None = None,
+    probe: np.ndarray | None = None,
 ) -> StrainAnswers:
     """Strain of every position in all ways: `measure_strain`, and what follows from its fits.
 
@@ -102,6 +103,7 @@ def find_strain(
         reference: What strain is relative to; the median of the scan by default.
         ways: What to do besides fitting and pooling; everything by default.
         detector: Noise, saturation and usable pixels; None for counted electrons in every pixel.
+        probe: Picture of the direct beam; see `measure_strain`.
 
     Returns:
         The answers. A scan with too few patterns for base lattices is no error.
@@ -123,6 +125,7 @@ def find_strain(
         radius,
         reference=reference,
         detector=detector,
+        probe=probe,
         progress="fitting lattices",
     )
     parts, number = measured.parts(), measured.lattice_id
@@ -187,6 +190,7 @@ def strain_in_blocks(
     reference: StrainReference | None = None,
     ways: StrainWays | None = None,
     detector: Detector | None = None,
+    probe: np.ndarray | None = None,
 ) -> StrainAnswers:
     """`find_strain` of sums of neighboring patterns, for scans of so few electrons that one shows no lattice.
 
@@ -201,6 +205,7 @@ def strain_in_blocks(
         reference: A region is that of the blocks whose middle position is in it.
         ways: As for `find_strain`.
         detector: As for `find_strain`.
+        probe: As for `find_strain`.
 
     Returns:
         The answers. ``derived`` and ``pooled.reach`` count in blocks.
@@ -217,14 +222,22 @@ def strain_in_blocks(
     """
     if size == 1:
         return find_strain(
-            scan, beam_center, radius, reference=reference, ways=ways, detector=detector
+            scan,
+            beam_center,
+            radius,
+            reference=reference,
+            ways=ways,
+            detector=detector,
+            probe=probe,
         )
     one = detector or IDEAL
     sums, centers = sum_neighbors(scan, beam_center, size, one, progress="summing neighbors")
     summed = Detector(one.noise.summed(size**2))  # unknown pixels of the sums are NaN
     if reference is not None:
         reference = reference.in_blocks(size, sums.scan_shape)
-    found = find_strain(sums, centers, radius, reference=reference, ways=ways, detector=summed)
+    found = find_strain(
+        sums, centers, radius, reference=reference, ways=ways, detector=summed, probe=probe
+    )
     wide = spread_over(found, sums.scan_shape, scan.scan_shape, size)
     if found.bases is None or wide.bases is None:
         return wide

@@ -13,7 +13,6 @@ from jax4dstem.fields import DETECTOR, SCAN, Entry, Field, Result, Tree, entry, 
 from jax4dstem.lattice.bootstrap import error_inflation
 from jax4dstem.lattice.choice import FoundLattice, LatticeEvidence
 from jax4dstem.lattice.cold_start import Learned, learn_lattices
-from jax4dstem.lattice.disks import patch_side
 from jax4dstem.lattice.evidence import ENOUGH
 from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.lattice.sample import sample_scan
@@ -45,6 +44,11 @@ MODEL = _entries({
     "dispersion": ("dispersion", "reflection", "1", "variance of counts over the expected noise's"),
     "texture": ("texture", "", "1", "typical contrast inside a disk"),
     "to_detector": ("to_detector", "from_yx yx", "1", "what the microscope makes of row vectors (y, x) in scan axes: flip, rotation, ellipse, pixels"),
+})  # fmt: skip
+# The same where the probe is an image.
+IMAGE = _entries({
+    "image": ("probe", "node_y node_x", "1", "image of the probe, from -1.5 to 1.5 disk radii: heights of Gaussians on a grid"),
+    "scatter": ("scatter", "reflection yx", "1", "variance of the disks' positions about the lattice over what the counts explain"),
 })  # fmt: skip
 # Of the detector, and of the error bars.
 OTHERS = _entries({
@@ -91,14 +95,15 @@ class LearnedModel(Result):
     def fields(self) -> Tree:
         """All fields of the model, and ``error_excess``."""
         detector = self.shared.detector
-        values = {key: np.asarray(getattr(self.shared, key)) for key in MODEL} | {
+        model = {key: getattr(self.shared, key) for key in MODEL | IMAGE}
+        values = {k: v if v is None else np.asarray(v) for k, v in model.items()} | {
             "saturation": float(detector.saturation),
             "mask": None if detector.mask is None else np.asarray(detector.mask),
             "excess": self.excess,
         }
         own: Tree = {
             about.path: about.field(values[key], self)
-            for key, about in (MODEL | OTHERS).items()
+            for key, about in (MODEL | IMAGE | OTHERS).items()
             if values[key] is not None
         }
         return own | {"noise": _noise_fields(detector.noise)}
@@ -106,14 +111,18 @@ class LearnedModel(Result):
     @classmethod
     def layout(cls) -> dict[str, Entry]:
         """What `fields` can give, by path."""
-        own = {about.path: about for about in (MODEL | OTHERS).values()}
+        own = {about.path: about for about in (MODEL | IMAGE | OTHERS).values()}
         parameter = Entry((), "its own", "parameter of the noise model, such as gain", "")
         return own | {"noise/kind": NOISE_KIND, "noise/<name>": parameter}
 
     @classmethod
     def from_fields(cls, tree: Tree) -> "LearnedModel":
         """The model whose fields these are."""
-        arrays = {key: jnp.asarray(tree[about.path].data) for key, about in MODEL.items()}
+        arrays = {
+            key: jnp.asarray(tree[about.path].data)
+            for key, about in (MODEL | IMAGE).items()
+            if key in MODEL or about.path in tree
+        }
         noise = dict(tree["noise"])
         kind = NOISES[str(noise.pop("kind").data)]
         noise = kind(**{name: jnp.asarray(field.data) for name, field in noise.items()})
@@ -292,6 +301,7 @@ def measure_strain(
     *,
     reference: StrainReference | None = None,
     detector: Detector | None = None,
+    probe: np.ndarray | None = None,
     progress: str | None = None,
 ) -> StrainMeasurement:
     """Fit a lattice to the counts of every position, with nothing but the direct beam to start from.
@@ -307,6 +317,8 @@ def measure_strain(
         reference: What strain is relative to; the median of the scan by default. A given lattice is also the one that
             is looked for; it gives no rotation away: every pattern is searched over all of them.
         detector: Noise, saturation and usable pixels; None for counted electrons in every pixel.
+        probe: Picture of the direct beam that all disks look like, such as the mean of a scan of vacuum; None for a soft
+            disk, or an image that is learned from the scan where its disks contradict that.
         progress: Label of the progress bar, shown on a terminal.
 
     Returns:
@@ -335,6 +347,7 @@ def measure_strain(
         reference.lattices,
         detector or IDEAL,
         calibration.to_detector,
+        probe,
     )
     fitted = [
         _fit_all(scan, center, each, error_inflation(each, sample, at_sample), progress)
@@ -410,7 +423,7 @@ def _evidence(scan: Dataset, center: np.ndarray, fitted: list[_Fitted]) -> np.nd
     return np.array(
         [
             map_patterns(
-                LatticeEvidence(patch_side(float(model.radius), float(model.edge_width))),
+                LatticeEvidence(model.probe.side()),
                 scan,
                 model,
                 dispersion,

@@ -8,7 +8,6 @@ from scipy import ndimage, stats
 
 from jax4dstem.coordinates import wrap_angle
 from jax4dstem.dataset import Dataset
-from jax4dstem.lattice.disks import patch_side
 from jax4dstem.lattice.intensities import map_intensities
 from jax4dstem.lattice.mixture import FitAmounts, KnownLattices, LatticeAmounts
 from jax4dstem.lattice.model import LatticeModel
@@ -69,7 +68,7 @@ def mix_bases(
     own = map_intensities(scan, center, lattices[candidates[..., 0]], model)
     intensities = _base_intensities(np.asarray(own.share), bases.base, len(bases.table))
     found = map_patterns(
-        FitAmounts(patch_side(float(model.radius), float(model.edge_width))),
+        FitAmounts(model.probe.side()),
         scan,
         KnownLattices(jnp.asarray(lattices), jnp.asarray(intensities)),
         model,
