@@ -266,7 +266,7 @@ def _learn(seen: Seen, lattice: np.ndarray, message: str) -> Learned:
     if seen.probe is not None:
         setup = setup._replace(model=learn_scatter(setup.model, sample, fits))
         fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
-    elif max(misfit(setup.model, fits), direct_misfit(fits)) > SUSPICIOUS:
+    if seen.probe is not None or max(misfit(setup.model, fits), direct_misfit(fits)) > SUSPICIOUS:
         setup, measure, fits = learn_probe(setup, measure, sample, center, fits)
     if misfit(setup.model, fits) > SUSPICIOUS:
         setup, measure, fits = learn_texture(setup, measure, sample, center, fits)
