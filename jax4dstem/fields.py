@@ -151,11 +151,14 @@ class Result:
     def fields(self) -> Tree:
         """All fields, as nested groups; `from_fields` is the inverse."""
         tree: Tree = {}
+        whole: Any = self
+        empty = dataclasses.MISSING
+        optional = {f.name for f in dataclasses.fields(whole) if f.default_factory is not empty}
         for name, path, about in _declared(type(self)):
             value = getattr(self, name)
             if isinstance(value, Result):
                 place(tree, path, value.fields())
-            elif isinstance(value, dict):
+            elif isinstance(value, dict) and (value or name not in optional):
                 items = {
                     str(key): item.fields() if about is None else about.field(item, self)
                     for key, item in value.items()

@@ -12,6 +12,7 @@ from jax4dstem.domains import dose as domain_dose
 from jax4dstem.lattice import (
     adjoint,
     binning,
+    choice,
     detection,
     fit,
     intensities,
@@ -150,6 +151,7 @@ CASES |= {
 KNOWN = mixture.KnownLattices(
     np.stack([np.eye(2), [[0.97, 0.26], [-0.26, 0.97]]]), np.full((2, 7), 0.01)
 )
+FOUND = choice.FoundLattice(np.array(CENTER), DISTORTION, np.full(7, 0.08))
 CASES |= {
     "sample_pattern": Case(align.sample_pattern, (np.array([3.2, 11.7]), np.array([4.9, 12.1]))),
     "ring_mean": Case(cepstrum.ring_mean, (DISTANCE,)),
@@ -189,6 +191,13 @@ CASES |= {
             pattern, center, jnp.arange(2), known, shared
         ),
         (np.array(CENTER), KNOWN, MODEL),
+        eager=False,
+    ),
+    "LatticeEvidence": Case(
+        lambda pattern, center, found, shared: choice.LatticeEvidence(9)(
+            pattern, center, found, shared, 1.0, 16.0
+        ),
+        (np.array(CENTER), FOUND, MODEL),
         eager=False,
     ),
     "radial_background": Case(

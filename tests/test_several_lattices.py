@@ -5,6 +5,7 @@ import pytest
 from second_renderer import render
 
 from jax4dstem import Dataset, measure_strain
+from jax4dstem.lattice.cold_start import _strained
 from jax4dstem.lattice.scan_basis import related
 from jax4dstem.strain import StrainReference, pool_strain
 from jax4dstem.strain.lattices import choose_lattice, join
@@ -93,6 +94,13 @@ def test_parts_of_a_lattice_are_no_further_lattice(multiple, same):
     turn = np.array([[np.cos(0.7), np.sin(0.7)], [-np.sin(0.7), np.cos(0.7)]])
     assert related(np.asarray(multiple) @ SQUARE @ turn, SQUARE) == same
     assert related(SQUARE, np.asarray(multiple) @ SQUARE @ turn) == same
+
+
+def test_a_strained_crystal_is_that_of_its_reference():
+    strained = SQUARE @ np.linalg.inv(np.diag([1.0, 1.09]))
+    assert _strained(strained, SQUARE)
+    assert not _strained(1.2 * SQUARE, SQUARE)
+    assert not _strained(HEXAGONAL, SQUARE)
 
 
 def test_of_several_references_each_is_a_lattice():

@@ -45,6 +45,18 @@ def _no_strain(evidence: Evidence) -> Iterator[HealthDoubt]:
         )
 
 
+def _given_lattice(evidence: Evidence) -> Iterator[HealthDoubt]:
+    found = evidence.measured
+    if found is None or found.lattices is None or found.lattices.share[0] > 0:
+        return
+    yield HealthDoubt(
+        "strain",
+        f"the reference ({found.strain.reference_source}) is the lattice of no position; another one was found",
+        "strain relative to that one's median",
+        "--g1 Y,X --g2 Y,X of the lattice in strain/lattices/reference",
+    )
+
+
 def _few_strains(evidence: Evidence) -> Iterator[HealthDoubt]:
     found = evidence.measured
     if found is not None and found.strain.ok.mean() < FEW:
@@ -175,6 +187,7 @@ def _calibration(evidence: Evidence) -> Iterator[HealthDoubt]:
 
 DOUBTS: tuple[Callable[[Evidence], Iterator[HealthDoubt]], ...] = (
     _no_strain,
+    _given_lattice,
     _beam,
     _few_strains,
     _reading,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from jax4dstem.coordinates import radius_from
+from jax4dstem.coordinates import length, radius_from
 from jax4dstem.detector import pattern_dose
 from jax4dstem.lattice.model import FLOOR, LatticeModel
 from jax4dstem.lattice.render import interpolate_profile, render_disks
@@ -96,7 +96,7 @@ class LatticeEvidence:
     def _price(found: FoundLattice, model: LatticeModel, dose: Scalar) -> Scalar:
         """Of the intensities of the diffracted disks."""
         pixels = jnp.pi * model.radius**2
-        lengths = jnp.linalg.norm(model.indices @ model.lattice, axis=1)
+        lengths = length(jnp.sum((model.indices @ model.lattice) ** 2, axis=1))
         under = interpolate_profile(model.background, lengths) * pixels
         noise = model.detector.noise.summed(pixels)
         variance = noise.variance(dose * (model.intensity + under)) / dose**2

@@ -26,6 +26,7 @@ from jax4dstem.lattice.model import LatticeModel, overlapping, starting_model
 from jax4dstem.lattice.patches import patch_side_around
 from jax4dstem.lattice.probe import ProbeImage, image_of
 from jax4dstem.lattice.profiles import learn_background, learn_disks, profile_length
+from jax4dstem.lattice.relation import RELATED_STRAIN, smallest_strain, strain_size
 from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.lattice.saturation import find_saturation
 from jax4dstem.lattice.scan_basis import NO_LATTICE, find_scan_bases, related
@@ -179,9 +180,17 @@ def learn_lattices(
         return learned
     for basis in found:
         known = [np.asarray(one.setup.model.lattice) for one in learned]
-        if not any(related(basis.vectors, lattice) for lattice in known):
+        new = not any(related(basis.vectors, lattice) for lattice in known)
+        # Strain is what a reference is given for: as much of it as one crystal can have.
+        if new and not any(_strained(basis.vectors, lattice) for lattice in given):
             learned += _if_shown(seen, basis)
     return learned
+
+
+def _strained(vectors: np.ndarray, lattice: np.ndarray) -> bool:
+    """Whether a lattice is another one under strain."""
+    cells = (np.linalg.inv(each).T for each in (vectors, np.asarray(lattice, np.float64)))
+    return strain_size(smallest_strain(*cells)) < RELATED_STRAIN
 
 
 def _if_shown(seen: "Seen", basis: Basis) -> list[Learned]:

@@ -1,11 +1,39 @@
-"""Small positive definite systems, many at once, by unrolled elimination.
+"""Positive definite systems inside of pattern functions, by elimination.
 
-LAPACK is called once per matrix; for matrices of 2 x 2 to 7 x 7 the calls cost more than all of the arithmetic.
+LAPACK is called once per matrix; for matrices of 2 x 2 to 7 x 7 the calls cost more than all of the arithmetic, and calls for
+larger ones, made by several forced devices of a CPU at once, have waited for one another for ever.
 """
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 
 from jax4dstem.typing import Array, Float
+
+SMALLEST = 1e-12  # pivot: of scaled matrices with a ridge, far below any
+
+
+def solve_positive(matrix: Float[Array, "k k"], right: Float[Array, "k m"]) -> Float[Array, "k m"]:
+    """Solution of M X = B by Gauss-Jordan elimination, a loop over the columns.
+
+    Args:
+        matrix: Symmetric positive definite M.
+        right: B.
+
+    Example:
+        >>> solve_positive(jnp.array([[2.0, 1.0], [1.0, 2.0]]), jnp.array([[3.0], [3.0]])).round(4).tolist()
+        [[1.0], [1.0]]
+    """
+    size = len(matrix)
+
+    def eliminate(i: Any, table: Array) -> Array:
+        row = table[i] / jnp.maximum(table[i, i], SMALLEST)
+        others = table[:, i].at[i].set(0.0)
+        return (table - others[:, None] * row).at[i].set(row)
+
+    table = jnp.concatenate([matrix, right], axis=1)
+    return jax.lax.fori_loop(0, size, eliminate, table)[:, size:]
 
 
 def solve_small(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax4dstem.lattice.elimination import solve_positive
 from jax4dstem.lattice.model import FLOOR, TOUCHING, LatticeModel, lattice_moves
 from jax4dstem.lattice.patches import Patches, reflection_positions
 from jax4dstem.lattice.probe import SoftDisk
@@ -103,7 +104,7 @@ def joined_equations(
     width = jnp.sqrt(jnp.maximum(jnp.diagonal(own), 1e-12))
     scaled = own / width[:, None] / width + RIDGE * jnp.eye(2 * n)
     right = jnp.concatenate([across, own_score[:, None]], axis=1) / width[:, None]
-    solved = jnp.linalg.solve(scaled, right) / width[:, None]
+    solved = solve_positive(scaled, right) / width[:, None]
     chi_squared = jnp.sum(residual**2 * precision, axis=1)
     return JoinedEquations(
         jnp.sum(gram[:, :k, :k], axis=0) - across.T @ solved[:, :k],

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jax4dstem.lattice.elimination import solve_positive
 from jax4dstem.lattice.evidence import mean_over_fits
 from jax4dstem.lattice.fit import first_heights, height_scale, typical_heights
 from jax4dstem.lattice.joined import SHAPES, JoinedEquations, joined_equations, slopes_of
@@ -80,7 +81,7 @@ class FindShapes:
         width = jnp.sqrt(jnp.maximum(jnp.diagonal(own), 1e-12))
         right = jnp.concatenate([across, found.gradient[:6, None]], axis=1) / width[:, None]
         scaled = own / width[:, None] / width + 1e-6 * jnp.eye(6)
-        solved = jnp.linalg.solve(scaled, right) / width[:, None]
+        solved = solve_positive(scaled, right) / width[:, None]
         distance = jnp.hypot(*(positions - center).T)
         expected = interpolate_profile(model.background, distance) * scale
         expected = expected * jnp.pi * model.radius**2

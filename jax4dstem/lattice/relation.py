@@ -57,7 +57,7 @@ def relate_lattices(basis: np.ndarray, reference: np.ndarray) -> LatticeRelation
         'twin on [1 1], rotated by 86.7°'
     """
     strain = smallest_strain(basis, reference)
-    size, angle = _size(strain), float(strain.theta)
+    size, angle = strain_size(strain), float(strain.theta)
     if size > RELATED_STRAIN:
         return LatticeRelation(strain, None, OTHER)
     twin = None
@@ -76,7 +76,7 @@ def smallest_strain(basis: np.ndarray, reference: np.ndarray) -> Strain:
     gradients = np.swapaxes(np.linalg.solve(CHANGES @ reference, basis), -1, -2)
     gradients = gradients[np.linalg.det(gradients) > 0]
     found = np.stack(_strains(jnp.asarray(gradients, float)), axis=1).astype(np.float64)
-    sizes = np.array([_size(Strain(*row)) for row in found])
+    sizes = np.array([strain_size(Strain(*row)) for row in found])
     # Equal strains are one lattice in its own symmetry: then the smallest rotation counts, and plus before minus.
     alike = np.flatnonzero(sizes < sizes.min() + SAME_SIZE)
     angles = found[alike, 3].round(3)
@@ -105,11 +105,11 @@ def mirror_lattice(basis: np.ndarray, row: tuple[int, int]) -> np.ndarray:
 
 def _mirrors(basis: np.ndarray, reference: np.ndarray, row: tuple[int, int]) -> bool:
     strain = smallest_strain(basis, mirror_lattice(reference, row))
-    return bool(_size(strain) < SAME_STRAIN and abs(strain.theta) < SAME_ANGLE)
+    return bool(strain_size(strain) < SAME_STRAIN and abs(strain.theta) < SAME_ANGLE)
 
 
-def _size(strain: Strain) -> float:
-    """Larger principal strain."""
+def strain_size(strain: Strain) -> float:
+    """Magnitude of the larger principal strain."""
     middle = (strain.e_xx + strain.e_yy) / 2
     spread = np.hypot((strain.e_xx - strain.e_yy) / 2, strain.e_xy)
     return float(abs(middle) + spread)

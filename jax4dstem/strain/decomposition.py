@@ -140,10 +140,7 @@ def _reference_lattice(
         return reference.lattice
     chosen = ok
     if reference.among is not None:
-        if reference.among.shape != ok.shape:
-            raise InputError(
-                f"the reference region has the shape {reference.among.shape}, the scan {ok.shape}"
-            )
+        reference.check_fits(ok.shape)
         chosen = ok & reference.among
         if not chosen.any():
             raise InputError("the reference region holds no position with a fitted lattice")

@@ -400,6 +400,7 @@ def _chosen(
         for k, each in enumerate(fitted)
     ]
     ok = np.array([strain.ok for strain in strains])
+    reference.check_fits(ok[0].shape)
     if len(fitted) == 1:
         return fitted, np.where(ok[0], 0, -1), np.where(ok[0], 1.0, np.nan)
     evidence = np.where(ok, _evidence(scan, center, fitted), -np.inf)

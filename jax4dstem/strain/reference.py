@@ -182,6 +182,13 @@ class StrainReference:
         further = tuple(each.seen_through(to_scan_axes) for each in self.further)
         return replace(self, lattice=self.lattice @ to_scan_axes, further=further)
 
+    def check_fits(self, scan_shape: tuple[int, ...]) -> None:
+        """Raise InputError where the region is that of another scan."""
+        if self.among is not None and self.among.shape != scan_shape:
+            raise InputError(
+                f"the reference region has the shape {self.among.shape}, the scan {scan_shape}"
+            )
+
     def in_blocks(self, size: int, shape: tuple[int, int]) -> StrainReference:
         """The same for sums of ``size`` x ``size`` positions, a map of ``shape``: what the middle of a block is."""
         if self.among is None:
