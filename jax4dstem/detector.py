@@ -144,10 +144,12 @@ def find_bad_pixels(
 
 
 def _hot(mean: np.ndarray, contrast: float) -> np.ndarray:
+    mean = mean - min(0.0, float(np.median(mean)))  # a negative offset leaves no ratios
     ring = np.ones((3, 3), bool)
     ring[1, 1] = False
     brightest_neighbor = ndimage.maximum_filter(mean, footprint=ring, mode="nearest")
-    hot = mean > contrast * np.maximum(brightest_neighbor, mean.mean())
+    typical = np.maximum(mean, 0.0).mean()
+    hot = mean > contrast * np.maximum(brightest_neighbor, typical)
     # A parallel beam may fall on one pixel: the heaviest 3 x 3 region without its center is its tail.
     tail = ndimage.convolve(mean, ring.astype(mean.dtype), mode="constant")
     y, x = np.unravel_index(np.argmax(np.where(hot, 0, tail)), mean.shape)

@@ -90,6 +90,16 @@ def test_few_counts_are_no_dead_pixels(rng):
     assert not detector.find_bad_pixels(scan.mean(0), scan.std(0), len(scan)).any()
 
 
+@pytest.mark.parametrize("offset", [-35.0, -3000.0])
+def test_a_negative_offset_makes_no_pixel_hot(rng, offset):
+    y, x = np.indices((48, 48))
+    clean = 200 * np.exp(-((y - 24) ** 2 + (x - 24) ** 2) / 6) + 0.3
+    scan = 13.0 * rng.poisson(clean, (40, 48, 48)) + rng.normal(offset, 5.0, (40, 48, 48))
+    scan[:, 5, 40] += 9000  # hot
+    bad = detector.find_bad_pixels(scan.mean(0), scan.std(0), len(scan))
+    assert np.argwhere(bad).tolist() == [[5, 40]]
+
+
 @pytest.mark.parametrize(("inner", "outer"), [(5, 5), (-1, 4), (7, 3)])
 def test_ring_radii_must_be_ordered(inner, outer):
     with pytest.raises(InputError, match="inner < outer"):
