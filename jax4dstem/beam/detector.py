@@ -15,6 +15,7 @@ from jax4dstem.stream import map_patterns
 from jax4dstem.typing import FloatPattern, Pattern
 
 COUNTING = 0.1  # a gain this near to 1 in whole numbers is that of counted electrons: photon transfer knows it to 5 %
+PEDESTAL = 0.5  # counts: an offset in whole numbers is one at least
 NOISE_FREE = 1e6  # electrons that a pattern without noise is taken for
 LINE = 0.3  # share of the pixels that must lie on the line
 
@@ -131,7 +132,8 @@ def _judged(found: PhotonTransfer, scan: Dataset, mean: float) -> tuple[PhotonTr
         noise_free = counted._replace(gain=smallest)
         return noise_free, f"assumed: {NOISE_FREE:g} electrons per pattern; the scan shows no noise"
     whole = scan.dtype.kind in "ui" or (found.offset == 0 and found.read_noise == 0)
-    if abs(found.gain - 1) < COUNTING and whole and found.blur == 0 and found.read_noise < 0.1:
+    whole &= abs(found.offset) < PEDESTAL and found.read_noise < 0.1
+    if abs(found.gain - 1) < COUNTING and whole and found.blur == 0:
         return counted, "found: counts are electrons"
     return found, "found from how neighboring patterns differ"
 

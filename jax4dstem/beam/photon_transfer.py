@@ -10,7 +10,8 @@ patterns,
 .. math:: \langle (K \star d)^2 \rangle = g \, (K^2 \star s) + 2 \sigma^2 - 2 g \, o
 
 is a straight line with the gain g as slope, whatever the specimen; what the specimen still adds (edges of disks that move) lies
-above the line, pixel by pixel, and is left out by a robust fit. A blurring detector has correlated noise, of which the high pass
+above the line, pixel by pixel, and is left out by a robust fit. Its constant is that of read-out noise or of an offset; as no pixel
+has less than no electrons, means below zero are those of an offset. A blurring detector has correlated noise, of which the high pass
 sees too little; how the slope grows when pixels are summed gives the blur, and the gain for sums of many pixels.
 
 Reference: Janesick, Photon Transfer (SPIE, 2007), for the line; neighbors and high pass are ours.
@@ -31,6 +32,10 @@ ROUNDS = 40  # of the robust fit, which has then long settled
 FAR = 3.0  # standard deviations from the line at which a pixel is left out
 FEWEST = 50  # pixels that a line needs
 MOST_PIXELS = 2**22  # in all pairs together
+DARK = (
+    0.05  # share of the pixels, the darkest, that see no electrons where even they are below zero
+)
+SURELY = 6.0  # standard errors below zero: the darkest of many pixels are two below by chance, each pattern is in four pairs
 SIGMAS = np.linspace(0.0, 2.5, 51)  # px: blurs that are tried
 BLURRED = 0.85  # slope of single pixels over that of 2 x 2 sums, below which noise is correlated
 
@@ -73,7 +78,8 @@ def photon_transfer(
         >>> round(photon_transfer(a, b).gain)
         20
     """
-    lines = [_line(*_transfer(first, second, mask, bins)) for bins in BINS]
+    transfers = [_transfer(first, second, mask, bins) for bins in BINS]
+    lines = [_line(*transfer) for transfer in transfers]
     slopes = np.array([line.slope for line in lines])
     if not np.isfinite(slopes[:2]).all():
         return PhotonTransfer(np.nan, 0.0, 0.0, 0.0, 0.0)
@@ -82,11 +88,20 @@ def photon_transfer(
     gain, blur = float(slopes[0]), 0.0
     if slopes[0] < BLURRED * slopes[1] and np.isfinite(slopes).all():
         gain, blur = _without_blur(slopes)
-    constant = lines[0].constant
+    darkest = _below_zero(*transfers[0])
+    constant = lines[0].constant + 2 * gain * darkest
     significant = abs(constant) > 3 * lines[0].constant_std
     offset = -constant / (2 * gain) if significant and constant < 0 else 0.0
     read_noise = np.sqrt(constant / 2) if significant and constant > 0 else 0.0
-    return PhotonTransfer(gain, float(offset), float(read_noise), blur, lines[0].share)
+    return PhotonTransfer(gain, float(darkest + offset), float(read_noise), blur, lines[0].share)
+
+
+def _below_zero(squares: np.ndarray, sums: np.ndarray, pairs: int) -> float:
+    """Mean counts of the darkest pixels where they are surely below zero, else 0."""
+    dark = sums <= np.quantile(sums, DARK)
+    of_one = float(np.median(squares[dark]) / 2)  # variance of a pixel's counts
+    mean = float(sums[dark].mean() / 2)
+    return min(mean, 0.0) if mean < -SURELY * np.sqrt(of_one / (2 * pairs)) else 0.0
 
 
 class _Line(NamedTuple):
