@@ -76,6 +76,21 @@ def test_less_than_no_electrons_is_an_error(counts):
         found(counts.astype(np.float32), offset=1e3)
 
 
+def test_a_large_descan_is_no_blur():
+    """Patterns of counted electrons that move by pixels between neighbors: sums of pixels scatter more than single ones."""
+    places = 1.7 * np.indices((8, 8))[:, :, :, None, None]
+    y, x = (np.mod(n - p, 16) - 8 for n, p in zip(np.indices((64, 64)), places, strict=True))
+    envelope = np.exp(-np.hypot(*(np.indices((64, 64)) - 32)) / 12)
+    disks = 30 / (1 + np.exp((np.hypot(y, x) - 3) / 0.35))
+    moved = np.random.default_rng(0).poisson((disks + 0.5) * envelope)
+    found_alone = photon_transfer(*moved.reshape(32, 2, 64, 64).swapaxes(0, 1))
+    assert found_alone.blur > 0.3
+    assert found_alone.of_pixels == pytest.approx(1, abs=0.1)
+    detector = found(moved.astype(np.uint16))
+    assert detector.counts_electrons
+    assert detector.blur == 0
+
+
 def test_correlated_noise_of_a_blurring_detector(counts):
     from scipy.ndimage import gaussian_filter
 

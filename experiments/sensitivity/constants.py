@@ -251,6 +251,7 @@ CONSTANTS = [
     Constant("beam.survey", "contrast", "survey_scan"),
     Constant("beam.detector", "COUNTING"),
     Constant("beam.detector", "PEDESTAL"),
+    Constant("beam.detector", "NO_BLUR"),
     Constant("beam.photon_transfer", "QUIET"),
     Constant("beam.photon_transfer", "LOWEST"),
     Constant("beam.photon_transfer", "FAR"),

@@ -49,6 +49,9 @@ class PhotonTransfer(NamedTuple):
         read_noise: σ in counts; 0 where an offset hides it: from noise alone only their balance is known.
         blur: Standard deviation of the detector's blur in px.
         share: Of the pixels that lie on the line.
+        of_pixels: g without a blur, from single pixels.
+        misfit: Root mean square by which the logarithms of the slopes of sums of pixels miss those of a blur; a beam that
+            moves between neighbors makes slopes that no blur has.
     """
 
     gain: float
@@ -56,6 +59,8 @@ class PhotonTransfer(NamedTuple):
     read_noise: float
     blur: float
     share: float
+    of_pixels: float = np.nan
+    misfit: float = 0.0
 
 
 def photon_transfer(
@@ -85,15 +90,19 @@ def photon_transfer(
         return PhotonTransfer(np.nan, 0.0, 0.0, 0.0, 0.0)
     if slopes[0] <= 0:
         return PhotonTransfer(0.0, 0.0, 0.0, 0.0, lines[0].share)
-    gain, blur = float(slopes[0]), 0.0
+    of_pixels = float(slopes[0])
+    gain, blur, misfit = of_pixels, 0.0, 0.0
     if slopes[0] < BLURRED * slopes[1] and np.isfinite(slopes).all():
-        gain, blur = _without_blur(slopes)
+        gain, blur, misfit = _without_blur(slopes)
     darkest = _below_zero(*transfers[0])
     constant = lines[0].constant + 2 * gain * darkest
     significant = abs(constant) > 3 * lines[0].constant_std
     offset = -constant / (2 * gain) if significant and constant < 0 else 0.0
     read_noise = np.sqrt(constant / 2) if significant and constant > 0 else 0.0
-    return PhotonTransfer(gain, float(darkest + offset), float(read_noise), blur, lines[0].share)
+    share = lines[0].share
+    return PhotonTransfer(
+        gain, float(darkest + offset), float(read_noise), blur, share, of_pixels, misfit
+    )
 
 
 def _below_zero(squares: np.ndarray, sums: np.ndarray, pairs: int) -> float:
@@ -174,16 +183,16 @@ def _line(squares: np.ndarray, sums: np.ndarray, pairs: int) -> _Line:
     return _Line(slope, constant, 3 * float(np.sqrt(inverse[1, 1])), float(used.mean()))
 
 
-def _without_blur(slopes: np.ndarray) -> tuple[float, float]:
-    """Gain for sums of many pixels, and the blur, whose attenuation fits the slopes of all sums of pixels best."""
+def _without_blur(slopes: np.ndarray) -> tuple[float, float, float]:
+    """Gain for sums of many pixels, and the blur, whose attenuation fits the slopes of all sums of pixels best, and how well."""
     table = np.array([[_attenuation(sigma, bins) for bins in BINS] for sigma in SIGMAS])
     table /= table[0]
     ratio = np.log(np.maximum(slopes, 1e-300)) - np.log(table)
     weights = np.clip(table, 0.02, 1.0)
     gains = np.average(ratio, axis=1, weights=weights)
-    misfit = np.sum(weights * (ratio - gains[:, None]) ** 2, axis=1)
+    misfit = np.sqrt(np.average((ratio - gains[:, None]) ** 2, axis=1, weights=weights))
     best = int(np.argmin(misfit))
-    return float(np.exp(gains[best])), float(SIGMAS[best])
+    return float(np.exp(gains[best])), float(SIGMAS[best]), float(misfit[best])
 
 
 def _attenuation(sigma: float, bins: int, size: int = 64) -> float:
