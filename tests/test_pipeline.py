@@ -18,6 +18,7 @@ from jax4dstem.cli import app
 from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
 from jax4dstem.domains import domain_agreement, merge_by_majority
+from jax4dstem.fields import Field
 from jax4dstem.io.results import read_group
 from jax4dstem.pipeline import (
     DOMAIN_STAGES,
@@ -29,6 +30,7 @@ from jax4dstem.pipeline import (
     load_recipe,
 )
 from jax4dstem.report import write_report
+from jax4dstem.report.figures import descan
 from jax4dstem.simulate import polycrystal
 from jax4dstem.train import load_model
 
@@ -626,3 +628,11 @@ def test_lost_direct_beams_are_found_again(tmp_path):
         np.broadcast_arrays(20 + 0.1 * np.arange(12)[:, None], 20 - 0.1 * np.arange(14)), axis=-1
     )
     assert np.linalg.norm(done["center"].data - true, axis=-1).max() < 1.0
+
+
+def test_centers_that_are_given_are_drawn_without_measured_ones():
+    given, none = (Field(np.full((3, 4, 2), n), dims=("y", "x", "yx")) for n in (8.0, np.nan))
+    done = {"center": given, "descan": {"measured": none, "surface": given}}
+    assert (
+        len(descan(done, {}).axes) == 12
+    )  # six images with their color bars; a warning is an error

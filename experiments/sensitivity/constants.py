@@ -248,6 +248,7 @@ CONSTANTS = [
     Constant("strain.mixing", "TOLD_APART"),
     # Detector and direct beam.
     Constant("detector", "FEWEST_COUNTS"),
+    Constant("detector", "ENCLOSED"),
     Constant("beam.survey", "contrast", "survey_scan"),
     Constant("beam.detector", "COUNTING"),
     Constant("beam.detector", "PEDESTAL"),
