@@ -12,9 +12,8 @@ from jax4dstem.typing import Array, Bool, Float, Pattern, Real, Scalar
 
 FEWEST_COUNTS = 20.0  # electrons in all patterns, of which a pixel sees none by chance in 5e8
 AROUND = 2.0  # px: standard deviation of the neighborhood of a silent pixel
-ENCLOSED = (
-    3  # px: a dead line has counts on both sides within these; wider gaps are regions of their own
-)
+ENCLOSED = 3  # px within which a dead line has counts on both sides; wider gaps are regions
+LIT = 10.0  # electrons in all patterns at the border of a region behind a stop; at the feet of disks, beside darkness, some 3
 
 
 class Detector(NamedTuple):
@@ -212,7 +211,7 @@ def _hidden(electrons: np.ndarray, empty: np.ndarray) -> np.ndarray:
         wide = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
         region = regions[wide] == label
         border = ndimage.binary_dilation(region, ring) & ~empty[wide]
-        lit = border.any() and np.median(electrons[wide][border]) > FEWEST_COUNTS
+        lit = border.any() and np.median(electrons[wide][border]) > LIT
         hidden[wide] |= region & (lit and region.sum() < empty.size / 2)
     return hidden
 

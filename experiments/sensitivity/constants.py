@@ -249,6 +249,7 @@ CONSTANTS = [
     # Detector and direct beam.
     Constant("detector", "FEWEST_COUNTS"),
     Constant("detector", "ENCLOSED"),
+    Constant("detector", "LIT"),
     Constant("beam.survey", "contrast", "survey_scan"),
     Constant("beam.detector", "COUNTING"),
     Constant("beam.detector", "PEDESTAL"),
@@ -261,6 +262,7 @@ CONSTANTS = [
     Constant("beam.photon_transfer", "SURELY"),
     Constant("beam.symmetry", "CLEAR", share=True),
     Constant("beam.positions", "MANY_OUTLIERS"),
+    Constant("beam.positions", "MISPLACED"),
     Constant("patterns.align", "WINDOW"),
     Constant("patterns.align", "LOST"),
     Constant("patterns.align", "iterations", "AlignDirectBeam"),
