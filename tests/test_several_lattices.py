@@ -86,6 +86,14 @@ def test_no_lattice_is_chosen_where_there_is_none():
     assert np.isnan(probability[:, 0, 1]).all()
 
 
+def test_a_lattice_that_no_position_shows_is_no_error(monkeypatch):
+    monkeypatch.setattr("jax4dstem.strain.decomposition.EVIDENCE", np.inf)
+    scan = render(SQUARE, (8, 8), (112, 112), dose=1e5, largest_strain=0.01, seed=4)
+    found = measure_strain(Dataset.from_array(scan.counts), scan.center, 4.2)
+    assert not found.strain.ok.any()
+    assert (found.lattice_id == -1).all()
+
+
 @pytest.mark.parametrize(
     ("multiple", "same"), [(np.eye(2), True), ([[1, 1], [-1, 1]], True), ([[2, 0], [0, 1]], True), (1.2 * np.eye(2), False)]
 )  # fmt: skip
