@@ -12,6 +12,8 @@ from jax4dstem.typing import Array, Bool, Float, Pattern, Real, Scalar
 
 FEWEST_COUNTS = 20.0  # electrons in all patterns, of which a pixel sees none by chance in 5e8
 AROUND = 2.0  # px: standard deviation of the neighborhood of a silent pixel
+ENCLOSED = 3  # px within which a dead line has counts on both sides; wider gaps are regions
+LIT = 10.0  # electrons in all patterns at the border of a region behind a stop; at the feet of disks, beside darkness, some 3
 
 
 class Detector(NamedTuple):
@@ -118,8 +120,8 @@ def find_bad_pixels(
     """Find hot, stuck and dead detector pixels, single or in clusters, lines, gaps and beam stops.
 
     Electrons arrive at random, so that a pixel that never changes has seen none. Such a pixel is bad where the varying pixels
-    around it have so many electrons that chance does not explain it, or where it holds another value than most such pixels;
-    pixels without counts that join it are bad too, as those behind a beam stop. A pixel that is as bright as its surroundings and at the largest
+    on both sides of it have so many electrons that chance does not explain it, or where it holds another value than most such pixels.
+    A region without counts is bad where most of its border has so many, as that of a beam stop, not that of the dark between disks. A pixel that is as bright as its surroundings and at the largest
     value of all is saturated, not bad. Optics spreads even a sharp spot over neighboring pixels: a varying pixel is hot
     when its mean exceeds ``contrast`` times *every* neighbor and the mean of the whole detector, unless it is the peak
     of the direct beam.
@@ -144,10 +146,12 @@ def find_bad_pixels(
 
 
 def _hot(mean: np.ndarray, contrast: float) -> np.ndarray:
+    mean = mean - min(0.0, float(np.median(mean)))  # a negative offset leaves no ratios
     ring = np.ones((3, 3), bool)
     ring[1, 1] = False
     brightest_neighbor = ndimage.maximum_filter(mean, footprint=ring, mode="nearest")
-    hot = mean > contrast * np.maximum(brightest_neighbor, mean.mean())
+    typical = np.maximum(mean, 0.0).mean()
+    hot = mean > contrast * np.maximum(brightest_neighbor, typical)
     # A parallel beam may fall on one pixel: the heaviest 3 x 3 region without its center is its tail.
     tail = ndimage.convolve(mean, ring.astype(mean.dtype), mode="constant")
     y, x = np.unravel_index(np.argmax(np.where(hot, 0, tail)), mean.shape)
@@ -160,21 +164,56 @@ def _silent(mean: np.ndarray, std: np.ndarray, n_patterns: int, contrast: float)
     varies = std > 0
     if n_patterns < 2 or not varies.any() or varies.all():
         return np.zeros(mean.shape, bool)
-    weight = ndimage.gaussian_filter(varies.astype(float), AROUND)
-
-    def around(values: np.ndarray) -> np.ndarray:
-        """Mean of the varying pixels around; 0 where there are none within a few pixels."""
-        total = ndimage.gaussian_filter(np.where(varies, values, 0.0).astype(float), AROUND)
-        return np.divide(total, weight, where=weight > 1e-3, out=np.zeros(mean.shape))
-
+    electrons = n_patterns * effective_electrons(mean, std)
     values, number = np.unique(mean[~varies], return_counts=True)
     odd = mean != values[np.argmax(number)]
-    lit = n_patterns * around(effective_electrons(mean, std)) > FEWEST_COUNTS
-    saturated = (mean >= mean[varies].max()) & (mean < contrast * around(mean))
+    lit = _enclosed(electrons, varies) > FEWEST_COUNTS
+    saturated = (mean >= mean[varies].max()) & (mean < contrast * _around(mean, varies))
     silent = ~varies & (lit | odd) & ~saturated
-    regions, _ = ndimage.label(~varies & (mean == 0))
-    joined = np.isin(regions, np.unique(regions[silent & (regions > 0)])) & (regions > 0)
-    return silent | joined
+    return silent | _hidden(electrons, ~varies & (mean == 0))
+
+
+def _around(values: np.ndarray, varies: np.ndarray) -> np.ndarray:
+    """Mean of the varying pixels around; 0 where there are none within a few pixels."""
+    weight = ndimage.gaussian_filter(varies.astype(float), AROUND)
+    total = ndimage.gaussian_filter(np.where(varies, values, 0.0).astype(float), AROUND)
+    return np.divide(total, weight, where=weight > 1e-3, out=np.zeros(values.shape))
+
+
+def _enclosed(values: np.ndarray, varies: np.ndarray) -> np.ndarray:
+    """What the nearest varying pixels on both sides have at least, along that of four lines where this is most.
+
+    Beside the sharp edge of a disk one side is dark: an average of both would take darkness for dead pixels.
+    """
+    rows, cols = values.shape
+    padded = np.pad(np.where(varies, values, 0.0), ENCLOSED)
+    known = np.pad(varies, ENCLOSED)
+
+    def nearest(dy: int, dx: int) -> np.ndarray:
+        found, seen = np.zeros(values.shape), np.zeros(values.shape, bool)
+        for step in range(1, ENCLOSED + 1):
+            y, x = ENCLOSED + step * dy, ENCLOSED + step * dx
+            window = slice(y, y + rows), slice(x, x + cols)
+            found = np.where(seen, found, padded[window])
+            seen |= known[window]
+        return found
+
+    lines = ((0, 1), (1, 0), (1, 1), (1, -1))
+    return np.max([np.minimum(nearest(*line), nearest(-line[0], -line[1])) for line in lines], 0)
+
+
+def _hidden(electrons: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """Regions without counts whose border is lit, as of a beam stop or a dead part; one of most pixels is darkness."""
+    ring = np.ones((3, 3), bool)
+    regions, _ = ndimage.label(empty, ring)
+    hidden = np.zeros(empty.shape, bool)
+    for label, box in enumerate(ndimage.find_objects(regions), start=1):
+        wide = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
+        region = regions[wide] == label
+        border = ndimage.binary_dilation(region, ring) & ~empty[wide]
+        lit = border.any() and np.median(electrons[wide][border]) > LIT
+        hidden[wide] |= region & (lit and region.sum() < empty.size / 2)
+    return hidden
 
 
 __all__ = ["Detector"]

@@ -361,7 +361,23 @@ def test_nothing_is_imported_before_it_is_needed():
     assert not {"umap", "numba", "orbax", "matplotlib", "gemmi", "rsciio", "zarr"} & set(late)
 
 
-@pytest.mark.parametrize("module", MODULES)
+WHOLE = {
+    f"jax4dstem.{name}"
+    for name in (
+        "strain.dose",
+        "strain.refine",
+        "strain.answers",
+        "strain.measure",
+        "strain.ccstae",
+        "lattice.cold_start",
+        "calibrate.crystal",
+    )
+}  # examples that go from counts to answers
+
+
+@pytest.mark.parametrize(
+    "module", [pytest.param(m, marks=[pytest.mark.whole] * (m in WHOLE)) for m in MODULES]
+)
 def test_examples_in_docstrings_run(module):
     if module.endswith("__main__"):
         return

@@ -101,6 +101,9 @@ def test_a_given_center_is_where_the_beam_is_looked_for():
     np.testing.assert_allclose(told.center, made.center, rtol=1e-6)
     assert np.isnan(told.doubt).all()
     assert "left out" in aligned(made.counts, align=False).word
+    assert not aligned(made.counts, center=made.center, align=False).word
+    elsewhere = middle + np.array([3, -4])
+    assert "lies 5.0 px from" in aligned(made.counts, center=elsewhere, align=False).word
     with pytest.raises(InputError, match="one per position"):
         aligned(stopped, center=np.zeros(3))
 

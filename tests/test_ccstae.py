@@ -347,6 +347,7 @@ def test_the_choice_of_a_base_is_hard_and_its_gradient_soft():
     assert jnp.abs(jax.grad(lambda z: jnp.sum(model.chosen(z, 1.0) ** 2))(logits)).max() > 0
 
 
+@pytest.mark.whole
 def test_the_published_model_is_trained_on_a_scan_and_read_back(rng, monkeypatch):
     """Turned spots on a scan: the rotation is found up to that of the base, an empty pattern has a status."""
     # Base and strain share a scale that nothing fixes: rounding decides whether it drifts to the network's limit, from

@@ -90,6 +90,30 @@ def test_few_counts_are_no_dead_pixels(rng):
     assert not detector.find_bad_pixels(scan.mean(0), scan.std(0), len(scan)).any()
 
 
+@pytest.mark.parametrize("floor", [0.0, 0.003])
+def test_darkness_between_sharp_disks_is_no_dead_pixel(rng, floor):
+    y, x = np.indices((64, 64))
+    apart = np.hypot((y + 8) % 16 - 8, (x + 8) % 16 - 8)
+    disks = 20 / (1 + np.exp(np.minimum((apart - 3) / 0.3, 60))) + floor
+    scan = rng.poisson(disks, (150, 64, 64)).astype(np.float32)
+    assert (scan.std(0) == 0).sum() > 500
+    assert not detector.find_bad_pixels(scan.mean(0), scan.std(0), len(scan)).any()
+    scan[:, :, 32:34] = 0
+    bad = detector.find_bad_pixels(scan.mean(0), scan.std(0), len(scan))
+    assert bad[disks.mean(1) > 2, 32:34].mean() > 0.7  # a dead column where electrons come
+    assert not bad[:, :28].any()
+
+
+@pytest.mark.parametrize("offset", [-35.0, -3000.0])
+def test_a_negative_offset_makes_no_pixel_hot(rng, offset):
+    y, x = np.indices((48, 48))
+    clean = 200 * np.exp(-((y - 24) ** 2 + (x - 24) ** 2) / 6) + 0.3
+    scan = 13.0 * rng.poisson(clean, (40, 48, 48)) + rng.normal(offset, 5.0, (40, 48, 48))
+    scan[:, 5, 40] += 9000  # hot
+    bad = detector.find_bad_pixels(scan.mean(0), scan.std(0), len(scan))
+    assert np.argwhere(bad).tolist() == [[5, 40]]
+
+
 @pytest.mark.parametrize(("inner", "outer"), [(5, 5), (-1, 4), (7, 3)])
 def test_ring_radii_must_be_ordered(inner, outer):
     with pytest.raises(InputError, match="inner < outer"):

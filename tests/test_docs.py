@@ -17,6 +17,7 @@ from jax4dstem.simulate import polycrystal
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")])
+WHOLE = ("python", "representations")  # pages that go from counts to answers
 LINKED = [*PAGES, PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md",
           *PROJECT.glob("experiments/**/README.md"), *PROJECT.glob("benchmarks/README.md")]  # fmt: skip
 # The quickest run that has an answer of every stage.
@@ -45,7 +46,11 @@ def workplace(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of small data
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=[pytest.mark.whole] * (p.stem in WHOLE)) for p in PAGES if blocks(p)],
+    ids=lambda page: page.stem,
+)
 def test_the_python_of_a_page_runs(page, workplace, monkeypatch):
     """All blocks of a page, in order, as one program."""
     monkeypatch.chdir(workplace)

@@ -17,6 +17,9 @@ from jax4dstem.pipeline import STAGES, Recipe, analyze, analyze_dataset, dump_re
 from jax4dstem.pipeline.recipe import parse_recipe
 from jax4dstem.strain import StrainDose, StrainReference, measure_strain, predict_dose
 
+pytestmark = pytest.mark.whole
+
+
 SQUARE = np.array([[0.0, 22.0], [-20.0, 4.0]])
 
 

@@ -128,6 +128,7 @@ def test_a_bottleneck_sweep_finds_the_dimension_of_the_data(rng):
         bottleneck_sweep(model, X, [9], KMeans(2).fit_predict)
 
 
+@pytest.mark.whole
 def test_a_defect_in_a_lattice_has_the_largest_error(rng):
     y, x = np.indices((12, 12))
     phases = rng.uniform(0, 2 * np.pi, (200, 2, 1, 1))

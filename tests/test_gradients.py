@@ -41,6 +41,7 @@ def converged(pattern, center, model):
     return fit
 
 
+@pytest.mark.whole
 def test_the_implicit_gradient_is_that_of_the_converged_fit(rng):
     with jax.enable_x64(True):
         model, pattern = scene(rng)
@@ -77,6 +78,7 @@ def test_the_implicit_gradient_is_that_of_the_converged_fit(rng):
             )
 
 
+@pytest.mark.whole
 def test_the_way_back_of_an_implicit_fit_needs_little_memory(rng):
     model, pattern = scene(rng)
     patterns = jnp.tile(pattern.astype(jnp.float32), (32, 1, 1))
@@ -94,6 +96,7 @@ def test_the_way_back_of_an_implicit_fit_needs_little_memory(rng):
     assert memory(jax.grad(total, allow_int=True)) <= 2 * memory(total)
 
 
+@pytest.mark.whole
 def test_from_counts_to_strain(rng):
     """Center of the beam, lattice, polar decomposition: one differentiable function of the counts."""
     with jax.enable_x64(True):

@@ -33,6 +33,11 @@ def with_beam(evidence, **changes):
     return replace(evidence, beam=replace(evidence.beam, **changes))
 
 
+def exchanged(evidence):
+    flat = replace(evidence.survey, mean=np.full((32, 32), evidence.survey.mean.mean()))
+    return replace(evidence, survey=flat)
+
+
 def few_electrons(evidence):
     return replace(evidence, survey=replace(evidence.survey, dose=evidence.survey.dose / 10))
 
@@ -46,6 +51,7 @@ FAULTS = {
     "descan": lambda e: with_beam(e, surface=np.indices((6, 7)).transpose(1, 2, 0) * 1.0),
     "dose": few_electrons,
     "strain": lambda e: replace(e, strain=NoStrain("no lattice found")),
+    "axes": exchanged,
     "file": lambda e: replace(e, reading=("an aborted scan",)),
 }
 

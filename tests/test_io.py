@@ -304,6 +304,7 @@ def test_real_files(shared_data, name, shape, dtype):
     assert dataset.source.read(slice(0, 1), slice(0, 2)).max() > 0
 
 
+@pytest.mark.whole
 def test_results_of_the_first_version_still_open(tmp_path):
     """The file is one that version 0.1.0 has written: 6 x 7 positions of a simulated polycrystal."""
     shutil.copy(Path(__file__).parent / "data" / "results_0_1_0.h5", tmp_path / "results.h5")

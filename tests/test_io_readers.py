@@ -394,6 +394,18 @@ def test_info_shows_counts_and_doubts(tmp_path):
     assert len(glance(open_dataset(tmp_path / "wild.npy")).doubts) == 2
 
 
+def test_info_doubts_exchanged_axes(tmp_path, rng):
+    y, x = np.indices((24, 20))
+    mean = 0.2 + 30 * np.exp(-np.hypot(y - 11, x - 9) / 3)
+    data = rng.poisson(mean * np.linspace(0.3, 1, 30)[:, None, None], (8, 30, 24, 20))
+    aborted = np.where(np.arange(8)[:, None, None, None] < 5, data, 0)
+    cases = ("a", data, 0), ("b", aborted, 0), ("c", data.transpose(2, 3, 0, 1), 1)
+    for name, stored, said in cases:
+        np.save(tmp_path / f"{name}.npy", stored)
+        found = glance(open_dataset(tmp_path / f"{name}.npy")).doubts
+        assert sum("exchanged" in doubt for doubt in found) == said, found
+
+
 # RosettaSciIO: what its readers do, by stand-ins
 
 

@@ -106,6 +106,14 @@ def test_scales_in_y_and_x_are_both_kept(unit, size, ratio):
     assert calibration.binned_scan(2).scan_step_y_nm == pytest.approx(4)
 
 
+@pytest.mark.parametrize("size", [0.0, float("nan"), "none"])
+def test_a_scale_that_is_no_size_is_told(size):
+    axes = [Axis(size, "nm"), Axis(size, "nm"), Axis(size, ""), Axis(None, "1/nm")]
+    told = from_axes(axes, ("scan_y", "scan_x", "det_y", "det_x"), "here")
+    assert not told.scales
+    assert told.ignored == (f"scan_y, scan_x: scale {size} 'nm' not used, it is no size",)
+
+
 def test_angles_need_the_energy():
     axes = [Axis(1, None), Axis(1, "px"), Axis(0.3, "mrad"), Axis(0.3, "mrad")]
     told = from_axes(axes, ("scan_y", "scan_x", "det_y", "det_x"), "here")
@@ -115,10 +123,10 @@ def test_angles_need_the_energy():
     assert found.pixel_y_inv_angstrom is None
     without, notes = calibrate([told])
     assert without.pixel_inv_angstrom is None
-    assert any("give energy_kv" in note for note in notes)
+    assert any("give the energy" in note for note in notes)
     given_pixel, notes = calibrate([Told({"pixel_inv_angstrom": 0.5}, "given"), told])
     assert given_pixel.pixel_inv_angstrom == 0.5
-    assert not any("energy_kv" in note for note in notes)
+    assert not any("energy" in note for note in notes)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What a masked pixel holds changes nothing, whatever it is; the rest of the pattern says the same without it."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -173,6 +175,7 @@ def test_textures_move_no_electrons():
     assert len(disk_textures(jnp.zeros(1), jnp.zeros(1))) == 5
 
 
+@pytest.mark.whole
 def test_stuck_pixels_do_not_change_the_strain_of_a_scan():
     made, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
     counts = made.source.read(slice(0, 12), slice(0, 12))
@@ -193,3 +196,11 @@ def test_stuck_pixels_do_not_change_the_strain_of_a_scan():
     assert ok.mean() > 0.5
     gap = (found[0].strain.e_xx - truth.e_xx)[ok]
     assert np.median(abs(gap)) < 3e-3
+
+
+def test_a_disk_behind_masked_pixels_divides_by_no_zero():
+    dispersion = np.tile([0.0, 1.05, 3.0, 0.4], (2, 3, 1))
+    fits = SimpleNamespace(
+        information=np.ones((2, 3, 6, 6)), score=np.full((2, 3), 50.0), dispersion=dispersion
+    )
+    np.testing.assert_allclose(intensities.typical_dispersion(fits), [1.0, 1.0, 3.0, 0.4])

@@ -6,6 +6,7 @@ from second_renderer import render
 
 from jax4dstem import Dataset, survey_scan
 from jax4dstem.beam import DetectorOptions, photon_transfer
+from jax4dstem.errors import InputError
 
 SQUARE = np.array([[0.0, 17.0], [-17.0, 0.0]])
 
@@ -51,6 +52,43 @@ def test_an_offset_is_taken_off(counts):
     detector = found((30.0 * counts + 200).astype(np.int16))
     assert detector.gain == pytest.approx(30, rel=0.08)
     assert detector.offset == pytest.approx(200, abs=15)
+
+
+@pytest.mark.parametrize(("gain", "read_noise", "offset"), [(1, 0, -3), (1, 0, -40), (14, 5, -35)])
+def test_means_below_zero_are_an_offset(counts, gain, read_noise, offset):
+    noise = read_noise * np.random.default_rng(1).standard_normal(counts.shape)
+    data = np.round(gain * counts + noise + offset).astype(np.int32)
+    survey = survey_scan(Dataset.from_array(data))
+    assert survey.detector.gain == pytest.approx(gain, rel=0.06)
+    assert survey.detector.offset == pytest.approx(offset, abs=0.6 * gain)
+    np.testing.assert_allclose(survey.dose, counts.sum(axis=(2, 3)), rtol=0.2)
+
+
+@pytest.mark.parametrize("pedestal", [3, 200])
+def test_counts_on_a_pedestal_are_no_electrons(counts, pedestal):
+    survey = survey_scan(Dataset.from_array((counts + pedestal).astype(np.uint16)))
+    assert survey.detector.offset == pytest.approx(pedestal, rel=0.05)
+    np.testing.assert_allclose(survey.dose, counts.sum(axis=(2, 3)), rtol=0.05)
+
+
+def test_less_than_no_electrons_is_an_error(counts):
+    with pytest.raises(InputError, match=r"an offset of 1000 counts leaves .* electrons"):
+        found(counts.astype(np.float32), offset=1e3)
+
+
+def test_a_large_descan_is_no_blur():
+    """Patterns of counted electrons that move by pixels between neighbors: sums of pixels scatter more than single ones."""
+    places = 1.7 * np.indices((8, 8))[:, :, :, None, None]
+    y, x = (np.mod(n - p, 16) - 8 for n, p in zip(np.indices((64, 64)), places, strict=True))
+    envelope = np.exp(-np.hypot(*(np.indices((64, 64)) - 32)) / 12)
+    disks = 30 / (1 + np.exp((np.hypot(y, x) - 3) / 0.35))
+    moved = np.random.default_rng(0).poisson((disks + 0.5) * envelope)
+    found_alone = photon_transfer(*moved.reshape(32, 2, 64, 64).swapaxes(0, 1))
+    assert found_alone.blur > 0.3
+    assert found_alone.of_pixels == pytest.approx(1, abs=0.1)
+    detector = found(moved.astype(np.uint16))
+    assert detector.counts_electrons
+    assert detector.blur == 0
 
 
 def test_correlated_noise_of_a_blurring_detector(counts):

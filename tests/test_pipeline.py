@@ -18,6 +18,7 @@ from jax4dstem.cli import app
 from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
 from jax4dstem.domains import domain_agreement, merge_by_majority
+from jax4dstem.fields import Field
 from jax4dstem.io.results import read_group
 from jax4dstem.pipeline import (
     DOMAIN_STAGES,
@@ -29,6 +30,7 @@ from jax4dstem.pipeline import (
     load_recipe,
 )
 from jax4dstem.report import write_report
+from jax4dstem.report.figures import descan
 from jax4dstem.simulate import polycrystal
 from jax4dstem.train import load_model
 
@@ -146,6 +148,7 @@ def test_a_second_run_reuses_the_stages(finished, scan_file):
     analyze(scan_file[0], out, load_recipe(None, QUICK), lines.append)
 
 
+@pytest.mark.whole
 def test_other_results_in_a_directory_stay_while_they_fit(tmp_path):
     scan, _ = polycrystal((8, 8), (64, 64), background=0.1, n_grains=2, seed=4)
     quick = {**QUICK, "strain.bases": 0, "strain.further": [], "cluster.methods": ["kmeans"]}
@@ -248,6 +251,7 @@ def test_clusters_are_told_what_they_are(tmp_path):
     assert found["comparison"]["disagreement"].data.mean() < 0.05
 
 
+@pytest.mark.whole
 def test_learned_representations_of_every_region(scan_file, tmp_path):
     overrides = {
         **QUICK,
@@ -378,6 +382,7 @@ def test_the_ways_of_the_field_are_options(tmp_path, overrides):
     assert domain_agreement(found[inside], labels[inside])[1] > 0.95
 
 
+@pytest.mark.whole
 def test_the_same_seed_gives_the_same_file(tmp_path):
     scan, _ = two_domains()
     trees = []
@@ -475,6 +480,7 @@ def test_majority_merging():
     assert merge_by_majority(labels, truth).tolist() == [1, 1, 1, 0, 2]
 
 
+@pytest.mark.whole
 def test_multislice_heterojunction(shared_data, tmp_path):
     """Descan and domains of a part of the scan (every fifth row and column)."""
     with h5py.File(shared_data / "cbed_wide2_like.mat") as file:
@@ -495,6 +501,7 @@ def test_multislice_heterojunction(shared_data, tmp_path):
     assert domain_agreement(tree["labels"]["level_1"].data, labels)[1] > 0.97
 
 
+@pytest.mark.whole
 def test_measured_mgo_cubes(shared_data, tmp_path):
     """Vacuum, film and cube are different clusters; the cube's cepstrum has its lattice spacings."""
     from jax4dstem.patterns.cepstrum import find_cepstrum_peaks
@@ -514,6 +521,7 @@ def test_measured_mgo_cubes(shared_data, tmp_path):
         assert np.abs(lengths - expected).min() < 0.08
 
 
+@pytest.mark.whole
 def test_strain_from_file_to_report(tmp_path):
     scan, truth = polycrystal((12, 12), (128, 128), background=0.2, n_grains=1, seed=2)
     np.save(tmp_path / "scan.npy", scan.source.read(slice(0, 12), slice(0, 12)))
@@ -539,6 +547,7 @@ def test_strain_from_file_to_report(tmp_path):
     assert "nothing to train" in none.output
 
 
+@pytest.mark.whole
 def test_the_published_network_is_a_command(scan_file, tmp_path):
     out = tmp_path / "out"
     arguments = ["train", "ccstae", str(scan_file[0]), "-o", str(out), "--set", "ccstae.epochs=1"]
@@ -572,6 +581,7 @@ def test_strain_options_that_do_not_fit(options, message, scan_file, tmp_path):
     assert message in result.output
 
 
+@pytest.mark.whole
 def test_codes_and_features_are_spaces_to_cluster_in(tmp_path):
     scan, labels = two_domains()
     for space, needs in {
@@ -626,3 +636,11 @@ def test_lost_direct_beams_are_found_again(tmp_path):
         np.broadcast_arrays(20 + 0.1 * np.arange(12)[:, None], 20 - 0.1 * np.arange(14)), axis=-1
     )
     assert np.linalg.norm(done["center"].data - true, axis=-1).max() < 1.0
+
+
+def test_centers_that_are_given_are_drawn_without_measured_ones():
+    given, none = (Field(np.full((3, 4, 2), n), dims=("y", "x", "yx")) for n in (8.0, np.nan))
+    done = {"center": given, "descan": {"measured": none, "surface": given}}
+    assert (
+        len(descan(done, {}).axes) == 12
+    )  # six images with their color bars; a warning is an error

@@ -122,7 +122,7 @@ def test_a_probe_at_the_rim_of_its_picture_is_refused():
         image_of(picture(None, center=(6.0, 24.0)))
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 @pytest.mark.parametrize("given", [True, False])
 @pytest.mark.parametrize("aperture", APERTURES)
 def test_strain_with_a_probe_of_any_shape(aperture, given):

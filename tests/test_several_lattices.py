@@ -29,6 +29,7 @@ def two_phases():
     return measure_strain(Dataset.from_array(counts), center, 4.2, reference=reference), strain
 
 
+@pytest.mark.whole
 def test_every_position_has_its_lattice(two_phases):
     found, _ = two_phases
     assert found.strain.ok.all()
@@ -41,6 +42,7 @@ def test_every_position_has_its_lattice(two_phases):
     )
 
 
+@pytest.mark.whole
 def test_strain_of_each_is_within_its_bars(two_phases):
     found, strain = two_phases
     for number, part in enumerate(found.parts()):
@@ -54,6 +56,7 @@ def test_strain_of_each_is_within_its_bars(two_phases):
         assert 0.85 < np.sqrt(np.mean(z**2)) < 1.15
 
 
+@pytest.mark.whole
 def test_another_reference_is_that_of_the_first_lattice_only(two_phases):
     found, _ = two_phases
     larger = found.relative_to(StrainReference.vectors(*(1.01 * SQUARE)))
@@ -63,6 +66,7 @@ def test_another_reference_is_that_of_the_first_lattice_only(two_phases):
     np.testing.assert_allclose(larger.lattices.reference[0], 1.01 * SQUARE)
 
 
+@pytest.mark.whole
 def test_lattices_are_not_pooled_with_each_other(two_phases):
     found, _ = two_phases
     pooled = join([pool_strain(part.strain) for part in found.parts()], found.lattice_id)
@@ -85,6 +89,15 @@ def test_no_lattice_is_chosen_where_there_is_none():
     probability = choose_lattice(evidence, np.zeros((2, 1, 2, 3)))
     np.testing.assert_array_equal(probability[:, 0, 0], [1, 0])
     assert np.isnan(probability[:, 0, 1]).all()
+
+
+@pytest.mark.whole
+def test_a_lattice_that_no_position_shows_is_no_error(monkeypatch):
+    monkeypatch.setattr("jax4dstem.strain.decomposition.EVIDENCE", np.inf)
+    scan = render(SQUARE, (8, 8), (112, 112), dose=1e5, largest_strain=0.01, seed=4)
+    found = measure_strain(Dataset.from_array(scan.counts), scan.center, 4.2)
+    assert not found.strain.ok.any()
+    assert (found.lattice_id == -1).all()
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,7 @@ def test_the_lattice_is_found_when_none_is_given(two_grains):
     assert found.strain.ok[truth.interior].all()
 
 
+@pytest.mark.whole
 def test_a_given_lattice_that_is_nowhere_has_no_position_and_the_true_one_is_found(two_grains):
     scan, truth, alone = two_grains
     found = measure_strain(
@@ -288,6 +289,7 @@ def test_a_given_lattice_that_is_nowhere_has_no_position_and_the_true_one_is_fou
         measure_strain(scan, truth.parameters.center, 4.2, reference=given(5 * truth.vectors))
 
 
+@pytest.mark.whole
 def test_vacuum_is_an_error_when_the_lattice_is_to_be_found(rng):
     y, x = np.indices(SHAPE)
     q = np.hypot(y - CENTER, x - CENTER)
@@ -316,6 +318,7 @@ def test_vacuum_and_empty_patterns_inside_a_crystal(two_grains):
     assert found.strain.ok[3:].all()
 
 
+@pytest.mark.whole
 def test_a_single_row_of_reflections_does_not_fix_a_lattice(rng):
     from jax4dstem.lattice.disks import bragg_disks
 

@@ -34,6 +34,9 @@ from jax4dstem.strain import (
 )
 from jax4dstem.strain.neighbors import spread_over
 
+pytestmark = pytest.mark.whole
+
+
 HEXAGONAL = 28.0 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
 METHODS = ("lattice", "pooled", "bases", "cepstrum")
 

@@ -21,7 +21,13 @@ def given_lattice(lattice):
     return StrainReference.vectors(*lattice)
 
 
-@pytest.fixture(scope="module", params=LATTICES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        "square",
+        *(pytest.param(n, marks=pytest.mark.whole) for n in ("hexagonal", "oblique")),
+    ],
+)
 def measured(request):
     lattice = LATTICES[request.param]
     drawn = render(lattice, (12, 12), (128, 128), dose=1e6, seed=3)

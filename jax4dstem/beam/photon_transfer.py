@@ -10,7 +10,8 @@ patterns,
 .. math:: \langle (K \star d)^2 \rangle = g \, (K^2 \star s) + 2 \sigma^2 - 2 g \, o
 
 is a straight line with the gain g as slope, whatever the specimen; what the specimen still adds (edges of disks that move) lies
-above the line, pixel by pixel, and is left out by a robust fit. A blurring detector has correlated noise, of which the high pass
+above the line, pixel by pixel, and is left out by a robust fit. Its constant is that of read-out noise or of an offset; as no pixel
+has less than no electrons, means below zero are those of an offset. A blurring detector has correlated noise, of which the high pass
 sees too little; how the slope grows when pixels are summed gives the blur, and the gain for sums of many pixels.
 
 Reference: Janesick, Photon Transfer (SPIE, 2007), for the line; neighbors and high pass are ours.
@@ -31,6 +32,10 @@ ROUNDS = 40  # of the robust fit, which has then long settled
 FAR = 3.0  # standard deviations from the line at which a pixel is left out
 FEWEST = 50  # pixels that a line needs
 MOST_PIXELS = 2**22  # in all pairs together
+DARK = (
+    0.05  # share of the pixels, the darkest, that see no electrons where even they are below zero
+)
+SURELY = 6.0  # standard errors below zero: the darkest of many pixels are two below by chance, each pattern is in four pairs
 SIGMAS = np.linspace(0.0, 2.5, 51)  # px: blurs that are tried
 BLURRED = 0.85  # slope of single pixels over that of 2 x 2 sums, below which noise is correlated
 
@@ -44,6 +49,9 @@ class PhotonTransfer(NamedTuple):
         read_noise: σ in counts; 0 where an offset hides it: from noise alone only their balance is known.
         blur: Standard deviation of the detector's blur in px.
         share: Of the pixels that lie on the line.
+        of_pixels: g without a blur, from single pixels.
+        misfit: Root mean square by which the logarithms of the slopes of sums of pixels miss those of a blur; a beam that
+            moves between neighbors makes slopes that no blur has.
     """
 
     gain: float
@@ -51,6 +59,8 @@ class PhotonTransfer(NamedTuple):
     read_noise: float
     blur: float
     share: float
+    of_pixels: float = np.nan
+    misfit: float = 0.0
 
 
 def photon_transfer(
@@ -73,20 +83,34 @@ def photon_transfer(
         >>> round(photon_transfer(a, b).gain)
         20
     """
-    lines = [_line(*_transfer(first, second, mask, bins)) for bins in BINS]
+    transfers = [_transfer(first, second, mask, bins) for bins in BINS]
+    lines = [_line(*transfer) for transfer in transfers]
     slopes = np.array([line.slope for line in lines])
     if not np.isfinite(slopes[:2]).all():
         return PhotonTransfer(np.nan, 0.0, 0.0, 0.0, 0.0)
     if slopes[0] <= 0:
         return PhotonTransfer(0.0, 0.0, 0.0, 0.0, lines[0].share)
-    gain, blur = float(slopes[0]), 0.0
+    of_pixels = float(slopes[0])
+    gain, blur, misfit = of_pixels, 0.0, 0.0
     if slopes[0] < BLURRED * slopes[1] and np.isfinite(slopes).all():
-        gain, blur = _without_blur(slopes)
-    constant = lines[0].constant
+        gain, blur, misfit = _without_blur(slopes)
+    darkest = _below_zero(*transfers[0])
+    constant = lines[0].constant + 2 * gain * darkest
     significant = abs(constant) > 3 * lines[0].constant_std
     offset = -constant / (2 * gain) if significant and constant < 0 else 0.0
     read_noise = np.sqrt(constant / 2) if significant and constant > 0 else 0.0
-    return PhotonTransfer(gain, float(offset), float(read_noise), blur, lines[0].share)
+    share = lines[0].share
+    return PhotonTransfer(
+        gain, float(darkest + offset), float(read_noise), blur, share, of_pixels, misfit
+    )
+
+
+def _below_zero(squares: np.ndarray, sums: np.ndarray, pairs: int) -> float:
+    """Mean counts of the darkest pixels where they are surely below zero, else 0."""
+    dark = sums <= np.quantile(sums, DARK)
+    of_one = float(np.median(squares[dark]) / 2)  # variance of a pixel's counts
+    mean = float(sums[dark].mean() / 2)
+    return min(mean, 0.0) if mean < -SURELY * np.sqrt(of_one / (2 * pairs)) else 0.0
 
 
 class _Line(NamedTuple):
@@ -159,16 +183,16 @@ def _line(squares: np.ndarray, sums: np.ndarray, pairs: int) -> _Line:
     return _Line(slope, constant, 3 * float(np.sqrt(inverse[1, 1])), float(used.mean()))
 
 
-def _without_blur(slopes: np.ndarray) -> tuple[float, float]:
-    """Gain for sums of many pixels, and the blur, whose attenuation fits the slopes of all sums of pixels best."""
+def _without_blur(slopes: np.ndarray) -> tuple[float, float, float]:
+    """Gain for sums of many pixels, and the blur, whose attenuation fits the slopes of all sums of pixels best, and how well."""
     table = np.array([[_attenuation(sigma, bins) for bins in BINS] for sigma in SIGMAS])
     table /= table[0]
     ratio = np.log(np.maximum(slopes, 1e-300)) - np.log(table)
     weights = np.clip(table, 0.02, 1.0)
     gains = np.average(ratio, axis=1, weights=weights)
-    misfit = np.sum(weights * (ratio - gains[:, None]) ** 2, axis=1)
+    misfit = np.sqrt(np.average((ratio - gains[:, None]) ** 2, axis=1, weights=weights))
     best = int(np.argmin(misfit))
-    return float(np.exp(gains[best])), float(SIGMAS[best])
+    return float(np.exp(gains[best])), float(SIGMAS[best]), float(misfit[best])
 
 
 def _attenuation(sigma: float, bins: int, size: int = 64) -> float:

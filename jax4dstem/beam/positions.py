@@ -23,6 +23,7 @@ from jax4dstem.stream import map_patterns, reduce_patterns
 MANY_OUTLIERS = 0.01  # share of positions whose direct beam was lost
 WITHIN = 2.4477  # standard deviations within which 95 % of errors in a plane lie: the root of chi-squared's quantile
 LOCKING = 0.08  # px: a parabola on a triangular peak errs by 0.04, simulated beam stops by up to twice that
+MISPLACED = 1.0  # px between a given center and the beam that are told: a descan that is left out moves the mean by less
 NEAR = 3.0  # radii of the beam: how far from a given center it is looked for; reflections mostly begin there
 
 
@@ -128,7 +129,15 @@ def align_scan(
 def _as_told(scan: Dataset, survey: Survey, center: np.ndarray, given: bool) -> BeamPositions:
     """The same center in every pattern, or the given map of them; how far off it is nobody has looked."""
     centers = np.broadcast_to(center, (*scan.scan_shape, 2)).astype(np.float32)
-    hidden = is_hidden(centers.reshape(-1, 2).mean(axis=0), ~survey.detector.bad_pixels)
+    middle = centers.reshape(-1, 2).mean(axis=0)
+    hidden = is_hidden(middle, ~survey.detector.bad_pixels)
+    apart = float(np.hypot(*(middle - survey.center)))
+    word = (
+        "" if given else "every pattern has the center of the mean pattern: alignment was left out"
+    )
+    if apart > MISPLACED and not hidden:
+        y, x = survey.center
+        word = f"the center that is given lies {apart:.1f} px from the brightest disk, ({y:.1f}, {x:.1f})"
     return BeamPositions(
         centers,
         np.full_like(centers, np.nan),
@@ -136,7 +145,7 @@ def _as_told(scan: Dataset, survey: Survey, center: np.ndarray, given: bool) -> 
         np.zeros(scan.scan_shape, bool),
         survey.radius,
         np.full(scan.scan_shape, np.nan, np.float32),
-        "" if given else "every pattern has the center of the mean pattern: alignment was left out",
+        word,
         hidden,
     )
 

@@ -107,7 +107,8 @@ def survey_scan(
         Validity, dose, detector statistics, and the mean direct beam.
 
     Raises:
-        InputError: No pattern is valid, or one is not and ``exclude_invalid`` is False; or the mask has another shape.
+        InputError: No pattern is valid, or one is not and ``exclude_invalid`` is False; or the mask has another shape; or
+            there are no electrons above the offset.
 
     Example:
         >>> counts = np.random.default_rng(0).poisson(1.0, (3, 4, 16, 16))
@@ -152,6 +153,11 @@ def survey_scan(
         dose = map_patterns(total_counts, clean, progress="dose")
     else:
         dose = (found["dose"] - noise.offset * (bad.size - given)) / noise.gain
+    if not np.mean(dose[valid]) > 0:
+        raise InputError(
+            f"an offset of {noise.offset:.4g} counts leaves {np.mean(dose[valid]):.4g} electrons per pattern: "
+            "give another detector.offset"
+        )
     mean = (np.asarray(raw.mean) - noise.offset) / noise.gain
     beam = find_direct_beam(np.asarray(jax.jit(repair_pixels)(mean, bad)))
     dose = np.where(valid, dose, np.nan).astype(np.float32)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jax4dstem.health.evidence import Evidence
+from jax4dstem.io.axes import seem_exchanged
 
 FEW = 0.5  # share of the positions with strain, below which the reasons are told
 MANY_PIXELS = 0.01  # share of masked pixels that is told: hot pixels alone are some 1e-4
@@ -36,6 +37,18 @@ class HealthDoubt(NamedTuple):
 def _reading(evidence: Evidence) -> Iterator[HealthDoubt]:
     for text in evidence.reading:
         yield HealthDoubt("file", text, "the file is as it was read", "see jax4dstem info FILE")
+
+
+def _axes(evidence: Evidence) -> Iterator[HealthDoubt]:
+    survey = evidence.survey
+    mean = np.where(survey.detector.bad_pixels, np.nan, survey.mean_electrons)
+    if seem_exchanged(survey.dose[survey.valid], mean):
+        yield HealthDoubt(
+            "axes",
+            "patterns differ from each other more than their pixels do",
+            f"the scan has {survey.dose.shape}, the detector {mean.shape} points",
+            "--set input.axes=det_y,det_x,scan_y,scan_x",
+        )
 
 
 def _no_strain(evidence: Evidence) -> Iterator[HealthDoubt]:
@@ -188,6 +201,7 @@ def _calibration(evidence: Evidence) -> Iterator[HealthDoubt]:
 DOUBTS: tuple[Callable[[Evidence], Iterator[HealthDoubt]], ...] = (
     _no_strain,
     _given_lattice,
+    _axes,
     _beam,
     _few_strains,
     _reading,

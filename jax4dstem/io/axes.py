@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from jax4dstem.io.scales import Axis
 from jax4dstem.io.units import is_blank, parse_unit
 
@@ -44,3 +46,22 @@ def order_by_units(axes: Sequence[Axis]) -> tuple[tuple[str, ...], str] | None:
     names |= dict(zip(others, C_ORDER[len(axes)][:-2], strict=True))
     told = ", ".join(str(axis.units) for axis in axes)
     return tuple(names[i] for i in range(len(axes))), f"their units ({told}) tell it"
+
+
+def seem_exchanged(sums: np.ndarray, mean: np.ndarray) -> bool:
+    """Whether patterns differ from each other by more than the pixels of their mean do.
+
+    The direct beam makes the pixels of a pattern differ far more than specimens make patterns; where it is the other way
+    round, what is read as positions is likely to be the detector.
+
+    Args:
+        sums: Of each pattern, any shape; NaN is passed over.
+        mean: Of the patterns, ``(det_y, det_x)``, in the same unit.
+
+    Example:
+        >>> data = np.ones((9, 9, 4, 4))  # detector axes first
+        >>> data[4, 4] = 50.0
+        >>> seem_exchanged(data.sum(axis=(2, 3)), data.mean(axis=(0, 1)))
+        True
+    """
+    return bool(np.nanstd(sums) / mean.size > np.nanstd(mean))

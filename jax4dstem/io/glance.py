@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jax4dstem.dataset import Dataset
+from jax4dstem.io.axes import seem_exchanged
 
 PER_SIDE = 4  # rows and columns of the scan that are looked at: 16 patterns are read at once
 
@@ -83,9 +84,14 @@ def _doubts(patterns: np.ndarray) -> list[str]:
     not_finite = int((~np.isfinite(patterns)).any((1, 2)).sum())
     if not_finite:
         found.append(f"{not_finite} of {number} patterns have NaN or infinite pixels")
-    blank = int((patterns == patterns[:, :1, :1]).all((1, 2)).sum())
-    if blank:
-        found.append(f"{blank} of {number} patterns are the same in every pixel")
+    blank = (patterns == patterns[:, :1, :1]).all((1, 2))
+    if blank.any():
+        found.append(f"{blank.sum()} of {number} patterns are the same in every pixel")
+    shown = np.where(np.isfinite(patterns), patterns, 0)[~blank]
+    if len(shown) and seem_exchanged(shown.sum((1, 2), dtype=float), shown.mean(0, dtype=float)):
+        found.append(
+            "patterns differ more than their pixels: are the axes of scan and detector exchanged? give axes"
+        )
     if patterns.dtype.kind in "ui":
         top = np.iinfo(patterns.dtype).max
         pixels = int((patterns == top).any(0).sum())

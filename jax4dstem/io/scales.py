@@ -76,7 +76,9 @@ def calibrate(sources: Iterable[Told]) -> tuple[Calibration, tuple[str, ...]]:
     if "pixel_mrad" in values:
         angle, why = values.pop("pixel_mrad"), origin["pixel_mrad"]
         if "pixel_inv_angstrom" not in values and "energy_kv" not in values:
-            notes.append(Doubt(f"detector pixel {_in_words(angle)} mrad: not used, give energy_kv"))
+            notes.append(
+                Doubt(f"detector pixel {_in_words(angle)} mrad: not used, give the energy")
+            )
         elif "pixel_inv_angstrom" not in values:
             values["pixel_inv_angstrom"] = _reciprocal(angle, values["energy_kv"])
             origin["pixel_inv_angstrom"] = f"{_in_words(angle)} mrad, {why}"
@@ -119,8 +121,11 @@ def scale_of(axis: Axis, space: str) -> tuple[str, float] | str | None:
         space: "scan" or "det".
     """
     scale, units = positive(axis.scale), text(axis.units)
-    if scale is None or space not in ("scan", "det"):
+    if space not in ("scan", "det"):
         return None
+    if scale is None:
+        told = axis.scale is not None and not is_blank(units)
+        return f"scale {text(axis.scale)} {units!r} not used, it is no size" if told else None
     if is_blank(units):
         return None if scale == 1 else f"scale {scale:g} not used, it has no unit"
     unit = parse_unit(units)

@@ -119,9 +119,10 @@ def _with_intensities(
 
 
 def typical_dispersion(fits: Any) -> np.ndarray:
-    """Median over the scan around each disk; 1 where the noise explains it."""
+    """Median over the scan around each disk; 1 where the noise explains it, or nothing is seen, as behind masked pixels."""
     good = convincing(fits)
     dispersion = np.nanmedian(np.where(good[..., None], fits.dispersion, np.nan), axis=(0, 1))
+    dispersion = np.where(dispersion > 0, dispersion, 1.0)
     # Both ways: the noise of a detector that drops small counts is less than its gain says.
     return np.where(np.abs(np.log(dispersion)) > np.log(UNEXPECTED), dispersion, 1.0)
 

@@ -66,7 +66,7 @@ def virtual_images(done: Tree, about: dict[str, Any]) -> Figure:
     scan_image(axes[2], images["dose"], "Dose", about)
     for i, name in enumerate("yx"):
         values = com.data[..., i]
-        limit = float(np.nanpercentile(np.abs(values), 99)) or 1.0
+        limit = _largest(values) or 1.0
         show_image(
             axes[3 + i], values, f"Center of mass, {name} component", "px", cmap="RdBu_r",
             vmin=-limit, vmax=limit,
@@ -85,6 +85,12 @@ def scan_image(axes: Axes, field: Any, title: str, about: dict[str, Any], bar: b
     scale_bar(axes, field.data.shape[1], *calibration(about).scan_units)
 
 
+def _largest(values: np.ndarray) -> float:
+    """Size of the values, but for the largest hundredth; 0 where there are none, as of centers that are given."""
+    finite = np.abs(values[np.isfinite(values)])
+    return float(np.percentile(finite, 99)) if finite.size else 0.0
+
+
 def descan(done: Tree, about: dict[str, Any]) -> Figure:
     """Center of the direct beam, and how far it is from the smooth surface."""
     figure = new_figure(15, 7.2, "Direct beam over the scan (descan)")
@@ -94,7 +100,7 @@ def descan(done: Tree, about: dict[str, Any]) -> Figure:
         center = done["center"].data[..., row]
         span = {"vmin": float(center.min()), "vmax": float(center.max()) + 1e-9}
         rest = measured[..., row] - surface[..., row]
-        limit = float(np.nanpercentile(np.abs(rest), 99)) or 1e-3
+        limit = _largest(rest) or 1e-3
         show_image(axes[row, 0], center, f"Center {name}", "px", cmap="viridis", **span)
         show_image(
             axes[row, 1], surface[..., row], f"Fitted surface {name}", "px", cmap="viridis", **span

@@ -442,10 +442,11 @@ def _drawable(fits: Any) -> FoundLattice:
 
 
 def _part(fitted: _Fitted, reference: StrainReference, there: np.ndarray) -> StrainMeasurement:
-    """The measurement of one lattice, relative to a given lattice or its median where it is there."""
+    """The measurement of one lattice, relative to a given lattice or its median where it is there, if anywhere."""
     if reference.lattice is None:
         among = there if reference.among is None else there & reference.among
-        reference = replace(reference, among=among if among.any() else there)
+        among = among if among.any() else there
+        reference = replace(reference, among=among if there.any() else None)
     strain = strain_map(fitted.measured, reference)
     model = fitted.learned.setup.model
     learned = LearnedModel(model, fitted.excess)
