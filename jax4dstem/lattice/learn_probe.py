@@ -108,7 +108,7 @@ def probe_image(model: LatticeModel, sample: ScanSample, fits: Any) -> tuple[Lat
     inside = (np.hypot(nodes[:, None], nodes) < radius + 1) & (variance > 0)
     gain = float(np.sum(diffracted[inside] ** 2 / variance[inside]))
     changed = heights + np.where(height > 0, excess / np.maximum(height, 1e-30), 0)
-    return model._replace(image=jnp.asarray(normalized(changed))), gain > 2 * inside.sum()
+    return model._replace(image=jnp.asarray(normalized(changed))), gain > 2 * int(inside.sum())
 
 
 @dataclass(frozen=True)
