@@ -1,6 +1,8 @@
 """Doubts are said aloud: each with what was assumed and how to overrule it, and nothing found is no success."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ from typer.testing import CliRunner
 
 from jax4dstem import Calibration, Dataset, align_scan, open_results, survey_scan
 from jax4dstem.cli import app
-from jax4dstem.health import Evidence, Health, judge
-from jax4dstem.strain import NoStrain
+from jax4dstem.health import Evidence, Health, doubts, judge
+from jax4dstem.strain import NoStrain, StrainAnswers
 
 CALIBRATED = Calibration(0.02, 1.0)
 
@@ -89,6 +91,14 @@ def test_health_survives_its_fields(evidence):
     again = Health.from_fields(health.fields())
     assert again.doubts == health.doubts
     assert again.no_strain is None
+
+
+@pytest.mark.parametrize(("radius", "share", "said"), [(11, 0.1, 1), (11, 0.9, 0), (5, 0.1, 0)])
+def test_little_strain_of_disks_that_overlap_says_so(evidence, radius, share, said):
+    strain = create_autospec(StrainAnswers, instance=True)
+    strain.strain = SimpleNamespace(ok=np.arange(100) < 100 * share)
+    strain.model = SimpleNamespace(radius=radius, lattice=20.0 * np.eye(2))
+    assert len(list(doubts._overlap(replace(evidence, strain=strain)))) == said
 
 
 def test_no_position_with_strain_is_status_2_after_the_results_are_written(tmp_path):

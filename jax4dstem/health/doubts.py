@@ -7,9 +7,11 @@ import numpy as np
 
 from jax4dstem.health.evidence import Evidence
 from jax4dstem.io.axes import seem_exchanged
+from jax4dstem.strain import StrainAnswers
 
 FEW = 0.5  # share of the positions with strain, below which the reasons are told
 MANY_PIXELS = 0.01  # share of masked pixels that is told: hot pixels alone are some 1e-4
+TOUCHING = 2.5  # radii between reflections, below which there are no pixels between disks that tell the background
 LOST = 0.02  # share of positions whose beam was taken from their neighbors
 SCATTER = (
     1.25  # times more or less than the noise expects: error bars are then off by more than 10 %
@@ -68,6 +70,21 @@ def _few_strains(evidence: Evidence) -> Iterator[HealthDoubt]:
             f"{evidence.in_words(status)}",
             "the others show no lattice",
             _help_to_strain(evidence),
+        )
+
+
+def _overlap(evidence: Evidence) -> Iterator[HealthDoubt]:
+    found = evidence.strain
+    if not isinstance(found, StrainAnswers) or found.strain.ok.mean() >= FEW:
+        return
+    radius = float(found.model.radius)
+    apart = float(np.linalg.norm(np.asarray(found.model.lattice), axis=1).min())
+    if apart < TOUCHING * radius:
+        yield HealthDoubt(
+            "overlap",
+            f"disks with a radius of {radius:.3g} px that lie {apart:.3g} px apart touch or overlap",
+            "each disk can be told from its neighbors",
+            "record with a smaller convergence angle; no option tells them apart",
         )
 
 
@@ -191,6 +208,7 @@ DOUBTS: tuple[Callable[[Evidence], Iterator[HealthDoubt]], ...] = (
     _axes,
     _beam,
     _few_strains,
+    _overlap,
     _reading,
     _gain,
     _saturation,
