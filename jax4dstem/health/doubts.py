@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jax4dstem.health.evidence import Evidence
+from jax4dstem.health.rows import rows_that_fit_better
 from jax4dstem.io.axes import seem_exchanged
 from jax4dstem.strain import StrainAnswers
 
@@ -51,6 +52,26 @@ def _axes(evidence: Evidence) -> Iterator[HealthDoubt]:
             f"the scan has {survey.dose.shape}, the detector {mean.shape} points",
             "--set input.axes=det_y,det_x,scan_y,scan_x",
         )
+
+
+def _rows(evidence: Evidence) -> Iterator[HealthDoubt]:
+    survey, strain = evidence.survey, evidence.measured
+    images = [
+        np.where(survey.valid, survey.dose, np.nan),
+        *np.moveaxis(evidence.beam.measured, -1, 0),
+    ]
+    if strain is not None:
+        images += [strain.strain.e_xx, strain.strain.e_yy, strain.strain.theta]
+    for image in images:
+        better = rows_that_fit_better(image)
+        if better and np.isfinite(image).mean() > FEW:
+            yield HealthDoubt(
+                "scan",
+                f"neighboring rows are more alike in a scan of {better[0]} x {better[1]} positions",
+                f"it has {image.shape[0]} x {image.shape[1]}",
+                f"--scan-shape {better[0]},{better[1]}",
+            )
+            return
 
 
 def _no_strain(evidence: Evidence) -> Iterator[HealthDoubt]:
@@ -206,6 +227,7 @@ def _calibration(evidence: Evidence) -> Iterator[HealthDoubt]:
 DOUBTS: tuple[Callable[[Evidence], Iterator[HealthDoubt]], ...] = (
     _no_strain,
     _axes,
+    _rows,
     _beam,
     _few_strains,
     _overlap,
