@@ -1,6 +1,8 @@
 """Doubts are said aloud: each with what was assumed and how to overrule it, and nothing found is no success."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from typer.testing import CliRunner
 
 from jax4dstem import Calibration, Dataset, align_scan, open_results, survey_scan
 from jax4dstem.cli import app
-from jax4dstem.health import Evidence, Health, judge
-from jax4dstem.strain import NoStrain
+from jax4dstem.health import Evidence, Health, doubts, judge
+from jax4dstem.health.rows import rows_that_fit_better
+from jax4dstem.strain import NoStrain, StrainAnswers
 
 CALIBRATED = Calibration(0.02, 1.0)
 
@@ -38,6 +41,12 @@ def exchanged(evidence):
     return replace(evidence, survey=flat)
 
 
+def misread(evidence):
+    """6 x 7 positions whose dose repeats after 6."""
+    repeats = np.resize(np.linspace(2e3, 3e3, 6), 42).reshape(6, 7)
+    return replace(evidence, survey=replace(evidence.survey, dose=repeats))
+
+
 def few_electrons(evidence):
     return replace(evidence, survey=replace(evidence.survey, dose=evidence.survey.dose / 10))
 
@@ -49,6 +58,7 @@ FAULTS = {
     "masked pixels": lambda e: with_detector(e, bad_pixels=np.eye(32) > 0),
     "direct beam": lambda e: with_beam(e, word="hidden"),
     "descan": lambda e: with_beam(e, surface=np.indices((6, 7)).transpose(1, 2, 0) * 1.0),
+    "scan": misread,
     "dose": few_electrons,
     "strain": lambda e: replace(e, strain=NoStrain("no lattice found")),
     "axes": exchanged,
@@ -89,6 +99,35 @@ def test_health_survives_its_fields(evidence):
     again = Health.from_fields(health.fields())
     assert again.doubts == health.doubts
     assert again.no_strain is None
+
+
+Y, X = np.indices((12, 20))
+IMAGES = {
+    "grain": np.hypot(Y - 5, X - 8) < 4.5,
+    "descan": 0.1 * X + 0.03 * Y,
+    "step": X > 11,
+    "blobs": np.sin(X / 2.3) + np.cos(Y / 3 + X / 5),
+    "layers": Y // 3 % 2,
+    "ramp": Y,
+    "stripes": X % 4 < 2,
+    "nothing": 0 * X,
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_rows_of_another_length_are_told_by_what_repeats(name, rng):
+    image = IMAGES[name] + 0.1 * rng.standard_normal(X.shape)
+    assert rows_that_fit_better(image) is None
+    wrong = rows_that_fit_better(image.reshape(20, 12))
+    assert wrong == (None if name in ("layers", "ramp", "nothing", "stripes") else (12, 20))
+
+
+@pytest.mark.parametrize(("radius", "share", "said"), [(11, 0.1, 1), (11, 0.9, 0), (5, 0.1, 0)])
+def test_little_strain_of_disks_that_overlap_says_so(evidence, radius, share, said):
+    strain = create_autospec(StrainAnswers, instance=True)
+    strain.strain = SimpleNamespace(ok=np.arange(100) < 100 * share)
+    strain.model = SimpleNamespace(radius=radius, lattice=20.0 * np.eye(2))
+    assert len(list(doubts._overlap(replace(evidence, strain=strain)))) == said
 
 
 def test_no_position_with_strain_is_status_2_after_the_results_are_written(tmp_path):

@@ -394,6 +394,21 @@ def test_info_shows_counts_and_doubts(tmp_path):
     assert len(glance(open_dataset(tmp_path / "wild.npy")).doubts) == 2
 
 
+def test_info_doubts_a_sign_that_was_made_up(tmp_path, rng):
+    counts = rng.poisson(100.0, (3, 4, 16, 16)).astype("u1")
+    counts[:, :, 4:8, 4:8] += 60
+    for name, stored, said in (
+        ("a", counts, 0),
+        ("b", counts.view("i1"), 1),
+        ("c", counts // 2, 0),
+    ):
+        np.save(tmp_path / f"{name}.npy", stored)
+        found = glance(open_dataset(tmp_path / f"{name}.npy")).doubts
+        assert sum("give dtype uint8" in doubt for doubt in found) == said, found
+    again = open_dataset(tmp_path / "b.npy", dtype="uint8")
+    np.testing.assert_array_equal(again.source.read(slice(0, 3), slice(0, 4)), counts)
+
+
 def test_info_doubts_exchanged_axes(tmp_path, rng):
     y, x = np.indices((24, 20))
     mean = 0.2 + 30 * np.exp(-np.hypot(y - 11, x - 9) / 3)

@@ -6,10 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from jax4dstem.health.evidence import Evidence
+from jax4dstem.health.rows import rows_that_fit_better
 from jax4dstem.io.axes import seem_exchanged
+from jax4dstem.strain import StrainAnswers
 
 FEW = 0.5  # share of the positions with strain, below which the reasons are told
 MANY_PIXELS = 0.01  # share of masked pixels that is told: hot pixels alone are some 1e-4
+TOUCHING = 2.5  # radii between reflections, below which there are no pixels between disks that tell the background
 LOST = 0.02  # share of positions whose beam was taken from their neighbors
 SCATTER = (
     1.25  # times more or less than the noise expects: error bars are then off by more than 10 %
@@ -51,6 +54,26 @@ def _axes(evidence: Evidence) -> Iterator[HealthDoubt]:
         )
 
 
+def _rows(evidence: Evidence) -> Iterator[HealthDoubt]:
+    survey, strain = evidence.survey, evidence.measured
+    images = [
+        np.where(survey.valid, survey.dose, np.nan),
+        *np.moveaxis(evidence.beam.measured, -1, 0),
+    ]
+    if strain is not None:
+        images += [strain.strain.e_xx, strain.strain.e_yy, strain.strain.theta]
+    for image in images:
+        better = rows_that_fit_better(image)
+        if better and np.isfinite(image).mean() > FEW:
+            yield HealthDoubt(
+                "scan",
+                f"neighboring rows are more alike in a scan of {better[0]} x {better[1]} positions",
+                f"it has {image.shape[0]} x {image.shape[1]}",
+                f"--scan-shape {better[0]},{better[1]}",
+            )
+            return
+
+
 def _no_strain(evidence: Evidence) -> Iterator[HealthDoubt]:
     if evidence.no_strain:
         yield HealthDoubt(
@@ -80,6 +103,21 @@ def _few_strains(evidence: Evidence) -> Iterator[HealthDoubt]:
             f"{evidence.in_words(status)}",
             "the others show no lattice",
             _help_to_strain(evidence),
+        )
+
+
+def _overlap(evidence: Evidence) -> Iterator[HealthDoubt]:
+    found = evidence.strain
+    if not isinstance(found, StrainAnswers) or found.strain.ok.mean() >= FEW:
+        return
+    radius = float(found.model.radius)
+    apart = float(np.linalg.norm(np.asarray(found.model.lattice), axis=1).min())
+    if apart < TOUCHING * radius:
+        yield HealthDoubt(
+            "overlap",
+            f"disks with a radius of {radius:.3g} px that lie {apart:.3g} px apart touch or overlap",
+            "each disk can be told from its neighbors",
+            "record with a smaller convergence angle; no option tells them apart",
         )
 
 
@@ -202,8 +240,10 @@ DOUBTS: tuple[Callable[[Evidence], Iterator[HealthDoubt]], ...] = (
     _no_strain,
     _given_lattice,
     _axes,
+    _rows,
     _beam,
     _few_strains,
+    _overlap,
     _reading,
     _gain,
     _saturation,

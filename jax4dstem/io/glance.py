@@ -99,6 +99,11 @@ def _doubts(patterns: np.ndarray) -> list[str]:
             found.append(
                 f"{pixels} pixels reach {top}, the largest {patterns.dtype}: masked or saturated"
             )
+        low, high = int(patterns.min()), int(patterns.max())
+        if low < np.iinfo(patterns.dtype).min / 2 < 0 and high > top / 2:
+            found.append(
+                f"counts from {low} to {high} fill {patterns.dtype}: without a sign? give dtype u{patterns.dtype}"
+            )
     finite = np.abs(patterns[np.isfinite(patterns)])
     if patterns.dtype.kind == "f" and finite.size and finite.max() > ABSURD * _typical(finite):
         found.append(
