@@ -371,6 +371,7 @@ WHOLE = {
         "strain.ccstae",
         "lattice.cold_start",
         "calibrate.crystal",
+        "calibrate.rings",
     )
 }  # examples that go from counts to answers
 

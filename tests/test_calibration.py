@@ -82,6 +82,7 @@ def test_other_ways_and_references_see_the_same_axes(drawn, measured):
     )
 
 
+@pytest.mark.whole
 def test_a_known_crystal_tells_pixel_and_ellipse(drawn):
     """Grains in all orientations; the aspect ratio of the pixels is known, everything else is not."""
     seen = optics(TURN, True, ELLIPSE, ASPECT)
@@ -103,6 +104,7 @@ def test_a_known_crystal_tells_pixel_and_ellipse(drawn):
         calibrate_scan(scan, plain.center, 4.2, 0.0173 * np.diag([10.0, 17.0]))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("cell", [(3.0, 3.0, 90.0), (3.15, 3.15, 120.0), (2.6, 3.3, 75.0)])
 def test_a_known_lattice_tells_the_same_as_a_crystal(cell):
     """Square, hexagonal and oblique, from the two sides and the angle of the projected cell."""

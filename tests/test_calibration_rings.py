@@ -51,6 +51,7 @@ def scores(found, drawn):
     )
 
 
+@pytest.mark.whole
 def test_rings_tell_pixel_ellipse_and_center():
     """Off-center, through a 3 % ellipse, on background, rectangular pixels: within error bars."""
     z = []
@@ -74,6 +75,7 @@ def test_rings_tell_pixel_ellipse_and_center():
     assert len(left.lines) == len(right.lines) == len(found.spacings) > 4
 
 
+@pytest.mark.whole
 def test_few_grains_are_doubted_and_widen_the_error_bars():
     drawn = film(GOLD, 4, spots=60)
     found = found_in(drawn, GOLD)
@@ -83,6 +85,7 @@ def test_few_grains_are_doubted_and_widen_the_error_bars():
     assert np.abs(scores(found, drawn)).max() < 4
 
 
+@pytest.mark.whole
 def test_rings_of_another_crystal_are_refused_or_doubted():
     gold, iron = film(GOLD, 5, spots=2000), film(IRON, 5, spots=2000)
     for told in (IRON, 3.834 / np.sqrt(np.arange(1, 7))):
@@ -146,6 +149,7 @@ def test_the_model_lays_rings_where_the_calibration_does():
     assert integral == pytest.approx(np.exp(3.0), rel=2e-2)
 
 
+@pytest.mark.whole
 def test_the_command_writes_what_it_finds(tmp_path):
     """From counts alone: the direct beams are found too."""
     drawn = film(GOLD, 8, spots=1000, radius=3.0)
