@@ -279,6 +279,10 @@ def _learn(seen: Seen, lattice: np.ndarray, message: str) -> Learned:
         setup, measure, fits = learn_probe(setup, measure, sample, center, fits)
     if misfit(setup.model, fits) > SUSPICIOUS:
         setup, measure, fits = learn_texture(setup, measure, sample, center, fits)
+        if measure.fit.modes:
+            model = learn_scatter(setup.model, sample, fits, measure.fit.modes)
+            setup = setup._replace(model=model)
+            fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
     return Learned(setup, measure, 1.0, fits)
 
 

@@ -26,6 +26,7 @@ BLURS = (0.3, 0.15)  # disk radii: edge widths of the first and the last coarse 
 FAINTEST = (
     0.1  # of a typical height, where a fit starts: at zero a disk would not pull its position
 )
+TEXTURE_STEPS = 3  # of textures on their own, nearly linear: the third changes nothing
 CONVERGED = Implicit()
 PER_REFLECTION = (
     "indices",
@@ -453,6 +454,7 @@ def position_scatter(
     distortion: Float[Array, "2 2"],
     model: LatticeModel,
     patch: int,
+    modes: int = 0,
 ) -> tuple[Float[Array, "n 2"], Float[Array, "n 2"]]:
     r"""How far single disks are from where the lattice has them, and what the noise explains of that, squared.
 
@@ -460,12 +462,22 @@ def position_scatter(
 
     with score and information of the position of disk j alone along y and x, its heights eliminated, and the share h of the lattice's
     position there that is due to the disk itself. Where a disk's shape is not quite that of the probe, it shows here before the
-    counts around it do: shapes that pixels sample too coarsely pull disks towards the pixels.
+    counts around it do: shapes that pixels sample too coarsely pull disks towards the pixels, and contrast inside that the
+    ``modes`` polynomials do not follow.
     """
     seen = expected_around(pattern, center, distortion, model, patch)
-    state = _State(jnp.asarray(center, float), jnp.asarray(distortion, float), seen.heights)
     scale = height_scale(pattern, model)
-    disks = _eliminate(_normal_equations(state, seen.patches, model, model.edge_width, scale))
+    place = jnp.asarray(center, float), jnp.asarray(distortion, float)
+    flat = jnp.zeros((len(seen.heights), modes))
+    heights = jnp.concatenate([seen.heights, flat], axis=1)
+
+    def eliminated(heights: Array) -> _Eliminated:
+        state = _State(*place, heights)
+        return _eliminate(_normal_equations(state, seen.patches, model, model.edge_width, scale))
+
+    for _ in range(TEXTURE_STEPS if modes else 0):
+        heights = jnp.maximum(heights + eliminated(heights).solved[:, :, 2], _lowest(2 + modes))
+    disks = eliminated(heights)
     information, moves = _join(disks, model)[0], lattice_moves(model)
     width = jnp.sqrt(jnp.maximum(jnp.diagonal(information), 1e-12))
     scaled = information / width[:, None] / width + 1e-6 * jnp.eye(6)

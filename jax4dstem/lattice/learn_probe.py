@@ -49,9 +49,12 @@ def learn_probe(
     return setup, measure, fits
 
 
-def learn_scatter(model: LatticeModel, sample: ScanSample, fits: Any) -> LatticeModel:
-    """How much more than the noise explains the disks of an image scatter about the lattices; see `position_scatter`."""
-    of_disks = ScatterOfDisks(patch_side_around(float(model.radius), model.tightest))
+def learn_scatter(
+    model: LatticeModel, sample: ScanSample, fits: Any, modes: int = 0
+) -> LatticeModel:
+    """How much more than the noise explains disks scatter about the lattices; see `position_scatter`."""
+    model = model._replace(scatter=None)
+    of_disks = ScatterOfDisks(patch_side_around(float(model.radius), model.tightest), modes)
     found, by_noise = mean_over_fits(of_disks, sample, fits, model, None)
     scatter = np.asarray(found) / np.maximum(np.asarray(by_noise), 1e-6)
     return model._replace(scatter=jnp.asarray(np.maximum(scatter, 1.0), jnp.float32))
@@ -159,12 +162,14 @@ class ScatterOfDisks:
 
     Attributes:
         patch: Side of the patches around the reflections, in px, odd.
+        modes: Polynomials inside the disks.
     """
 
     patch: int
+    modes: int = 0
 
     def __call__(
         self, pattern: Pattern, center: Any, distortion: Any, model: LatticeModel, nothing: None
     ) -> tuple[Array, Array]:
         """Of a fitted lattice."""
-        return position_scatter(pattern, center, distortion, model, self.patch)
+        return position_scatter(pattern, center, distortion, model, self.patch, self.modes)

@@ -37,7 +37,8 @@ def learn_texture(
     fits: Any,
 ) -> tuple[LatticeSetup, MeasureLattice, Any]:
     """Model the contrast inside the disks, if there is any beyond noise."""
-    model = setup.model._replace(texture=jnp.asarray(WIDE_TEXTURE, jnp.float32))
+    # What flat disks scatter by is in good part texture.
+    model = setup.model._replace(texture=jnp.asarray(WIDE_TEXTURE, jnp.float32), scatter=None)
     trial = MeasureLattice(with_texture(measure.fit))
     found = map_patterns(trial, sample.dataset, setup._replace(model=model), per_position=(center,))
     texture = _typical_texture(model, sample, found)
