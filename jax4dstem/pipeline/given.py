@@ -123,8 +123,9 @@ def check_given_fits(recipe: Recipe, scan: Dataset) -> None:
     """Raise InputError for arrays that are not there or have another shape than the scan."""
     given_detector(recipe, scan)
     given_scan_mask(recipe, scan)
-    if recipe.strain.probe is not None and not _file_of(recipe.strain.probe).exists():
-        raise InputError(f"strain.probe: there is no file {recipe.strain.probe}")
+    probe = recipe.strain.probe
+    if probe is not None and not (Path(probe).exists() or _file_of(probe).is_file()):
+        raise InputError(f"strain.probe: there is no file {probe}")
     if recipe.strain.probe_region is not None:
         _rectangles([recipe.strain.probe_region], scan.scan_shape, "strain.probe_region")
     center = given_center(recipe)
