@@ -12,6 +12,9 @@ from jax4dstem.pipeline import analyze_in_memory, load_recipe
 from jax4dstem.simulate import polycrystal
 from jax4dstem.strain import StrainWays, find_strain
 
+pytestmark = pytest.mark.whole
+
+
 QUICK = {
     "embed.umap": False,
     "cluster.methods": ["kmeans"],

@@ -60,6 +60,7 @@ def gaps(strain, drawn):
     return gap, gap / np.sqrt(np.diagonal(strain.covariance, axis1=-2, axis2=-1))
 
 
+@pytest.mark.whole
 def test_strain_is_that_of_the_specimen_in_scan_axes(drawn, measured):
     """Turned, mirrored, through an ellipse, on rectangular pixels: errors within their bars all the same."""
     assert measured.strain.ok.all()
@@ -70,6 +71,7 @@ def test_strain_is_that_of_the_specimen_in_scan_axes(drawn, measured):
     np.testing.assert_allclose(measured.strain.reference, HEXAGONAL, atol=1e-6)
 
 
+@pytest.mark.whole
 def test_other_ways_and_references_see_the_same_axes(drawn, measured):
     scan = Dataset.from_array(drawn.counts, KNOWN)
     reference = StrainReference.vectors(*HEXAGONAL @ KNOWN.to_detector)

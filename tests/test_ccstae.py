@@ -135,6 +135,7 @@ def errors(strain, truth):
     return gap
 
 
+@pytest.mark.whole
 def test_bases_join_what_one_grain_says_and_know_how_sure_they_are():
     strain, truth = grains()
     found = strain_by_bases(strain)
@@ -154,6 +155,7 @@ def test_bases_join_what_one_grain_says_and_know_how_sure_they_are():
     assert found.note == ""
 
 
+@pytest.mark.whole
 def test_bases_leave_a_smooth_field_no_worse_than_it_was():
     rng = np.random.default_rng(1)
     y, x = np.indices((24, 24))
@@ -270,6 +272,7 @@ def test_positions_get_the_base_of_their_block_or_of_the_nearest_that_has_one(rn
     assert (nothing == -2).all()
 
 
+@pytest.mark.whole
 def test_shares_at_a_boundary_are_those_of_the_probe(two_grains):
     scan, truth, measured = two_grains
     bases = strain_by_bases(measured.strain)

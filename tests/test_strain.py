@@ -265,6 +265,7 @@ def test_cold_start_finds_rotation_and_strain(two_grains):
     assert float(found.model.radius) == pytest.approx(4.0, abs=0.2)
 
 
+@pytest.mark.whole
 def test_the_lattice_is_found_when_none_is_given(two_grains):
     scan, truth, _ = two_grains
     found = measure_strain(scan, truth.parameters.center, 4.2)
@@ -302,6 +303,7 @@ def test_vacuum_is_an_error_when_the_lattice_is_to_be_found(rng):
     assert (found.strain.status == Status.NO_LATTICE).mean() > 0.95
 
 
+@pytest.mark.whole
 def test_vacuum_and_empty_patterns_inside_a_crystal(two_grains):
     scan, truth, _ = two_grains
     counts = np.array(scan.source.read(slice(0, 12), slice(0, 12)))

@@ -60,6 +60,7 @@ def test_error_bars_are_neither_too_short_nor_too_long(measured):
     assert 3.2 < joint.mean() < 4.9
 
 
+@pytest.mark.whole
 def test_cepstral_strain_agrees_within_its_errors():
     """From the rotation alone: no strain is given away by the start."""
     lattice = LATTICES["square"]
