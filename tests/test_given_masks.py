@@ -14,6 +14,8 @@ from jax4dstem.cli import app
 from jax4dstem.io.arrays import read_array
 from jax4dstem.pipeline import DOMAIN_STAGES, analyze_in_memory, load_recipe
 from jax4dstem.pipeline import strain as stage
+from jax4dstem.pipeline.given import scan_condition
+from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.strain import NoStrain
 
 SHAPE = (88, 92)
@@ -104,6 +106,16 @@ def test_masks_that_do_not_fit_are_told_before_any_compute(
     assert result.exit_code == 1
     assert message in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("dose < 1e4", 1e4), ("bright_field>-.5", -0.5), ("dose < 1e", None), ("dose < --3", None)],
+)
+def test_conditions_have_a_number(text, limit):
+    found = scan_condition(Recipe(prepare=replace(Recipe().prepare, scan_mask=text)))
+    assert (found is None) == (limit is None)
+    assert found is None or found.limit == limit
 
 
 @pytest.mark.parametrize("text", ["0,4,0,2", "file", "dose < 10000"])

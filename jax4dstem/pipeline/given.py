@@ -23,7 +23,8 @@ from jax4dstem.io import open_dataset
 from jax4dstem.io.arrays import read_array
 from jax4dstem.pipeline.sections import Recipe
 
-CONDITION = re.compile(r"\s*(bright_field|annular_dark_field|dose)\s*([<>])\s*([-+.\deE]+)\s*")
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+CONDITION = re.compile(rf"\s*(bright_field|annular_dark_field|dose)\s*([<>])\s*({NUMBER})\s*")
 PICTURES = (".npy", ".tif", ".tiff", ".h5", ".hdf5")
 RECTANGLE = re.compile(r"\s*\d+\s*,\s*\d+\s*,\s*\d+\s*,\s*\d+\s*")
 
