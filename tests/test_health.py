@@ -130,6 +130,18 @@ def test_little_strain_of_disks_that_overlap_says_so(evidence, radius, share, sa
     assert len(list(doubts._overlap(replace(evidence, strain=strain)))) == said
 
 
+@pytest.mark.parametrize(
+    ("of_disks", "said"), [([1, 1, 1, 1], 0), ([0.3] * 4, 1), ([1, 1, 3, 4], 0), ([2] * 4, 1)]
+)
+def test_noise_that_no_disk_has_is_said(evidence, of_disks, said):
+    """Bright disks that are not as modelled scatter more, and say nothing of the detector."""
+    strain = create_autospec(StrainAnswers, instance=True)
+    strain.strain = SimpleNamespace(ok=np.ones(9, bool))
+    strain.lattice = SimpleNamespace(dispersion=np.ones(9))
+    strain.model = SimpleNamespace(dispersion=np.array([9.0, *of_disks]))
+    assert len(list(doubts._dispersion(replace(evidence, strain=strain)))) == said
+
+
 def test_no_position_with_strain_is_status_2_after_the_results_are_written(tmp_path):
     """Vacuum: a direct beam and nothing else."""
     y, x = np.indices((48, 48))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from second_renderer import render
 
 from jax4dstem import Dataset, measure_strain
@@ -58,6 +59,20 @@ def test_error_bars_are_neither_too_short_nor_too_long(measured):
     # All of the covariance: squared Mahalanobis distances have mean 4, of 144 of them with an error of 0.24.
     joint = np.einsum("yxi,yxij,yxj->yx", gap, np.linalg.inv(covariance), gap)
     assert 3.2 < joint.mean() < 4.9
+
+
+@pytest.mark.whole
+def test_counts_that_scatter_less_than_electrons_are_measured_as_they_are():
+    """A smoothing detector, whose noise is learned around each disk."""
+    lattice = LATTICES["square"]
+    drawn = render(lattice, (12, 12), (128, 128), dose=1e6, seed=3)
+    smooth = ndimage.gaussian_filter(drawn.counts.astype(np.float32), (0, 0, 0.7, 0.7))
+    found = measure_strain(
+        Dataset.from_array(smooth), drawn.center, 4.2, reference=given_lattice(lattice)
+    )
+    assert found.strain.ok.all()
+    assert np.median(found.model.dispersion) < 0.8
+    assert 0.9 < np.median(found.lattice.dispersion) < 1.1
 
 
 @pytest.mark.whole

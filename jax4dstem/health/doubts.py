@@ -14,9 +14,8 @@ FEW = 0.5  # share of the positions with strain, below which the reasons are tol
 MANY_PIXELS = 0.01  # share of masked pixels that is told: hot pixels alone are some 1e-4
 TOUCHING = 2.5  # radii between reflections, below which there are no pixels between disks that tell the background
 LOST = 0.02  # share of positions whose beam was taken from their neighbors
-SCATTER = (
-    1.25  # times more or less than the noise expects: error bars are then off by more than 10 %
-)
+SCATTER = 1.25  # times more or less than the noise expects: bars of that noise would be off by more than 10 %
+QUIET = 0.25  # share of the disks, the quietest
 FAR = 1 / 8  # of the detector: half of how far the beam is looked for by default
 LOW = 1000.0  # electrons: five reflections with a tenth of them leave twenty electrons for each
 
@@ -167,14 +166,16 @@ def _dispersion(evidence: Evidence) -> Iterator[HealthDoubt]:
     found = evidence.measured
     if found is None:
         return
-    scatter = float(np.nanmedian(found.lattice.dispersion[found.strain.ok]))
+    # A misfit raises the scatter of bright disks, a gain that of all: the quietest tell.
+    quiet = np.quantile(np.asarray(found.model.dispersion)[1:], QUIET)
+    scatter = float(quiet * np.nanmedian(found.lattice.dispersion[found.strain.ok]))
     if not 1 / SCATTER < scatter < SCATTER:
         why = "thresholded or smoothed counts?" if scatter < 1 else "another gain, or a blur?"
         yield HealthDoubt(
             "noise",
-            f"counts around the disks scatter with {scatter:.2g} times the variance of electrons: {why}",
-            f"a gain of {evidence.survey.detector.gain:.3g}; error bars are of that",
-            f"--set detector.gain={evidence.survey.detector.gain * scatter:.3g}",
+            f"counts around the quietest disks scatter with {scatter:.2g} times the variance of electrons: {why}",
+            f"a gain of {evidence.survey.detector.gain:.3g}; error bars are of the scatter that is seen around each disk",
+            "--set detector.gain=COUNTS_PER_ELECTRON",
         )
 
 

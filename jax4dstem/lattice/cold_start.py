@@ -18,6 +18,7 @@ from jax4dstem.lattice.intensities import (
     learn_fitted_intensities,
     learn_intensities,
     search_weights,
+    typical_dispersion,
 )
 from jax4dstem.lattice.learn_joined import learn_shapes
 from jax4dstem.lattice.learn_probe import FINE, learn_probe, learn_scatter
@@ -372,6 +373,10 @@ def _learn_shared(
         if (settled and not joined) or np.count_nonzero(fits.score >= CONVINCING) < ENOUGH:
             break
         updates = [updates[0], updates[-1]]
+    if not joined:  # whose fits take minutes, and whose last update looks at the dispersion
+        fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
+        dispersion = jnp.asarray(typical_dispersion(fits), jnp.float32)
+        setup = setup._replace(model=setup.model._replace(dispersion=dispersion))
     return setup, measure, fits
 
 
