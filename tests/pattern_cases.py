@@ -103,6 +103,7 @@ CASES = {
     "gather_features": Case(
         features.gather_features, (np.array([3, 9, 100], np.int32), np.array([1.0, 2.0, 0.5]))
     ),
+    "SumOpposites": Case(features.SumOpposites((1, 2), (3, 5), 3), ()),
     "CropDetector": Case(dataset.CropDetector(2, 20, 3, 19), ()),
     "BinDetector": Case(dataset.BinDetector(5), ()),
 }

@@ -34,12 +34,15 @@ def by_hand(scan) -> Tree:
     positions = beam.align_scan(scan, survey)
     images = beam.measure_images(scan, survey, positions)
     prepared = beam.prepare_patterns(scan, survey, positions)
+    domain_map = domains.map_domains(prepared)
+    table = domains.describe_map(domain_map, prepared, images.annular_dark_field)
     kind = domains.VaryingPixels()
     features = domains.choose_features(prepared, kind)
     vectors = domains.feature_vectors(prepared, kind, features)
     scores = domains.score_features(vectors, survey.valid)
     found = domains.find_domains(scores.scores, [domains.KMeansSplitter()])
     tables = domains.describe_domains(found, prepared, images.annular_dark_field)
+    tables = domains.DomainTables({"domains": table, **tables.levels})
     strain = find_strain(
         survey.electrons(scan),
         positions.center,
@@ -47,9 +50,20 @@ def by_hand(scan) -> Tree:
         ways=StrainWays(bases=0, further=()),
         detector=survey.detector.of_electrons,
     )
-    doubts = judge(Evidence(scan.calibration, survey, positions, found, strain, scan.doubts))
+    doubts = judge(Evidence(scan.calibration, survey, positions, domain_map, strain, scan.doubts))
     tree: Tree = {}
-    for answer in (survey, positions, images, features, scores, found, tables, strain, doubts):
+    for answer in (
+        survey,
+        positions,
+        images,
+        domain_map,
+        features,
+        scores,
+        found,
+        tables,
+        strain,
+        doubts,
+    ):
         merge(tree, answer.fields())
     return tree
 

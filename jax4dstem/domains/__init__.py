@@ -8,7 +8,9 @@ from jax4dstem.domains.description import (
     DomainTables,
     cluster_means,
     describe_domains,
+    describe_map,
 )
+from jax4dstem.domains.domain_map import DomainMap, map_domains
 from jax4dstem.domains.dose import DomainDose, predict_domain_dose
 from jax4dstem.domains.embedding import (
     Embedding,
@@ -23,6 +25,7 @@ from jax4dstem.domains.feature_kinds import (
     AngularCepstra,
     AngularPatterns,
     CepstralPixels,
+    DiskSums,
     FeatureKind,
     LogPixels,
     RawPixels,
@@ -53,7 +56,9 @@ __all__ = [
     "ClusterTree",
     "Comparison",
     "Curves",
+    "DiskSums",
     "DomainDose",
+    "DomainMap",
     "DomainTables",
     "Domains",
     "Embedding",
@@ -75,6 +80,7 @@ __all__ = [
     "cluster_means",
     "compute_vectors",
     "describe_domains",
+    "describe_map",
     "divide",
     "domain_agreement",
     "drop_outliers",
@@ -82,6 +88,7 @@ __all__ = [
     "encode_features",
     "feature_vectors",
     "find_domains",
+    "map_domains",
     "merge_by_majority",
     "predict_domain_dose",
     "score_features",

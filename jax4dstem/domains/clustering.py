@@ -9,7 +9,7 @@ from jax4dstem.domains.agreement import agreement
 from jax4dstem.domains.splitters import Split, Splitter
 from jax4dstem.domains.tree import divide, drop_outliers
 from jax4dstem.errors import InputError
-from jax4dstem.fields import SCAN, Result, entry, group
+from jax4dstem.fields import SCAN, Result, Tree, entry, group
 from jax4dstem.rows import known_positions, to_map, to_rows
 
 LEVEL = "level_{}"
@@ -110,6 +110,13 @@ class Domains(Result):
     def levels(self) -> list[np.ndarray]:
         """Labels of every level, coarsest first."""
         return [self.labels[LEVEL.format(n + 1)] for n in range(len(self.labels))]
+
+    @classmethod
+    def from_fields(cls, tree: Tree) -> "Domains":
+        """The result whose fields these are; of the labels those of levels, which other answers lie beside."""
+        found = super().from_fields(tree)
+        levels = {k: v for k, v in found.labels.items() if k.startswith(LEVEL.format(""))}
+        return replace(found, labels=levels)
 
     def compared(self, points: np.ndarray, other: Splitter, *, seed: int = 0) -> "Domains":
         """The same domains, with level 1 found a second time by another method, and where the two disagree.

@@ -8,6 +8,7 @@ import numpy as np
 from jax4dstem.beam import Prepared
 from jax4dstem.domains.cepstra import CepstralTransform
 from jax4dstem.domains.clustering import LEVEL, Domains
+from jax4dstem.domains.domain_map import DomainMap
 from jax4dstem.domains.physics import ClusterPhysics, cluster_physics, relate_clusters, ring_of
 from jax4dstem.fields import Result, entry, group
 from jax4dstem.patterns.cepstrum import cepstral_contrast
@@ -64,10 +65,10 @@ class ClusterTable(Result):
 
 @dataclass(frozen=True)
 class DomainTables(Result):
-    """What the clusters of every level are, by name of the level.
+    """What the domains, and the clusters of every level, are.
 
     Attributes:
-        levels: A table per level, such as ``levels["level_1"]``.
+        levels: A table per level, such as ``levels["level_1"]``; of the domain map, ``levels["domains"]``.
     """
 
     levels: dict[str, ClusterTable] = group("clusters")
@@ -128,6 +129,39 @@ def describe_domains(
         for level in range(1, len(domains.levels) + 1)
     }
     return DomainTables(tables)
+
+
+def describe_map(
+    found: DomainMap,
+    prepared: Prepared,
+    dark_field: np.ndarray,
+    cepstrum: CepstralTransform | None = None,
+) -> ClusterTable:
+    """Mean patterns, lattices, states and relations of the domains of a map; see `describe_domains`.
+
+    Args:
+        found: From `map_domains`.
+        prepared: Patterns of the same scan.
+        dark_field: Annular dark field, ``(scan_y, scan_x)``.
+        cepstrum: Which cepstrum the lattices are read from; None takes the default.
+
+    Returns:
+        The table.
+
+    Example:
+        >>> from jax4dstem.simulate import polycrystal
+        >>> from jax4dstem.beam import align_scan, prepare_patterns, survey_scan
+        >>> scan, _ = polycrystal((12, 12), (64, 64), n_grains=2)
+        >>> survey = survey_scan(scan)
+        >>> prepared = prepare_patterns(scan, survey, align_scan(scan, survey))
+        >>> from jax4dstem.domains import map_domains
+        >>> table = describe_map(map_domains(prepared), prepared, np.ones((12, 12)))
+        >>> int(table.size.sum())
+        144
+    """
+    return describe_domains(found.as_level(), prepared, dark_field, cepstrum).levels[
+        LEVEL.format(1)
+    ]
 
 
 def cluster_means(

@@ -13,6 +13,7 @@ from jax4dstem.errors import InputError
 from jax4dstem.patterns.cepstrum import cepstral_ring, lattice_quefrencies, unfold_cepstrum
 from jax4dstem.patterns.detectors import annular_mask, check_ring
 from jax4dstem.patterns.features import (
+    SumOpposites,
     gather_features,
     log_counts,
     mask_pixels,
@@ -280,12 +281,58 @@ class AngularCepstra(_Ring):
         return _correlations(self.cepstrum.of(prepared).map(_Unfold(size[1])), center, chosen)
 
 
+@dataclass(frozen=True)
+class DiskSums(_Ring):
+    """Electrons in boxes as wide as a disk, opposite boxes together, over the root of their mean: all of them have equal shot noise.
+
+    Example:
+        >>> DiskSums(outer=40.0).outer  # as in choose_features(prepared, DiskSums(outer=40.0))
+        40.0
+    """
+
+    def choose(self, prepared: Prepared, moments: MomentsResult) -> Chosen:
+        """All boxes of one half plane whose middle lies on the ring."""
+        ring, sums = self._pattern_ring(prepared), _opposites(prepared)
+        middle = np.array(sums.boxes) // 2
+        y, x = np.indices(sums.boxes) - middle[:, None, None]
+        distance = sums.side * np.hypot(y, x)
+        half = (y > 0) | ((y == 0) & (x > 0))
+        mask = half & (distance >= ring[0]) & (distance <= ring[1])
+        if not mask.any():
+            raise InputError(
+                f"no box of {sums.side} px lies between {ring[0]:g} and {ring[1]:g} px"
+            )
+        mean = np.asarray(sums(jnp.asarray(moments.mean)))
+        return Chosen(mask, ring, noise_scale(mean, mask))
+
+    def vectors(self, prepared: Prepared, chosen: Any) -> Dataset:
+        """The scaled sums."""
+        pixels = mask_pixels(np.asarray(chosen.mask, bool))
+        scale = np.asarray(chosen.scale, np.float32)
+        return prepared.patterns.map(_opposites(prepared)).map(gather_features, pixels, scale)
+
+
+def _opposites(prepared: Prepared) -> SumOpposites:
+    """Boxes as wide as the disk's radius, and wider where there would be too many, around the direct beam."""
+    center = np.round(prepared.center).astype(int)
+    reach = np.minimum(center, np.array(prepared.shape) - 1 - center)
+    side = 2 * int(prepared.radius / 2) + 1
+    while (2 * reach // side + 1).prod() > 2 * MOST_PIXELS:
+        side += 2
+    # As many whole boxes on each side of the one in the middle as fit.
+    beside = (reach - side // 2) // side
+    corner = center - side // 2 - beside * side
+    rows, columns = (2 * beside + 1).tolist()
+    return SumOpposites((int(corner[0]), int(corner[1])), (rows, columns), side)
+
+
 FEATURE_KINDS: dict[str, type[FeatureKind]] = {
     "std": VaryingPixels,
     "raw": RawPixels,
     "sqrt": RootPixels,
     "log": LogPixels,
     "cepstrum": CepstralPixels,
+    "sums": DiskSums,
     "angular": AngularPatterns,
     "angular_cepstrum": AngularCepstra,
 }

@@ -6,7 +6,7 @@ import numpy as np
 
 from jax4dstem.beam import BeamPositions, Survey
 from jax4dstem.coordinates import Calibration
-from jax4dstem.domains import Domains
+from jax4dstem.domains import DomainMap
 from jax4dstem.strain import NoStrain, Status, StrainAnswers
 
 
@@ -26,7 +26,7 @@ class Evidence:
     calibration: Calibration
     survey: Survey
     beam: BeamPositions
-    domains: Domains | None = None
+    domains: DomainMap | None = None
     strain: StrainAnswers | NoStrain | None = None
     reading: tuple[str, ...] = ()
 

@@ -1,5 +1,7 @@
 """From patterns to feature vectors: which pixels tell positions apart, and how they are weighted."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -120,6 +122,37 @@ def top_fraction(values: np.ndarray, mask: np.ndarray, fraction: float) -> np.nd
         raise InputError(f"the fraction of pixels must lie in (0, 1], got {fraction:g}")
     threshold = np.quantile(values[mask], 1 - fraction)
     return mask & (values >= threshold)
+
+
+class SumOpposites(NamedTuple):
+    r"""Pattern function: sums over square boxes, each with the box opposite to it across the direct beam.
+
+    .. math:: s_{jk} = \sum_{p \in B_{jk}} n_p + \sum_{p \in B_{-j,-k}} n_p
+
+    Of a disk they hold what it scatters; of opposite ones their sum, which a small tilt of the crystal does not change to first
+    order. They are linear in the counts: where two crystals share a position, so do their sums.
+
+    Attributes:
+        corner: First pixel (y, x) of the grid of boxes.
+        boxes: Boxes along y and x, both odd: the middle one holds the direct beam.
+        side: Of a box in px.
+
+    Example:
+        >>> sums = SumOpposites((0, 0), (3, 3), 1)(jnp.arange(9.0).reshape(3, 3))
+        >>> sums.tolist()
+        [[8.0, 8.0, 8.0], [8.0, 8.0, 8.0], [8.0, 8.0, 8.0]]
+    """
+
+    corner: tuple[int, int]
+    boxes: tuple[int, int]
+    side: int
+
+    def __call__(self, pattern: Num[Array, "det_y det_x"]) -> Float[Array, "box_y box_x"]:
+        """Sums ``(box_y, box_x)``, the same at opposite places."""
+        (y, x), (rows, columns), side = self.corner, self.boxes, self.side
+        inside = pattern[y : y + rows * side, x : x + columns * side].astype(float)
+        sums = inside.reshape(rows, side, columns, side).sum(axis=(1, 3))
+        return sums + sums[::-1, ::-1]
 
 
 def gather_features(

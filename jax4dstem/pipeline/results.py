@@ -10,7 +10,7 @@ import numpy as np
 
 from jax4dstem.beam import BeamPositions, Survey, VirtualImages
 from jax4dstem.coordinates import Calibration
-from jax4dstem.domains import Domains, DomainTables, Embedding, Features, Scores
+from jax4dstem.domains import DomainMap, Domains, DomainTables, Embedding, Features, Scores
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Entry, Result, Tree, merge, tree_to_xarray
 from jax4dstem.health import Health
@@ -27,6 +27,7 @@ KINDS = {
     "survey": (Survey,),
     "beam": (BeamPositions,),
     "images": (VirtualImages,),
+    "domain_map": (DomainMap,),
     "features": (Features,),
     "scores": (Scores,),
     "embedding": (Embedding,),
@@ -47,6 +48,7 @@ class Results:
         survey: Validity, dose, detector.
         beam: Centers of the direct beam.
         images: Virtual images.
+        domain_map: The domain of every position.
         features: What feature vectors are made of.
         scores: Principal components and scores.
         embedding: UMAP, codes.
@@ -71,6 +73,7 @@ class Results:
     survey: Survey | None = None
     beam: BeamPositions | None = None
     images: VirtualImages | None = None
+    domain_map: DomainMap | None = None
     features: Features | None = None
     scores: Scores | None = None
     embedding: Embedding | None = None

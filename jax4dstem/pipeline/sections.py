@@ -321,6 +321,19 @@ class Embed:
 
 
 @dataclass(frozen=True)
+class Domains:
+    """The domain map: how many domains there are, and by which features they are told, is found."""
+
+    kinds: Annotated[
+        tuple[str, ...],
+        NotEmpty(),
+        Doc(
+            "kinds of features that are tried; those of the section features, and sums: electrons in boxes as wide as a disk"
+        ),
+    ] = ("sums", "angular", "cepstrum")
+
+
+@dataclass(frozen=True)
 class Cluster:
     """Divisive clustering: the scan is split, then every cluster, level by level."""
 
@@ -514,6 +527,7 @@ class Recipe:
         features: What of a pattern the clustering sees.
         cepstrum: Which cepstrum.
         embed: From feature vectors to a few numbers.
+        domains: The domain map.
         cluster: Divisive clustering.
         strain: Relative to what, and in which ways.
         latent: Autoencoders of the clusters.
@@ -536,6 +550,7 @@ class Recipe:
     features: Features = field(default_factory=Features)
     cepstrum: Cepstrum = field(default_factory=Cepstrum)
     embed: Embed = field(default_factory=Embed)
+    domains: Domains = field(default_factory=Domains)
     cluster: Cluster = field(default_factory=Cluster)
     strain: Strain = field(default_factory=Strain)
     latent: Latent = field(default_factory=Latent)

@@ -19,6 +19,7 @@ from jax4dstem.domains import (
     CLUSTERERS,
     FEATURE_KINDS,
     CepstralTransform,
+    DomainMap,
     Domains,
     DomainTables,
     Embedding,
@@ -29,10 +30,12 @@ from jax4dstem.domains import (
     choose_features,
     compute_vectors,
     describe_domains,
+    describe_map,
     embed_scores,
     encode_features,
     feature_vectors,
     find_domains,
+    map_domains,
     score_features,
 )
 from jax4dstem.errors import InputError
@@ -131,6 +134,11 @@ def images(scan: Dataset, done: Done, recipe: Recipe) -> VirtualImages:
     return measure_images(scan, done["survey"], done["beam"], **asdict(recipe.images))
 
 
+def domain_map(scan: Dataset, done: Done, recipe: Recipe) -> DomainMap:
+    """The domain of every position."""
+    return map_domains(prepared(scan, done, recipe), domain_kinds(recipe), seed=recipe.seed)
+
+
 def features(scan: Dataset, done: Done, recipe: Recipe) -> Features:
     """What feature vectors are made of."""
     return choose_features(prepared(scan, done, recipe), feature_kind(recipe))
@@ -190,14 +198,14 @@ def domains(scan: Dataset, done: Done, recipe: Recipe) -> Domains:
 
 
 def clusters(scan: Dataset, done: Done, recipe: Recipe) -> DomainTables:
-    """What each cluster is."""
-    return describe_domains(
-        done["domains"],
-        prepared(scan, done, recipe),
-        done["images"].annular_dark_field,
-        cepstral_transform(recipe),
-        reference=recipe.cluster.reference,
-    )
+    """What each domain and each cluster is."""
+    of_scan = prepared(scan, done, recipe), done["images"].annular_dark_field
+    transform = cepstral_transform(recipe)
+    domains = describe_map(done["domain_map"], *of_scan, transform)
+    levels = describe_domains(
+        done["domains"], *of_scan, transform, reference=recipe.cluster.reference
+    ).levels
+    return DomainTables({"domains": domains, **levels})
 
 
 def latent(scan: Dataset, done: Done, recipe: Recipe) -> RegionCodes | Skipped:
@@ -233,6 +241,12 @@ def feature_kind(recipe: Recipe) -> FeatureKind:
     return create(FEATURE_KINDS, recipe.features.kind, options)
 
 
+def domain_kinds(recipe: Recipe) -> dict[str, FeatureKind]:
+    """The kinds of features that domains are looked for by; radii of one of them would mean nothing to another."""
+    options = {"cepstrum": cepstral_transform(recipe)}
+    return {name: create(FEATURE_KINDS, name, options) for name in recipe.domains.kinds}
+
+
 def cepstral_transform(recipe: Recipe) -> CepstralTransform:
     """The cepstrum that a recipe asks for."""
     return CepstralTransform(**asdict(recipe.cepstrum))
@@ -248,6 +262,7 @@ def splitter(name: str, recipe: Recipe, level: int, k: int | None = None) -> Spl
 def check_kinds(recipe: Recipe) -> None:
     """Raise InputError for a kind of features, a clusterer or a way to strain that there is not."""
     feature_kind(recipe)
+    domain_kinds(recipe)
     strain_ways(recipe)
     others = () if recipe.cluster.compare == "none" else (recipe.cluster.compare,)
     for name in (*recipe.cluster.methods, *others):
@@ -263,7 +278,7 @@ def strain_in_analysis(scan: Dataset, done: Done, recipe: Recipe) -> Result:
 
 def health(scan: Dataset, done: Done, recipe: Recipe) -> Health:
     """What was found, and what is doubtful."""
-    return _judged(scan, done, done["domains"])
+    return _judged(scan, done, done["domain_map"])
 
 
 def health_of_strain(scan: Dataset, done: Done, recipe: Recipe) -> Health:
@@ -271,7 +286,7 @@ def health_of_strain(scan: Dataset, done: Done, recipe: Recipe) -> Health:
     return _judged(scan, done, None)
 
 
-def _judged(scan: Dataset, done: Done, domains: Domains | None) -> Health:
+def _judged(scan: Dataset, done: Done, domains: DomainMap | None) -> Health:
     found = None if isinstance(done["strain"], Skipped) else done["strain"]
     return judge(
         Evidence(scan.calibration, done["survey"], done["beam"], domains, found, scan.doubts)
@@ -327,6 +342,13 @@ DOMAIN_STAGES = (
     BEAM,
     IMAGES,
     Stage(
+        "domain_map",
+        domain_map,
+        (DomainMap,),
+        _PREPARED,
+        ("seed", "domains", "prepare.normalize", "prepare.bin", "cepstrum", "calibration"),
+    ),
+    Stage(
         "features",
         features,
         (Features,),
@@ -342,7 +364,7 @@ DOMAIN_STAGES = (
         "clusters",
         clusters,
         (DomainTables,),
-        (*_PREPARED, "images", "features", "domains"),
+        (*_PREPARED, "images", "domain_map", "features", "domains"),
         ("cluster.reference",),
     ),
 )
@@ -363,7 +385,7 @@ STAGES = (
         (*_PREPARED, "features", "domains"),
         ("seed", "latent"),
     ),
-    Stage("health", health, (Health,), (*_PREPARED, "domains", "strain")),
+    Stage("health", health, (Health,), (*_PREPARED, "domain_map", "strain")),
 )
 STRAIN_STAGES = (
     SURVEY,

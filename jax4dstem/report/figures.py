@@ -35,22 +35,29 @@ def overview(done: Tree, about: dict[str, Any]) -> Figure:
         axes[0], done["images"]["annular_dark_field"], "Annular dark field", about, bar=False
     )
     std_map_on(axes[1], done)
-    level = best_level(done)
-    embedding_on(axes[2], done, level, 0, min(1, _points(done)[0].shape[1] - 1))
-    label_map_on(axes[3], done, level, about)
+    division = shown_division(done)
+    embedding_on(axes[2], done, division, 0, min(1, _points(done)[0].shape[1] - 1))
+    label_map_on(axes[3], done, division, about)
     return figure
 
 
-def best_level(done: Tree) -> int:
-    """The deepest level with at most six clusters, for pictures that show one level."""
-    sizes = {level: len(done["clusters"][f"level_{level}"]["ids"].data) for level in levels(done)}
-    small = [level for level, size in sizes.items() if size <= 6]
-    return small[-1] if small else 1
+def shown_division(done: Tree) -> str:
+    """What pictures that show one division show: the domain map; in older results the deepest level of at most six clusters."""
+    names = divisions(done)
+    small = [name for name in names if len(done["clusters"][name]["ids"].data) <= 6]
+    return "domains" if "domains" in names else small[-1] if small else names[0]
 
 
-def levels(done: Tree) -> list[int]:
-    """Levels of the clustering, coarsest first."""
-    return sorted(int(name.removeprefix("level_")) for name in done.get("labels", {}))
+def divisions(done: Tree) -> list[str]:
+    """Names of the domain map, where there is one, and of the levels of the clustering, coarsest first."""
+    labels = done.get("labels", {})
+    levels = [name for name in labels if name.startswith("level_")]
+    return ["domains"] * ("domains" in labels) + sorted(levels, key=lambda name: int(name[6:]))
+
+
+def title_of(division: str) -> str:
+    """A division in words."""
+    return division.replace("_", " ").capitalize()
 
 
 def virtual_images(done: Tree, about: dict[str, Any]) -> Figure:
@@ -166,22 +173,22 @@ def scree(done: Tree, about: dict[str, Any]) -> Figure:
 
 
 def embedding(done: Tree, about: dict[str, Any]) -> Figure:
-    """Embedding colored by label: a row per level, a column per pair of axes."""
-    shown = levels(done)
+    """Embedding colored by label: a row per division, a column per pair of axes."""
+    shown = divisions(done)
     points = _points(done)[0]
     pairs = [(0, 1), (0, 2), (1, 2)] if points.shape[1] > 2 else [(0, min(1, points.shape[1] - 1))]
     figure = new_figure(4.6 * len(pairs), 4.3 * len(shown))
     grid = figure.subplots(len(shown), len(pairs), squeeze=False)
-    for row, level in enumerate(shown):
+    for row, division in enumerate(shown):
         for column, (i, j) in enumerate(pairs):
-            embedding_on(grid[row, column], done, level, i, j)
+            embedding_on(grid[row, column], done, division, i, j)
     return figure
 
 
-def embedding_on(axes: Axes, done: Tree, level: int, i: int, j: int) -> None:
-    """Two axes of the embedding, colored by the labels of a level."""
+def embedding_on(axes: Axes, done: Tree, division: str, i: int, j: int) -> None:
+    """Two axes of the embedding, colored by the labels of a division."""
     points, name = _points(done)
-    labels = done["labels"][f"level_{level}"].data.ravel()
+    labels = done["labels"][division].data.ravel()
     chosen = np.flatnonzero(np.isfinite(points).all(axis=1))
     chosen = chosen[:: max(1, len(chosen) // MAX_POINTS)]
     colors = cluster_image(labels[chosen][None])[0]
@@ -191,7 +198,7 @@ def embedding_on(axes: Axes, done: Tree, level: int, i: int, j: int) -> None:
     )
     axes.set_xlabel(f"{name} {i + 1}", fontsize=FONT)
     axes.set_ylabel(f"{name} {j + 1}", fontsize=FONT)
-    axes.set_title(f"{name}, colored by level {level}", fontsize=FONT)
+    axes.set_title(f"{name}, colored by {division.replace('_', ' ')}", fontsize=FONT)
     axes.tick_params(labelsize=FONT - 2)
 
 
@@ -201,22 +208,48 @@ def _points(done: Tree) -> tuple[np.ndarray, str]:
     return points.reshape(-1, points.shape[-1]), kind.upper()
 
 
-def label_maps(done: Tree, about: dict[str, Any]) -> Figure:
-    """Domains at every level, with scale bar and legend."""
-    shown = levels(done)
-    height, width = done["labels"]["level_1"].data.shape
+def domain_map(done: Tree, about: dict[str, Any]) -> Figure | None:
+    """The domain of every position, how sure it is, and how much of it is another's; None in older results."""
+    labels = done["labels"]
+    if "domains" not in labels:
+        return None
+    height, width = labels["domains"].data.shape
     aspect = float(np.clip(width / height, 0.4, 2.5))
-    figure = new_figure(min(20, (3.8 * aspect + 2.4) * len(shown)), 5.2)
-    for axes, level in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        label_map_on(axes, done, level, about)
+    figure = new_figure(min(20, 3 * (3.8 * aspect + 1.6)), 5.2)
+    first, second, third = figure.subplots(1, 3)
+    label_map_on(first, done, "domains", about)
+    confidence, share = labels["confidence"].data, labels["share"].data
+    # From even odds to certainty.
+    options = {"cmap": "cividis", "vmin": 0.5, "vmax": 1.0}
+    show_image(second, confidence, "Probability of the domain", bar="probability", **options)
+    beside = np.where(labels["second"].data >= 0, 1 - share, 0.0)
+    beside = np.where(labels["domains"].data >= 0, beside, np.nan)
+    show_image(
+        third, beside, "Share of a second domain", bar="share", cmap="viridis", vmin=0, vmax=0.5
+    )
     return figure
 
 
-def label_map_on(axes: Axes, done: Tree, level: int, about: dict[str, Any]) -> None:
-    """Domains at one level; the legend gives each cluster's share of the scan."""
-    labels = done["labels"][f"level_{level}"].data
+def label_maps(done: Tree, about: dict[str, Any]) -> Figure:
+    """Clusters at every level, with scale bar and legend."""
+    shown = [name for name in divisions(done) if name != "domains"]
+    height, width = done["labels"]["level_1"].data.shape
+    aspect = float(np.clip(width / height, 0.4, 2.5))
+    figure = new_figure(min(20, (3.8 * aspect + 2.4) * len(shown)), 5.2)
+    for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        label_map_on(axes, done, name, about)
+    return figure
+
+
+def label_map_on(axes: Axes, done: Tree, division: str, about: dict[str, Any]) -> None:
+    """One division of the scan; the legend gives the share of each part."""
+    labels = done["labels"][division].data
     ids = np.unique(labels)
-    show_image(axes, cluster_image(labels), f"Level {level}: {(ids >= 0).sum()} clusters")
+    number = int((ids >= 0).sum())
+    title = f"{number} domain{'s' * (number != 1)}"
+    if division != "domains":
+        title = f"{title_of(division)}: {number} clusters"
+    show_image(axes, cluster_image(labels), title)
     scale_bar(axes, labels.shape[1], *calibration(about).scan_units)
     for cluster in sorted(ids, key=lambda i: (i < 0, i)):
         share = 100 * (labels == cluster).mean()
@@ -253,16 +286,16 @@ def comparison(done: Tree, about: dict[str, Any]) -> Figure | None:
     return figure
 
 
-def mean_patterns(done: Tree, about: dict[str, Any], level: int) -> Figure:
-    """Mean pattern (log) and mean cepstrum of every cluster of a level."""
-    group = done["clusters"][f"level_{level}"]
+def mean_patterns(done: Tree, about: dict[str, Any], division: str) -> Figure:
+    """Mean pattern (log) and mean cepstrum of every part of a division."""
+    group = done["clusters"][division]
     ids, patterns = group["ids"].data, group["mean_pattern"].data
     columns = min(COLUMNS, len(ids))
     bands = -(-len(ids) // columns)
     figure = new_figure(
         2.9 * columns + 0.4,
         5.9 * bands + 0.5,
-        f"Level {level}: mean pattern (log) and mean cepstrum",
+        f"{title_of(division)}: mean pattern (log) and mean cepstrum",
     )
     grid = figure.subplots(2 * bands, columns, squeeze=False)
     for axes in grid.ravel():
@@ -273,7 +306,8 @@ def mean_patterns(done: Tree, about: dict[str, Any], level: int) -> Figure:
             grid[2 * (n // columns), n % columns],
             grid[2 * (n // columns) + 1, n % columns],
         )
-        title = f"cluster {cluster}  ({group['size'].data[n]})"
+        what = "domain" if division == "domains" else "cluster"
+        title = f"{what} {cluster}  ({group['size'].data[n]})"
         show_image(top, pattern, title, cmap="magma", norm=log_norm(pattern))
         top.title.set_color(cluster_color(int(cluster)))
         draw_cepstrum(

@@ -24,7 +24,7 @@ Section = tuple[str, str, str, str, Callable[[Tree, dict[str, Any]], Figure | No
 
 # Title, file name, group of the results it needs, caption, figure; a later stage adds a line.
 DOMAIN_SECTIONS: list[Section] = [
-    ("Domains", "label_maps", "labels", "Clusters at every level; a leaf keeps its number and color.", figures.label_maps),
+    ("Domains", "domain_map", "labels", "The domain with the largest share of every position; where another has a significant share, how much.", figures.domain_map),
 ]  # fmt: skip
 STRAIN_SECTIONS: list[Section] = [
     ("Strain, pooled", "strain_pooled", "strain", "Averaged over neighbors that agree within their errors; top row, values; middle, one standard deviation; gray, no lattice.", partial(strain_figures.strain_maps, method="pooled")),
@@ -41,6 +41,7 @@ LATENT_SECTIONS: list[Section] = [
     ("Learned representation, variational", "latent_vae", "latent", "The same with a prior on the codes.", partial(latent_figures.latent_maps, model="vae")),
 ]  # fmt: skip
 DETAIL_SECTIONS: list[Section] = [
+    ("Clusters", "label_maps", "labels", "A finer division, level by level; a cluster that is not divided keeps its number and color.", figures.label_maps),
     ("Virtual images", "virtual_images", "images", "Sums over detector regions that follow the direct beam.", figures.virtual_images),
     ("Direct beam", "descan", "descan", "Where the direct beam is, and what a smooth surface leaves.", figures.descan),
     ("Features", "std_map", "features", "Feature pixels are those that vary most between the dashed circles.", figures.std_map),
@@ -101,17 +102,24 @@ def write_report(out: str | Path) -> Path:
 
 
 def _all_sections(done: Tree) -> list[Section]:
-    def of_level(level: int) -> Section:
+    def of(division: str) -> Section:
         return (
-            f"Clusters of level {level}",
-            f"clusters_level_{level}",
+            "Patterns of the domains"
+            if division == "domains"
+            else f"Clusters of {division.replace('_', ' ')}",
+            f"clusters_{division}",
             "clusters",
-            "Titles give the cluster and its number of positions.",
-            lambda done, about: figures.mean_patterns(done, about, level),
+            "Titles give the number of positions.",
+            lambda done, about: figures.mean_patterns(done, about, division),
         )
 
-    of_levels = [of_level(level) for level in figures.levels(done)]
-    return [*DOMAIN_SECTIONS, *of_levels, *STRAIN_SECTIONS, *LATENT_SECTIONS, *DETAIL_SECTIONS]
+    names = figures.divisions(done)
+    domains = [of(name) for name in names if name == "domains"]
+    levels = [of(name) for name in names if name != "domains"]
+    # Clusters lie below the domains; where there is no domain map they are what there is.
+    first, last = DETAIL_SECTIONS[:1] + levels, DETAIL_SECTIONS[1:]
+    above, below = (domains, first) if domains else (first, [])
+    return [*DOMAIN_SECTIONS, *above, *STRAIN_SECTIONS, *LATENT_SECTIONS, *below, *last]
 
 
 def _save(figure: Figure | None, path: Path) -> str:
@@ -133,7 +141,7 @@ def _render(done: Tree, about: dict[str, Any], sections: list[dict[str, str]]) -
         warnings=_warnings(done),
         doubts=_doubts(done),
         sections=sections,
-        tables=[_cluster_table(done, about, level) for level in figures.levels(done)],
+        tables=[_cluster_table(done, about, name) for name in figures.divisions(done)],
     )
 
 
@@ -143,11 +151,13 @@ def _plain(value: Any) -> Any:
 
 def _summary(done: Tree, about: dict[str, Any]) -> list[str]:
     """What was found, in sentences."""
-    lines = []
-    for level in figures.levels(done):
-        group = done["clusters"][f"level_{level}"]
+    lines = _domain_summary(done)
+    for name in figures.divisions(done):
+        if name == "domains":
+            continue
+        group = done["clusters"][name]
         stability = float(group["stability"].data)
-        text = f"Level {level}: {len(group['ids'].data)} clusters"
+        text = f"{figures.title_of(name)}: {len(group['ids'].data)} clusters"
         if not np.isnan(stability):
             text += f", found again by other seeds with an adjusted Rand index of {stability:.2f}"
         lines.append(text + ".")
@@ -159,6 +169,25 @@ def _summary(done: Tree, about: dict[str, Any]) -> list[str]:
         f"{drift[0]:.1f} px (y) and {drift[1]:.1f} px (x) over the scan."
     )
     return lines
+
+
+def _domain_summary(done: Tree) -> list[str]:
+    """How many domains there are, by what they are told, and how sure; nothing in older results."""
+    if "domains" not in figures.divisions(done):
+        return []
+    found, labels = done["domains"], done["labels"]
+    number = len(np.unique(labels["domains"].data[labels["domains"].data >= 0]))
+    tried = ", ".join(
+        f"{kind} {count}" + (f" (silhouette {clear:.2f})" if np.isfinite(clear) else "")
+        for kind, count, clear in zip(
+            *(found[name].data.tolist() for name in ("kinds", "number", "clarity")), strict=True
+        )
+    )
+    sure = 100 * float(np.nanmean(labels["confidence"].data > 0.95))
+    return [
+        f"{number} domain{'s' * (number != 1)}, told by the features {found['kind'].data!s} (domains by each: {tried}); "
+        f"{sure:.1f} % of the positions are sure to 95 %, {100 * float((labels['second'].data >= 0).mean()):.1f} % show two domains."
+    ]
 
 
 def _strain_summary(done: Tree) -> list[str]:
@@ -207,9 +236,9 @@ def _doubts(done: Tree) -> list[dict[str, str]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _cluster_table(done: Tree, about: dict[str, Any], level: int) -> dict[str, Any]:
-    group = done["clusters"][f"level_{level}"]
-    total = done["labels"][f"level_{level}"].data.size
+def _cluster_table(done: Tree, about: dict[str, Any], division: str) -> dict[str, Any]:
+    group = done["clusters"][division]
+    total = done["labels"][division].data.size
     shape = figures.cepstrum_shape(group)
     rows = []
     states, relations = (group[key].data.tolist() for key in ("state", "relation"))
@@ -239,4 +268,8 @@ def _cluster_table(done: Tree, about: dict[str, Any], level: int) -> dict[str, A
                 "spacings": ", ".join(f"{peak.length:.2f}" for peak in peaks[:4]) or "none",
             }
         )
-    return {"level": level, "rows": rows, "unit": figures.calibration(about).quefrency_step(1)[1]}
+    return {
+        "title": figures.title_of(division),
+        "rows": rows,
+        "unit": figures.calibration(about).quefrency_step(1)[1],
+    }

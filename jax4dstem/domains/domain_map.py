@@ -1,0 +1,187 @@
+"""The domain map: which domain every position shows, how sure that is, and what it was told by."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import silhouette_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from jax4dstem.beam import Prepared
+from jax4dstem.domains.clustering import LEVEL, Domains
+from jax4dstem.domains.embedding import score_features
+from jax4dstem.domains.feature_kinds import AngularPatterns, CepstralPixels, DiskSums, FeatureKind
+from jax4dstem.domains.features import choose_features, feature_vectors
+from jax4dstem.domains.gaps import join_without_gaps
+from jax4dstem.domains.peaks import density_peaks
+from jax4dstem.domains.shares import share_out, without_mixtures
+from jax4dstem.domains.signal import Signal, signal_components
+from jax4dstem.embed import subsample
+from jax4dstem.errors import InputError
+from jax4dstem.fields import SCAN, Result, entry
+from jax4dstem.rows import to_map
+
+COMPONENTS = 48  # of every kind of features, before their signal is looked for
+LEARNED = 20_000  # positions that domains are found on; the others join their neighbors' domains
+AS_FINE = 0.4  # of the entropy of the finest division: what divides less says too little
+AS_CLEAR = 0.08  # silhouette by which one division may be less clear than the clearest
+JUDGED = 5000  # positions that a silhouette is taken of
+
+
+@dataclass(frozen=True)
+class DomainMap(Result):
+    """The domains of a scan, one per position.
+
+    Attributes:
+        labels: Domain with the largest share, largest domain first; -1 where there is no valid pattern; ``(scan_y, scan_x)``.
+        confidence: Probability that no other domain has a larger share, the same shape; NaN where there is no pattern.
+        second: Domain that has a significant share beside it, -1 for none; the same shape.
+        share: Of the first domain, the same shape.
+        kind: Of the features that the domains are told by.
+        kinds: All kinds that were tried, ``(kinds,)``.
+        number: Domains by each, the same shape.
+        clarity: Mean silhouette of each, the same shape; NaN for one domain.
+    """
+
+    labels: np.ndarray = entry(
+        SCAN, "", "domain with the largest share; -1 = no pattern", "labels/domains"
+    )
+    confidence: np.ndarray = entry(
+        SCAN, "1", "probability that no other domain has a larger share", "labels/confidence"
+    )
+    second: np.ndarray = entry(
+        SCAN, "", "domain with a significant share beside it; -1 = none", "labels/second"
+    )
+    share: np.ndarray = entry(SCAN, "1", "share of the first domain", "labels/share")
+    kind: str = entry("", "", "features that the domains are told by", "domains/kind")
+    kinds: np.ndarray = entry("kind", "", "kinds of features that were tried", "domains/kinds")
+    number: np.ndarray = entry("kind", "", "domains by each kind", "domains/number")
+    clarity: np.ndarray = entry("kind", "1", "mean silhouette of each", "domains/clarity")
+
+    @property
+    def size(self) -> np.ndarray:
+        """Positions of every domain."""
+        return np.bincount(self.labels[self.labels >= 0])
+
+    def as_level(self) -> Domains:
+        """The same labels as one level of clusters, as `describe_domains` takes them."""
+        parent = np.full(len(self.size), -1, np.int32)
+        return Domains(
+            {LEVEL.format(1): self.labels},
+            parent,
+            self.size.astype(np.int32),
+            np.full(1, np.nan),
+            {},
+        )
+
+
+def map_domains(
+    prepared: Prepared, kinds: Mapping[str, FeatureKind] | None = None, *, seed: int = 0
+) -> DomainMap:
+    """Find the domains of a scan: how many there are, and by which features they are told, is found too.
+
+    Every kind of features is looked at alike: components that neighbors share, peaks of their density, joined where there is no gap
+    between them, so that what varies without a gap is one domain, and without those that are mixtures of two others. Of the divisions that are not much coarser than the finest, and
+    about as clear as the clearest of these, the coarsest counts. Shares, and with them the domains of mixed positions, come from
+    sums over disks, which are linear in the counts.
+
+    Args:
+        prepared: From `prepare_patterns`.
+        kinds: Features to try; None tries sums over disks, which see orientation, angular correlations, which do not, and cepstra,
+            which see the lattice rather than tilt and thickness.
+        seed: Of everything random.
+
+    Returns:
+        The map.
+
+    Raises:
+        InputError: No position has a valid pattern.
+
+    Example:
+        >>> from jax4dstem.simulate import polycrystal
+        >>> from jax4dstem.beam import align_scan, prepare_patterns, survey_scan
+        >>> scan, truth = polycrystal((12, 12), (64, 64), n_grains=2)
+        >>> survey = survey_scan(scan)
+        >>> found = map_domains(prepare_patterns(scan, survey, align_scan(scan, survey)))
+        >>> found.labels.shape, bool((found.labels >= 0).all())
+        ((12, 12), True)
+    """
+    valid = prepared.valid
+    if not valid.any():
+        raise InputError("no position has a pattern to find domains in")
+    tried = kinds or {
+        "sums": DiskSums(),
+        "angular": AngularPatterns(),
+        "cepstrum": CepstralPixels(),
+    }
+    signals = {name: _signal(prepared, kind, seed) for name, kind in tried.items()}
+    linear = signals["sums"] if "sums" in signals else _signal(prepared, DiskSums(), seed)
+    divisions = {
+        name: without_mixtures(linear.points, _divide(signal, seed))
+        for name, signal in signals.items()
+    }
+    number = [int(labels.max()) + 1 for labels in divisions.values()]
+    clarity = [_clarity(signals[name].points, labels, seed) for name, labels in divisions.items()]
+    chosen = _choose(list(divisions.values()), clarity)
+    kind = list(tried)[chosen]
+    found = share_out(linear.points, _by_size(divisions[kind]))
+    return DomainMap(
+        to_map(found.label.astype(np.int32), valid, -1),
+        to_map(found.confidence.astype(np.float32), valid),
+        to_map(found.second.astype(np.int32), valid, -1),
+        to_map(found.share.astype(np.float32), valid),
+        kind,
+        np.array(list(tried)),
+        np.array(number, np.int32),
+        np.array(clarity),
+    )
+
+
+def _signal(prepared: Prepared, kind: FeatureKind, seed: int) -> Signal:
+    vectors = feature_vectors(prepared, kind, choose_features(prepared, kind))
+    scores = score_features(vectors, prepared.valid, COMPONENTS).scores
+    return signal_components(scores, prepared.valid, seed=seed)
+
+
+def _divide(signal: Signal, seed: int) -> np.ndarray:
+    """Domains by one kind of features."""
+    points = signal.points
+    learned = subsample(len(points), LEARNED, seed)
+    labels = join_without_gaps(points[learned], density_peaks(points[learned]))
+    if len(learned) == len(points):
+        return labels
+    return KNeighborsClassifier(1).fit(points[learned], labels).predict(points)
+
+
+def _clarity(points: np.ndarray, labels: np.ndarray, seed: int) -> float:
+    """Mean silhouette where every domain scatters alike."""
+    if labels.max() < 1 or len(labels) <= labels.max() + 1:
+        return float("nan")
+    apart = LinearDiscriminantAnalysis().fit_transform(points, labels)
+    judged = subsample(len(points), JUDGED, seed)
+    if len(np.unique(labels[judged])) < 2:
+        return float("nan")
+    return float(silhouette_score(apart[judged], labels[judged]))
+
+
+def _choose(divisions: list[np.ndarray], clarity: list[float]) -> int:
+    """The coarsest of those that are clear and fine enough; the first where there is one domain by all."""
+    if np.isnan(clarity).all():
+        return 0
+    entropy = np.array([_entropy(labels) for labels in divisions])
+    fine = entropy >= AS_FINE * entropy.max()
+    clear = np.where(fine, np.nan_to_num(clarity, nan=-1.0), -1.0)
+    usable = fine & (clear >= clear.max() - AS_CLEAR)
+    return int(np.where(usable, entropy, np.inf).argmin())
+
+
+def _entropy(labels: np.ndarray) -> float:
+    share = np.bincount(labels) / len(labels)
+    return float(-np.sum(share * np.log(np.maximum(share, 1e-300))))
+
+
+def _by_size(labels: np.ndarray) -> np.ndarray:
+    """Numbered by size, largest first."""
+    order = np.argsort(-np.bincount(labels), kind="stable")
+    return np.argsort(order)[labels]

@@ -1,0 +1,112 @@
+r"""What of a scan's scores is signal: what neighboring positions share, cleaned as far as its noise asks for.
+
+With the covariance S of scores at neighboring positions and the covariance D of their differences (halved), the generalized
+eigenvectors of
+
+.. math:: S \, v = λ \, D \, v
+
+are sorted by signal over noise λ. Noise differs from position to position and has no part in S; edges of domains are few, and the
+quieter half of the differences, which D is taken of, has none. A component counts where λ is above what the same scores give in
+random order. In a scan without order, such as a collection of patterns, there is no such component: its scores are taken as they are.
+
+Reference: P. Switzer and A. Green, min/max autocorrelation factors (Stanford, 1984), for the eigenvectors.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import linalg, ndimage, stats
+
+from jax4dstem.rows import to_rows
+
+MOST = 24  # components: neighborhoods of points have no meaning in many dimensions
+UNORDERED = 10  # components of a scan without order, those of most variance
+ORDERED = (
+    2.0  # times the largest λ of a random order, at which a scan has order, and a component signal
+)
+# Reach of the mean over neighbors, by λ: two domains differ by some sqrt(8 λ) standard deviations, 9 at 10, which need no help.
+REACH = ((10.0, 0.0), (1.0, 0.8), (0.0, 1.5))
+
+
+class Signal(NamedTuple):
+    """Components of signal.
+
+    Attributes:
+        points: One row per valid position, ``(n, d)``; in units of the noise where the scan has order.
+        ratio: Signal over noise λ of each, ``(d,)``; empty where the scan has no order.
+    """
+
+    points: np.ndarray
+    ratio: np.ndarray
+
+
+def signal_components(scores: np.ndarray, valid: np.ndarray, *, seed: int = 0) -> Signal:
+    """Signal of a scan's scores.
+
+    Args:
+        scores: ``(scan_y, scan_x, m)``.
+        valid: Positions that count, ``(scan_y, scan_x)``.
+        seed: Of the random order.
+
+    Returns:
+        Its components.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> scores = rng.standard_normal((20, 20, 3))
+        >>> scores[:, 10:, 1] += 8
+        >>> found = signal_components(scores, np.ones((20, 20), bool))
+        >>> found.points.shape, bool(found.ratio[0] > 5)
+        ((400, 1), True)
+    """
+    rows = to_rows(scores, valid).astype(np.float64)
+    rows = rows - rows.mean(axis=0)
+    order = np.random.default_rng(seed).permutation(len(rows))
+    ratio, vectors = _factors(_placed(rows, valid), valid)
+    chance = _factors(_placed(rows[order], valid), valid)[0].max(initial=0.0)
+    count = int(min(np.sum(ratio > ORDERED * chance), MOST))
+    if not count:
+        return Signal(rows[:, :UNORDERED], np.zeros(0))
+    maps = _placed(rows @ vectors[:, :count], valid)
+    cleaned = [
+        _mean_around(maps[..., n], valid, next(reach for least, reach in REACH if of >= least))
+        for n, of in enumerate(ratio[:count])
+    ]
+    return Signal(np.stack(cleaned, axis=-1)[valid], ratio[:count])
+
+
+def _placed(rows: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    maps = np.zeros((*valid.shape, rows.shape[1]))
+    maps[valid] = rows
+    return maps
+
+
+def _factors(maps: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """λ, largest first, and their vectors as columns; none where there are too few neighbors."""
+    pairs = [
+        (maps[:-1][both], maps[1:][both]) if axis == 0 else (maps[:, :-1][both], maps[:, 1:][both])
+        for axis, both in enumerate((valid[:-1] & valid[1:], valid[:, :-1] & valid[:, 1:]))
+    ]
+    first, second = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    size = maps.shape[-1]
+    if len(first) < 4 * size:
+        return np.zeros(0), np.zeros((size, 0))
+    shared = (first.T @ second + second.T @ first) / (2 * len(first))
+    apart = first - second
+    scale = np.median(apart**2, axis=0)
+    far = (apart**2 / np.maximum(scale, 1e-30)).mean(axis=1)
+    quiet = apart[far <= np.median(far)]
+    # What the quieter half of χ² with m degrees of freedom has of the whole's mean.
+    part = stats.chi2.cdf(stats.chi2.median(size), size + 2) / 0.5
+    noise = quiet.T @ quiet / (2 * len(quiet) * part)
+    noise += 1e-9 * np.trace(noise) / size * np.eye(size) + 1e-30 * np.eye(size)
+    ratio, vectors = linalg.eigh(shared, noise)
+    return ratio[::-1], vectors[:, ::-1]
+
+
+def _mean_around(values: np.ndarray, valid: np.ndarray, reach: float) -> np.ndarray:
+    """Gaussian mean over valid neighbors."""
+    if not reach:
+        return values
+    weight = ndimage.gaussian_filter(valid.astype(float), reach)
+    return ndimage.gaussian_filter(np.where(valid, values, 0.0), reach) / np.maximum(weight, 1e-9)

@@ -1,0 +1,146 @@
+"""The domain map: as many domains as the specimen has, shares that are right, doubt that is calibrated."""
+
+import numpy as np
+import pytest
+from second_renderer import render
+from sklearn.metrics import adjusted_rand_score
+
+from jax4dstem import Dataset, align_scan, prepare_patterns, survey_scan
+from jax4dstem.domains import Domains, map_domains
+from jax4dstem.domains.gaps import gap_between, join_without_gaps
+from jax4dstem.domains.peaks import density_peaks
+from jax4dstem.domains.shares import share_out, without_mixtures
+from jax4dstem.domains.signal import signal_components
+from jax4dstem.fields import merge
+from jax4dstem.simulate import heterojunction, polycrystal
+
+SQUARE = 15.0 * np.array([[0.0, 1.0], [-1.0, 0.0]])
+
+
+def map_of(scan: Dataset):
+    survey = survey_scan(scan)
+    return map_domains(prepare_patterns(scan, survey, align_scan(scan, survey)))
+
+
+def index(labels, truth) -> float:
+    return adjusted_rand_score(np.ravel(truth), np.ravel(labels))
+
+
+@pytest.fixture(scope="module")
+def halves():
+    """Two crystals in halves of a scan, 25 degrees apart; columns 10 to 13 hold both, with shares of 0.8 to 0.2 of the first."""
+    turn = np.radians(25)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    left, right = (
+        render(lattice, (24, 24), (64, 64), dose=3e4, radius=3.0, largest_strain=0.005, seed=seed).counts
+        for lattice, seed in ((SQUARE, 1), (SQUARE @ matrix, 2))
+    )  # fmt: skip
+    share = np.interp(np.arange(24), [9, 10, 13, 14], [1, 0.8, 0.2, 0])
+    rng = np.random.default_rng(3)
+    part = np.broadcast_to(share[:, None, None], left.shape)
+    mixed = rng.binomial(left, part) + rng.binomial(right, 1 - part)
+    return map_of(Dataset.from_array(mixed)), share
+
+
+@pytest.mark.whole
+def test_shares_of_mixed_positions_are_found(halves):
+    found, share = halves
+    assert found.labels.max() == 1
+    first = found.labels[12, 2]
+    assert (found.labels[:, :11] == first).all()
+    assert (found.labels[:, 13:] != first).all()
+    of_first = np.where(found.labels == first, found.share, 1 - found.share)
+    np.testing.assert_allclose(of_first.mean(axis=0)[10:14], share[10:14], atol=0.08)
+    assert (found.second[:, 11:13] >= 0).mean() > 0.9
+    assert (np.delete(found.second, range(9, 15), axis=1) >= 0).mean() < 0.02
+
+
+@pytest.mark.whole
+def test_it_is_a_result_beside_the_levels(halves):
+    found, _ = halves
+    tree = found.fields()
+    again = type(found).from_fields(tree)
+    np.testing.assert_array_equal(again.labels, found.labels)
+    merge(tree, found.as_level().fields())
+    assert list(Domains.from_fields(tree).labels) == ["level_1"]
+
+
+@pytest.mark.whole
+def test_the_materials_of_a_heterojunction_are_found():
+    scan, truth = heterojunction((40, 40), seed=5)
+    found = map_of(scan)
+    assert index(found.labels, truth.label) > 0.97
+    sure = found.confidence > 0.95
+    assert index(found.labels[sure], truth.label[sure]) > 0.99
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("grains", [1, 5])
+def test_there_are_as_many_grains_as_there_are(grains):
+    scan, truth = polycrystal((32, 32), (64, 64), n_grains=grains, background=0.3, seed=4)
+    found = map_of(scan)
+    # Two of the five grains have some 30 positions, too few to be told from rims: they are one.
+    assert len(found.size) == (1 if grains == 1 else 3)
+    assert grains == 1 or index(found.labels, truth.grain) > 0.95
+
+
+@pytest.mark.whole
+def test_vacuum_is_one_domain(rng):
+    y, x = np.indices((48, 48))
+    beam = 0.2 + 200 * (np.hypot(y - 23, x - 24) < 3)
+    found = map_of(Dataset.from_array(rng.poisson(beam, (20, 20, 48, 48))))
+    assert found.size.tolist() == [400]
+
+
+def test_noise_has_no_signal_and_no_gaps(rng):
+    signal = signal_components(rng.standard_normal((30, 30, 12)), np.ones((30, 30), bool))
+    assert len(signal.ratio) == 0
+    labels = join_without_gaps(signal.points, density_peaks(signal.points))
+    assert labels.max() == 0
+
+
+def test_signal_is_what_neighbors_share_in_units_of_noise(rng):
+    scores = rng.standard_normal((40, 40, 6)) * [5, 1, 1, 1, 1, 1]
+    scores[:, 20:, 3] += 12
+    valid = np.ones((40, 40), bool)
+    valid[3, 4] = False
+    signal = signal_components(scores, valid)
+    assert signal.points.shape == (1599, 1)
+    steps = np.median(np.abs(np.diff(np.sort(signal.points[:, 0]))))
+    assert steps < 0.1
+    half = signal.points[np.argwhere(valid)[:, 1] < 20, 0]
+    assert half.std() == pytest.approx(1, abs=0.15)
+    shuffled = rng.permutation(scores.reshape(-1, 6)).reshape(scores.shape)
+    assert len(signal_components(shuffled, valid).ratio) == 0
+
+
+def test_a_uniform_field_has_no_gap_and_two_sets_have_one(rng):
+    field = np.stack([rng.uniform(0, 40, 1200), *rng.standard_normal((3, 1200))], axis=1)
+    assert join_without_gaps(field, (field[:, 0] // 10).astype(int)).max() == 0
+    assert gap_between(field[field[:, 0] < 15], field[field[:, 0] > 25]).parts
+
+
+def test_rims_are_mixtures_and_not_domains(rng):
+    points = rng.standard_normal((900, 5))
+    labels = np.repeat([0, 1, 2, 3], [300, 300, 240, 60])
+    points[labels == 1] += [30, 0, 0, 0, 0]
+    points[labels == 2] += [15, 20, 0, 0, 0]
+    points[labels == 3] += [12, 0, 0, 0, 0]
+    left = without_mixtures(points, labels)
+    assert np.bincount(left).tolist() == [360, 300, 240]
+    found = share_out(points, left)
+    assert found.share[labels == 3].mean() == pytest.approx(0.6, abs=0.03)
+    assert (found.second[labels == 3] == 1).all()
+
+
+def test_confidence_is_the_share_of_positions_that_are_right(rng):
+    truth = np.repeat([0, 1], 3000)
+    share = np.where(rng.random(6000) < 0.5, 1.0, rng.uniform(0.5, 1, 6000))
+    middle = np.where(truth, 0, 1) * share + np.where(truth, 1, 0) * (1 - share)
+    points = rng.standard_normal((6000, 3))
+    points[:, 0] += 8 * middle
+    found = share_out(points, truth)
+    right = found.label == truth
+    for low, high in ((0.5, 0.7), (0.7, 0.9), (0.9, 0.99)):
+        some = (found.confidence >= low) & (found.confidence < high)
+        assert abs(right[some].mean() - found.confidence[some].mean()) < 0.06
