@@ -1,0 +1,90 @@
+"""Parts of a scan, with what differs per position: rows, a coarse grid held in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import jax
+import numpy as np
+
+from jax4dstem.dataset import ArraySource, Dataset
+from jax4dstem.stream import map_patterns
+from jax4dstem.typing import Pattern
+
+PREVIEW_BYTES = (
+    128 * 2**20
+)  # of raw patterns held in memory: a virtual image of them takes tens of ms
+BAND_BYTES = 64 * 2**20  # of raw patterns worked on between two pictures
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A scan's positions on a coarse grid, held in memory.
+
+    Attributes:
+        scan: Those positions.
+        step: Rows, and columns, from one to the next; 1 where the whole scan is held.
+    """
+
+    scan: Dataset
+    step: int
+
+    @classmethod
+    def of(cls, scan: Dataset, limit: int = PREVIEW_BYTES) -> "Preview":
+        """The finest grid of at most so many bytes."""
+        step = preview_step(scan, limit)
+        rows, cols = (range(step // 2, size, step) for size in scan.scan_shape)
+        grid = part_of(scan, rows, cols)
+        patterns = grid.source.read(slice(0, len(rows)), slice(0, len(cols)))
+        return cls(replace(grid, source=ArraySource(np.array(patterns))), step)
+
+
+def preview_step(scan: Dataset, limit: int = PREVIEW_BYTES) -> int:
+    """Rows, and columns, between the positions of the finest grid of at most ``limit`` bytes."""
+    longest = max(scan.scan_shape)
+    most = max(1, limit // pattern_bytes(scan))
+    fits = (s for s in range(1, longest) if prod(-(-n // s) for n in scan.scan_shape) <= most)
+    return next(fits, longest)
+
+
+def band_rows(scan: Dataset, limit: int = BAND_BYTES) -> int:
+    """Rows of the scan in about ``limit`` bytes, whole chunks of the file."""
+    row = scan.scan_shape[1] * pattern_bytes(scan)
+    chunk = scan.source.chunks[0]
+    return min(max(chunk, limit // row // chunk * chunk), scan.scan_shape[0])
+
+
+def pattern_bytes(scan: Dataset) -> int:
+    """Of one raw pattern."""
+    return prod(scan.detector_shape) * scan.dtype.itemsize
+
+
+def part_of(scan: Dataset, rows: Sequence[int], cols: Sequence[int]) -> Dataset:
+    """The positions where rows and columns cross, steps that differ per position included."""
+    steps = tuple(
+        replace(
+            step,
+            per_position=jax.tree.map(
+                lambda leaf: np.asarray(leaf)[np.ix_(rows, cols)], step.per_position
+            ),
+        )
+        for step in scan.steps
+    )
+    bare = replace(scan, steps=()).sample_scan(rows, cols)
+    return replace(bare, steps=steps)
+
+
+def rows_of(scan: Dataset, start: int, stop: int) -> Dataset:
+    """Whole rows of the scan."""
+    return part_of(scan, range(start, stop), range(scan.scan_shape[1]))
+
+
+def pattern_of(scan: Dataset, y: int, x: int) -> np.ndarray:
+    """What the chain makes of one pattern."""
+    if not scan.steps:  # no kernel between the file and the screen
+        return scan.source.read(slice(y, y + 1), slice(x, x + 1))[0, 0]
+    return map_patterns(_same, part_of(scan, [y], [x]))[0, 0]
+
+
+def _same(pattern: Pattern) -> Pattern:
+    return pattern
