@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import time
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 PATIENCE = 60.0  # seconds: of a machine that has other things to do
 
 
@@ -33,7 +35,9 @@ class Browser:
         self._last, self._rest, self.problems = 0, b"", []
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = None
-        self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log"):
             self._ask(f"{domain}.enable")
         self.resize(width, height)
@@ -79,7 +83,7 @@ class Browser:
             width=width, height=height, deviceScaleFactor=1, mobile=False,
         )  # fmt: skip
 
-    def open(self, url, ready="document.body.dataset.ready === 'true'"):
+    def open(self, url, ready="document.body?.dataset.ready === 'true'"):
         self._ask("Page.navigate", url=url)
         self.wait(ready)
 
@@ -128,7 +132,9 @@ class Browser:
     def key(self, key):
         text = {"text": key} if len(key) == 1 else {}
         for kind in ("keyDown", "keyUp"):
-            self._ask("Input.dispatchKeyEvent", type=kind, key=key, **(text if kind == "keyDown" else {}))
+            self._ask(
+                "Input.dispatchKeyEvent", type=kind, key=key, **(text if kind == "keyDown" else {})
+            )
 
     def picture(self, path):
         path.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot")["data"]))

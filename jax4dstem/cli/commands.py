@@ -1,6 +1,7 @@
 """The commands. Each looks at its options first, then loads what it needs."""
 
 import os
+import threading
 import time
 import webbrowser
 from pathlib import Path
@@ -305,6 +306,7 @@ def explore(
         return
     with ExplorerServer(subject, port) as server:
         typer.echo(f"exploring {path} at {server.url}\n          Ctrl-C ends it")
+        threading.Thread(target=subject.warm_up, daemon=True).start()
         if not no_browser:
             webbrowser.open(server.url)
         try:

@@ -1,9 +1,10 @@
 """What is explored: a scan, its results, or both, and what a page may ask of them."""
 
 import functools
+import inspect
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class Subject:
         scan: The patterns; None where they are not at hand.
         results: The answers; None for a bare scan.
         name: What the page is titled by.
+        out: Where the results are; "" where they are in memory.
         opening: Python that opens the scan as ``scan``; "" where a text cannot.
         note: Why there are no patterns; "" where there are.
 
@@ -54,6 +56,7 @@ class Subject:
     scan: Dataset | None
     results: Results | None = None
     name: str = "scan"
+    out: str = ""
     opening: str = ""
     note: str = ""
     _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -70,22 +73,22 @@ class Subject:
             InputError: It is neither.
         """
         if isinstance(explored, Dataset):
-            path = explored.path or ""
-            opening = f"open_dataset({path!r})" if path and not explored.steps else ""
-            return cls(explored, None, Path(path).name or "scan", opening)
+            return cls(
+                explored, None, Path(explored.path or "scan").name, opening=_opening(explored)
+            )
         if not isinstance(explored, Results):
             raise InputError(
                 f"explore takes Results or a Dataset, not {type(explored).__name__}: "
                 "open them with open_results or open_dataset"
             )
-        path, note = str(explored.about.get("input_path", "")), ""
+        note, reading = "", {}
         if scan is None:
             try:
-                scan = input_of(explored)
+                scan, reading = input_of(explored), parse_recipe(explored.about["recipe"]).reading()
             except InputError as error:
                 note = f"no patterns: {error}"
-        opening = f"open_dataset({path!r})" if scan is not None and scan.path else ""
-        return cls(scan, explored, Path(path).name or "results", opening, note)
+        name = Path(str(explored.about.get("input_path", "results"))).name
+        return cls(scan, explored, name, opening=_opening(scan, reading), note=note)
 
     @classmethod
     def at(cls, path: str | Path, reading: dict[str, Any] | None = None) -> "Subject":
@@ -100,11 +103,9 @@ class Subject:
         """
         path = Path(path)
         if path.name == RESULTS or (path / RESULTS).exists():
-            return cls.of(open_results(path))
-        given = {name: value for name, value in (reading or {}).items() if value not in (None, 0)}
-        words = "".join(f", {name}={value!r}" for name, value in given.items())
+            return replace(cls.of(open_results(path)), out=str(path))
         scan = open_dataset(path, **(reading or {}))
-        return cls(scan, None, path.name, f"open_dataset({str(path)!r}{words})")
+        return cls(scan, None, path.name, opening=_opening(scan, reading))
 
     def answer(self, name: str, args: dict[str, Any]) -> Answer:
         """What a page asks for.
@@ -183,6 +184,22 @@ class Subject:
         y, x = np.asarray(center_of_mass(np.nan_to_num(mean))).tolist()
         return y, x, max(2.0, min(mean.shape) / 16)
 
+    def warm_up(self) -> None:
+        """Compile, with positions in the middle, what is asked for first, so that nobody waits for it."""
+        if self.scan is None:
+            return
+        y, x = (n // 2 for n in self.scan_shape)
+        region = np.zeros(self.scan_shape, np.uint8)
+        region[y, x] = 1
+        mask = np.zeros(self.scan.pattern_shape, np.float32)
+        self.virtual(mask)
+        if self.preview.step > 1:
+            self.virtual(mask, [0, band_rows(self.scan)])
+        self.mean(region)
+        self.cepstrum(y, x)
+        if self._electrons is not None:
+            self.residual(*self._fitted_position())
+
     def meta(self) -> Answer:
         """What there is to see."""
         step, step_unit = self.calibration.scan_units
@@ -202,6 +219,7 @@ class Subject:
             "residual": self._electrons is not None,
             "cepstrum": self.scan is not None,
             "opening": self.opening,
+            "out": repr(self.out) if self.out else "",
             "notes": [self.note] if self.note else [],
             "patterns": None,
         }
@@ -328,6 +346,13 @@ class Subject:
         alone = parse_recipe(self._about("recipe")).strain.bin == 1
         return survey.electrons(self.scan) if alone else None
 
+    def _fitted_position(self) -> tuple[int, int]:
+        """A position with a lattice, or else the first."""
+        fitted = (
+            np.argwhere(self._strain.strain.ok) if self._strain is not None else np.empty((0, 2))
+        )
+        return (int(fitted[0, 0]), int(fitted[0, 1])) if len(fitted) else (0, 0)
+
     def _about(self, name: str) -> Any:
         return self.results.about.get(name, "") if self.results is not None else ""
 
@@ -349,6 +374,16 @@ QUESTIONS: dict[str, Callable[..., Answer]] = {
     "virtual": Subject.virtual,
     "mean": Subject.mean,
 }
+
+
+def _opening(scan: Dataset | None, reading: dict[str, Any] | None = None) -> str:
+    """Python that opens a scan; "" where it is in memory, or where its steps are not in a file."""
+    if scan is None or scan.path is None or (scan.steps and not reading):
+        return ""
+    usual = inspect.signature(open_dataset).parameters
+    given = {n: value for n, value in (reading or {}).items() if value != usual[n].default}
+    words = "".join(f", {name}={value!r}" for name, value in given.items())
+    return f"open_dataset({scan.path!r}{words})"
 
 
 def cepstral_window(pattern: np.ndarray, center: np.ndarray) -> tuple[np.float32, np.float32]:

@@ -648,13 +648,13 @@ class Scatter extends Canvas {
 // ---------------------------------------------------------------- the explorer
 
 const VIRTUAL = "virtual image";
-const VIEWS = { pattern: "Pattern", mean: "Region mean", cepstrum: "Cepstrum", expected: "Fitted", residual: "Residual" };
+const VIEWS = { pattern: "Counts", mean: "Mean", cepstrum: "Cepstrum", expected: "Fitted", residual: "Residual" };
 const TOOLS = { point: "Point", rectangle: "Rectangle", polygon: "Lasso" };
 const DETECTORS = { disk: "Disk", ring: "Ring", wedge: "Wedge", paint: "Paint" };
 const KEYS = [
   ["arrows", "move the position (with Shift by 10)"],
   ["click, Esc", "hold the position, follow the pointer again"],
-  ["1 2 3 4 5", "pattern, region mean, cepstrum, fitted, residual"],
+  ["1 2 3 4 5", "counts, mean of the region, cepstrum, fitted, residual"],
   ["p r o", "point, rectangle, lasso on the map"],
   ["d", "next kind of detector"],
   ["v", "the detector's virtual image"],
@@ -724,19 +724,23 @@ class Explorer {
     this.root.classList.add("j4");
     this.root.tabIndex = 0;
     this.root.replaceChildren(
-      el("header", {}, el("h1", { textContent: meta.name }), el("p", { className: "j4-about", textContent: this.about() }), el("button", { textContent: "? keys", data: { action: "help" }, onclick: () => this.help.showModal() })),
+      el("header", {}, el("h1", { textContent: meta.name }), el("p", { className: "j4-about", textContent: this.about() }), el("button", { textContent: "? keys", data: { action: "help" }, onclick: () => this.help.showModal() }), el("span", { className: "j4-busy", textContent: "computing ..." })),
       this.message,
       el("main", {},
         section("scan", row(heading("Scan"), this.select), row(...this.tools), this.image.node, this.mapText, this.histogram.node),
-        section("detector", row(heading("Detector"), ...this.views), row(...this.toggles, el("span", { className: "j4-gap" }), ...this.detectors), this.pattern.node, this.patternText, this.detectorText),
-        section("more", row(heading("Region"), this.reference, this.clear), this.regionText,
-          ...(meta.embedding ? [row(heading("Embedding")), this.scatter.node] : []),
-          row(heading("The same as text"), ...this.texts, copy), this.code)),
+        section("detector", row(heading("Pattern"), ...this.views), row(...this.toggles), this.pattern.node, this.patternText, row(heading("Virtual detector"), ...this.detectors), this.detectorText),
+        section("more",
+          el("div", {}, row(heading("Region"), this.reference, this.clear), this.regionText, row(heading("As text"), ...this.texts, copy), this.code),
+          ...(meta.embedding ? [el("div", {}, row(heading("Embedding")), this.scatter.node)] : []))),
       this.help,
     );
+    const [rows, columns] = meta.scan;
+    this.image.node.style.aspectRatio = Math.min(Math.max(columns / rows, 0.6), 2.5);
     this.image.listen((phase, event, at) => this.onMap(phase, event, at));
     this.pattern.listen((phase, event, at) => this.onPattern(phase, event, at));
     this.root.addEventListener("keydown", (event) => this.onKey(event));
+    this.describeRegion();
+    this.describeDetector();
     this.fail = (error) => (this.message.textContent = error.message);
     for (const note of meta.notes) this.message.append(el("span", { textContent: note }));
     this.mark();
@@ -746,9 +750,9 @@ class Explorer {
   options() {
     const groups = new Map(this.meta.patterns ? [["from the patterns", [el("option", { value: VIRTUAL, textContent: VIRTUAL })]]] : []);
     for (const { name, about } of this.meta.maps) {
-      const parts = name.split("/"), group = parts.slice(0, -1).join("/") || "scan";
+      const group = name.split("/").slice(0, -1).join("/") || "scan";
       if (!groups.has(group)) groups.set(group, []);
-      groups.get(group).push(el("option", { value: name, textContent: parts.at(-1), title: about }));
+      groups.get(group).push(el("option", { value: name, textContent: name, title: about }));
     }
     return [...groups].map(([name, options]) => el("optgroup", { label: name }, ...options));
   }
@@ -802,6 +806,7 @@ class Explorer {
     this.drawMap();
     this.mark();
     this.describe();
+    this.describeRegion();
     this.write();
   }
 
@@ -957,12 +962,23 @@ class Explorer {
     this.drawPattern();
   }
 
+  // Says that an answer is awaited, where that takes longer than a blink.
+  async awaited(answer) {
+    const blink = setTimeout(() => (this.root.dataset.busy = "true"), 200);
+    try {
+      return await answer;
+    } finally {
+      clearTimeout(blink);
+      delete this.root.dataset.busy;
+    }
+  }
+
   async loadPattern() {
     const { view, position: [y, x], host } = this;
     try {
-      if (view === "pattern") return this.setPattern({ ...(await host.pattern(y, x)), what: "counts", kind: "amount", at: [y, x] });
-      if (view === "cepstrum") return this.setPattern({ ...(await host.cepstrum(y, x)), what: "cepstrum", kind: "amount", at: [y, x] });
-      const found = await host.residual(y, x);
+      if (view === "pattern") return this.setPattern({ ...(await this.awaited(host.pattern(y, x))), what: "counts", kind: "amount", at: [y, x] });
+      if (view === "cepstrum") return this.setPattern({ ...(await this.awaited(host.cepstrum(y, x))), what: "cepstrum", kind: "amount", at: [y, x] });
+      const found = await this.awaited(host.residual(y, x));
       if (!found.lattice) return this.setPattern({ ...(await host.pattern(y, x)), what: "counts; no lattice was fitted here", kind: "amount", at: [y, x] });
       const size = found.shape[1] * found.shape[2], part = view === "expected" ? 0 : 1;
       this.setPattern({
@@ -979,7 +995,7 @@ class Explorer {
     const shape = per === 1 ? scan : scan.map((n) => Math.floor(n / per));
     try {
       if (!mask.some(Boolean)) throw new Error("the region holds no block of positions");
-      const array = await this.host.mean({ shape, data: mask });
+      const array = await this.awaited(this.host.mean({ shape, data: mask }));
       if (this.view === "mean") this.setPattern({ ...array, what: `mean of ${mask.reduce((a, b) => a + b, 0)} ${per === 1 ? "patterns" : "blocks"}`, kind: "amount", at: "mean" });
     } catch (error) {
       this.fail(error);
@@ -1000,8 +1016,8 @@ class Explorer {
   drawPattern() {
     if (!this.shown) return;
     const { shown } = this, sorted = finite(shown.kind === "signed" ? shown.data.map(Math.abs) : shown.data);
-    const log = this.log && shown.kind !== "signed";
-    const high = quantile(sorted, log && shown.what !== "cepstrum" ? 1 : 0.998) || 1;
+    const log = this.log && shown.kind !== "signed" && shown.what !== "cepstrum";
+    const high = quantile(sorted, log ? 1 : 0.998) || 1;
     const image = { ...shown, scale: 1, log, range: shown.kind === "signed" ? [-high, high] : [0, high], colors: shown.kind === "signed" ? "signed" : this.colors };
     this.pattern.show(image, shown.shape);
     this.describePattern();
@@ -1081,7 +1097,7 @@ class Explorer {
     const begin = performance.now(), about = { name: VIRTUAL, about: "sum over the detector", units: "counts", kind: "amount" };
     const show = (image) => this.chosen === VIRTUAL && (this.setMap({ ...about, ...image }), (this.root.dataset.virtual = String(changes)));
     try {
-      const coarse = await host.virtual(mask);
+      const coarse = await this.awaited(host.virtual(mask));
       this.firstImage = performance.now() - begin;
       if (coarse.step === 1) return show({ ...coarse, scale: per });
       const [height, width] = meta.scan, data = new Float32Array(height * width), across = coarse.shape[1];
@@ -1113,7 +1129,8 @@ class Explorer {
       paint: "drag to paint, with Shift to erase",
     };
     const place = kind === "paint" ? "" : ` around ${center.map((c) => words(c)).join(", ")}`;
-    this.detectorText.textContent = `Virtual detector: ${kind}${place}, ${texts[kind]}. Drag it, its edges or, outside, to move it.`.replace(kind === "paint" ? / Drag.*/ : /^$/, "");
+    const how = kind === "paint" ? "" : ". Drag it, or its edges.";
+    this.detectorText.textContent = `${kind}${place}, ${texts[kind]}${how}`;
   }
 
   // What of the detector lies at a point: an edge, an end of the wedge, or all of it.
@@ -1244,18 +1261,19 @@ class Explorer {
 
 // Python that gives what is shown: the pattern, the detector's image, the region's mean, strain relative to the region.
 export function pythonOf({ meta, position: [y, x], detector, region, chosen, referenced }) {
-  const opening = meta.opening || "...  # the scan that is shown";
-  const names = new Set(["import numpy as np"]), body = [`scan = ${opening}`, `pattern = scan.source.read(slice(${y}, ${y + 1}), slice(${x}, ${x + 1}))[0, 0]`];
+  const out = meta.out || '"OUT"', opening = meta.opening || "...  # the scan that is shown";
+  const names = new Set(), body = [`scan = ${opening}`, `pattern = scan.source.read(slice(${y}, ${y + 1}), slice(${x}, ${x + 1}))[0, 0]`];
   if (meta.opening) names.add("from jax4dstem import open_dataset");
   if (chosen === VIRTUAL && detector) {
     names.add("from jax4dstem import map_patterns, virtual_image");
     body.push(...maskLines(detector, meta.patterns, names), "image = map_patterns(virtual_image, scan, mask)");
   } else if (chosen) {
     names.add("from jax4dstem import open_results");
-    body.push(`results = open_results("OUT").to_xarray()`, `image = results["${chosen.replace(/\[.*/, "")}"]`);
+    const [, path, part] = chosen.match(/^([^[]*)(?:\[(.*)\])?$/), index = { y: 0, x: 1 }[part] ?? part;
+    body.push(`results = open_results(${out}).to_xarray()`, `image = results["${path}"]${part ? `[..., ${index}]` : ""}`);
   }
   if (region) {
-    body.push(...regionLines(region, names));
+    body.push(...regionLines(region, names, out));
     if (meta.patterns) {
       names.add("from jax4dstem import Mean, reduce_patterns");
       body.push("mean = reduce_patterns(Mean(), scan, weights=region)");
@@ -1265,11 +1283,26 @@ export function pythonOf({ meta, position: [y, x], detector, region, chosen, ref
     names.add("from jax4dstem import open_results");
     names.add("from jax4dstem.strain import StrainReference");
     body.push(
-      "# Shown is the map minus its mean over the region, right to first order in strain. Exact, relative to the region's median lattice:",
-      'strain = open_results("OUT").strain.relative_to(StrainReference.region(region)).strain',
+      "# Shown is the map minus its mean over the region, which is right to first order in strain.",
+      "# Exact, position by position, relative to the region's median lattice:",
+      `strain = open_results(${out}).strain.relative_to(StrainReference.region(region)).strain`,
     );
+    if (chosen.startsWith("strain/pooled/")) {
+      names.add("from jax4dstem import pool_strain");
+      body.push("strain = pool_strain(strain).strain");
+    }
   }
-  return [...names].sort().concat("", body).join("\n");
+  return ["import numpy as np", ...imports(names), "", ...body].join("\n");
+}
+
+// "from a import b" lines, one for each module.
+function imports(names) {
+  const modules = new Map();
+  for (const name of names) {
+    const [, module, what] = name.match(/^from (\S+) import (.*)$/);
+    modules.set(module, new Set([...(modules.get(module) ?? []), ...what.split(", ")]));
+  }
+  return [...modules].sort().map(([module, what]) => `from ${module} import ${[...what].sort().join(", ")}`);
 }
 
 function maskLines({ kind, center, inner, outer, start, span, painted }, { shape, bin }, names) {
@@ -1304,14 +1337,14 @@ function runs(painted, width, bin) {
   return found.join(", ");
 }
 
-function regionLines(region, names) {
+function regionLines(region, names, out) {
   if (region.kind === "rectangle") {
     const [y0, y1, x0, x1] = corners(region.points);
     return ["region = np.zeros(scan.scan_shape, bool)", `region[${y0}:${y1}, ${x0}:${x1}] = True`];
   }
   names.add("from matplotlib.path import Path");
   const corner = region.points.map(([second, first]) => `(${round(first, 3)}, ${round(second, 3)})`).join(", ");
-  const points = region.of === "map" ? "np.indices(scan.scan_shape)[::-1].reshape(2, -1).T" : 'open_results("OUT").embedding.umap.reshape(-1, 2)';
+  const points = region.of === "map" ? "np.indices(scan.scan_shape)[::-1].reshape(2, -1).T" : `open_results(${out}).embedding.umap.reshape(-1, 2)`;
   if (region.of !== "map") names.add("from jax4dstem import open_results");
   return [`outline = Path([${corner}])  # (x, y)`, `region = outline.contains_points(${points}).reshape(scan.scan_shape)`];
 }
