@@ -1,19 +1,20 @@
 """Parts of a scan, with what differs per position: rows, a coarse grid held in memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import jax
 import numpy as np
 
-from jax4dstem.dataset import ArraySource, Dataset
+from jax4dstem.dataset import ArraySource, Dataset, PatternSource
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Pattern
 
 PREVIEW_BYTES = (
     128 * 2**20
 )  # of raw patterns held in memory: a virtual image of them takes tens of ms
+KEPT_BYTES = 64 * 2**20  # of chunks that were read for single patterns
 BAND_BYTES = 64 * 2**20  # of raw patterns worked on between two pictures
 
 
@@ -37,6 +38,49 @@ class Preview:
         grid = part_of(scan, rows, cols)
         patterns = grid.source.read(slice(0, len(rows)), slice(0, len(cols)))
         return cls(replace(grid, source=ArraySource(np.array(patterns))), step)
+
+
+@dataclass(frozen=True)
+class KeptChunks:
+    """A source that keeps what it read last: neighbors of a compressed pattern then cost nothing.
+
+    Attributes:
+        source: What is read.
+        kept: Chunks by their first row and column, the last one read at the end.
+    """
+
+    source: PatternSource
+    kept: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the source."""
+        return self.source.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the source."""
+        return self.source.dtype
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Chunks of the source."""
+        return self.source.chunks
+
+    def read(self, rows: slice, cols: slice) -> np.ndarray:
+        """Of one position, from its chunk; of several, from the source."""
+        if rows.stop - rows.start > 1 or cols.stop - cols.start > 1:
+            return self.source.read(rows, cols)
+        height, width = self.chunks
+        y, x = rows.start // height * height, cols.start // width * width
+        chunk = self.kept.pop((y, x), None)
+        if chunk is None:
+            last_y, last_x = min(y + height, self.shape[0]), min(x + width, self.shape[1])
+            chunk = self.source.read(slice(y, last_y), slice(x, last_x))
+        self.kept[y, x] = chunk
+        while len(self.kept) > 1 and sum(c.nbytes for c in self.kept.values()) > KEPT_BYTES:
+            self.kept.pop(next(iter(self.kept)), None)
+        return chunk[rows.start - y : rows.stop - y, cols.start - x : cols.stop - x]
 
 
 def preview_step(scan: Dataset, limit: int = PREVIEW_BYTES) -> int:

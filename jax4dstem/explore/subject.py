@@ -18,7 +18,14 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
 from jax4dstem.explore.lattices import expected_and_residual, lattices_of
 from jax4dstem.explore.maps import ScanMap, maps_of
-from jax4dstem.explore.parts import Preview, band_rows, pattern_of, preview_step, rows_of
+from jax4dstem.explore.parts import (
+    KeptChunks,
+    Preview,
+    band_rows,
+    pattern_of,
+    preview_step,
+    rows_of,
+)
 from jax4dstem.explore.wire import Answer
 from jax4dstem.io import open_dataset
 from jax4dstem.patterns import center_of_mass, count_offset, ewpc, unfold_cepstrum, virtual_image
@@ -174,6 +181,14 @@ class Subject:
         return Preview.of(self._patterns)
 
     @functools.cached_property
+    def at_hand(self) -> Dataset:
+        """The scan for single patterns: in memory where the preview is all of it, else with the chunks last read."""
+        scan = self._patterns
+        if preview_step(scan) == 1:
+            return self.preview.scan
+        return replace(scan, source=KeptChunks(scan.source))
+
+    @functools.cached_property
     def beam(self) -> tuple[float, float, float]:
         """Center y, x and radius of the mean direct beam in px: of the results, or roughly of the preview's mean."""
         beam = self.results.beam if self.results is not None else None
@@ -257,12 +272,12 @@ class Subject:
 
     def pattern(self, y: int, x: int) -> Answer:
         """Counts of one position."""
-        return Answer({}, pattern_of(self._patterns, *self._inside(y, x)))
+        return Answer({}, pattern_of(self.at_hand, *self._inside(y, x)))
 
     def cepstrum(self, y: int, x: int) -> Answer:
         """Exit-wave power cepstrum of one position, zero quefrency at ``[det_y // 2, det_x // 2]``."""
         y, x = self._inside(y, x)
-        pattern = np.asarray(pattern_of(self._patterns, y, x), np.float32)
+        pattern = np.asarray(pattern_of(self.at_hand, y, x), np.float32)
         beam = self.results.beam if self.results is not None else None
         center = np.asarray(self.beam[:2] if beam is None else beam.center[y, x], np.float32)
         width, offset = cepstral_window(pattern, center)
@@ -303,8 +318,8 @@ class Subject:
         weights = np.where(self._patterns.missing, 0.0, mask).astype(np.float32)
         scan = self._patterns.map(jnp.nan_to_num) if self._floating else self._patterns
         if self.preview.step == 1:
-            preview = self.preview.scan.map(jnp.nan_to_num) if self._floating else self.preview.scan
-            return Answer({}, reduce_patterns(Mean(), preview, weights=weights))
+            whole = self.preview.scan.map(jnp.nan_to_num) if self._floating else self.preview.scan
+            return Answer({}, reduce_patterns(Mean(), whole, weights=weights))
         total, count = np.zeros(scan.pattern_shape), 0.0
         for start, stop, part in self._bands(weights):
             mean = reduce_patterns(Mean(), rows_of(scan, start, stop), weights=part)
@@ -344,7 +359,7 @@ class Subject:
         if self.scan is None or survey is None or self._strain is None:
             return None
         alone = parse_recipe(self._about("recipe")).strain.bin == 1
-        return survey.electrons(self.scan) if alone else None
+        return survey.electrons(self.at_hand) if alone else None
 
     def _fitted_position(self) -> tuple[int, int]:
         """A position with a lattice, or else the first."""

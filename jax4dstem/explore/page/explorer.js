@@ -1168,13 +1168,19 @@ class Explorer {
     if (part === "end") this.setDetector({ span: round(turn(angle - detector.start) || 360, 1) });
   }
 
-  paint([y, x], value) {
+  // A stroke from where the pointer was: fast ones have no gaps.
+  paint(where, value) {
     const [height, width] = this.meta.patterns.shape, painted = this.detector.painted.slice(), radius = Math.max(1, Math.min(height, width) / 64);
-    for (let row = Math.ceil(y - radius); row <= y + radius; row++) {
-      for (let col = Math.ceil(x - radius); col <= x + radius; col++) {
-        if (row >= 0 && col >= 0 && row < height && col < width && Math.hypot(row - y, col - x) <= radius) painted[row * width + col] = value;
+    const from = this.grip.from, steps = Math.ceil(Math.hypot(where[0] - from[0], where[1] - from[1]) / radius) || 1;
+    for (let step = 1; step <= steps; step++) {
+      const [y, x] = where.map((to, i) => from[i] + ((to - from[i]) * step) / steps);
+      for (let row = Math.max(Math.ceil(y - radius), 0); row <= Math.min(y + radius, height - 1); row++) {
+        for (let col = Math.max(Math.ceil(x - radius), 0); col <= Math.min(x + radius, width - 1); col++) {
+          if (Math.hypot(row - y, col - x) <= radius) painted[row * width + col] = value;
+        }
       }
     }
+    this.grip.from = where;
     this.setDetector({ painted });
   }
 
@@ -1292,7 +1298,9 @@ export function pythonOf({ meta, position: [y, x], detector, region, chosen, ref
       body.push("strain = pool_strain(strain).strain");
     }
   }
-  return ["import numpy as np", ...imports(names), "", ...body].join("\n");
+  const uses = (alias) => body.some((line) => new RegExp(`\\b${alias}\\.`).test(line));
+  const arrays = [["jnp", "import jax.numpy as jnp"], ["np", "import numpy as np"]].filter(([alias]) => uses(alias)).map(([, text]) => text);
+  return [...arrays, ...imports(names), "", ...body].join("\n");
 }
 
 // "from a import b" lines, one for each module.
@@ -1306,7 +1314,7 @@ function imports(names) {
 }
 
 function maskLines({ kind, center, inner, outer, start, span, painted }, { shape, bin }, names) {
-  const raw = (value) => round(bin * (value + 0.5) - 0.5), at = `np.array([${center.map(raw).join(", ")}])`;
+  const raw = (value) => round(bin * (value + 0.5) - 0.5), at = `jnp.array([${center.map(raw).join(", ")}])`;
   const whole = "scan.pattern_shape", [big, small] = [outer, inner].map((r) => round(r * bin));
   if (kind === "disk") {
     names.add("from jax4dstem.patterns import disk_mask");
