@@ -10,7 +10,7 @@ import time
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-PATIENCE = 60.0  # seconds: of a machine that has other things to do
+PATIENCE = 30.0  # seconds: of a machine that has other things to do
 
 
 class Browser:
@@ -65,7 +65,10 @@ class Browser:
                 return reply["result"]
             if reply.get("method") == "Runtime.exceptionThrown":
                 self.problems.append(reply["params"]["exceptionDetails"])
-            if reply.get("method") == "Log.entryAdded":
+            if (
+                reply.get("method") == "Log.entryAdded"
+                and reply["params"]["entry"]["level"] == "error"
+            ):
                 self.problems.append(reply["params"]["entry"])
 
     def _read(self):

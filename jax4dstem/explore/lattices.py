@@ -13,13 +13,13 @@ from jax4dstem.lattice.intensities import DiskIntensities
 from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.lattice.patches import patch_side_around
 from jax4dstem.lattice.render import render
-from jax4dstem.strain import StrainAnswers, StrainMeasurement
+from jax4dstem.strain import StrainMeasurement
 from jax4dstem.typing import Array, Float, Pattern, Point
 
 CHANNELS = 7  # center y, x; g1 y, x; g2 y, x, all in px of the detector; number of the lattice
 
 
-def lattices_of(strain: StrainAnswers) -> tuple[list[dict[str, Any]], np.ndarray]:
+def lattices_of(strain: StrainMeasurement) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Reflections and disk radius of every lattice, and where it lies in every pattern.
 
     Returns:

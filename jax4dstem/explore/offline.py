@@ -126,7 +126,7 @@ def write_page(
         raise InputError(f"the page alone takes more than {budget} bytes")
     arrays, blobs, missing = _maps(subject, int(left * MAPS_SHARE))
     meta["maps"] = [item for item in meta["maps"] if item["name"] in arrays]
-    meta["embedding"] &= "@points" in arrays
+    meta["embedding"] = meta["embedding"] if "@points" in arrays else None
     meta["lattices"] = meta["lattices"] if "@places" in arrays else None
     about: dict[str, Any] = {"arrays": arrays, "store": None}
     notes = [f"not in this file, for its size: {', '.join(missing)}"] if missing else []
@@ -180,7 +180,7 @@ def _maps(
     """Where each array is, the packed arrays, and the names of those that do not fit."""
     wanted = {name: item.data for name, item in subject.maps.items()}
     special = {
-        "@points": subject.embedding,
+        "@points": None if subject.embedding is None else subject.embedding[1],
         "@places": None if subject.lattices is None else subject.lattices[1],
     }
     wanted |= {name: data for name, data in special.items() if data is not None}

@@ -33,7 +33,7 @@ from jax4dstem.pipeline.input import input_of
 from jax4dstem.pipeline.recipe import parse_recipe
 from jax4dstem.pipeline.results import RESULTS, Results, open_results
 from jax4dstem.reducers import Mean
-from jax4dstem.strain import StrainAnswers
+from jax4dstem.strain import StrainMeasurement
 from jax4dstem.stream import map_patterns, reduce_patterns
 
 WINDOW = 0.4  # of the radius that the detector covers: standard deviation of the cepstrum's window, as in `domains`
@@ -131,9 +131,10 @@ class Subject:
         if question is None:
             raise InputError(f"there is no question {name!r}; there are {', '.join(QUESTIONS)}")
         try:
-            return question(self, **args)
+            inspect.signature(question).bind(self, **args)
         except TypeError as error:
             raise InputError(f"{name} does not take {sorted(args)}: {error}") from error
+        return question(self, **args)
 
     @property
     def scan_shape(self) -> tuple[int, int]:
@@ -162,13 +163,18 @@ class Subject:
         return None if self._strain is None else lattices_of(self._strain)
 
     @property
-    def embedding(self) -> np.ndarray | None:
-        """Points of the positions, ``(scan_y, scan_x, 2)``: UMAP, or else the first two principal components."""
-        found = self.results.embedding if self.results is not None else None
-        if found is not None and found.umap is not None:
-            return np.asarray(found.umap)[..., :2]
-        scores = self.results.scores if self.results is not None else None
-        return None if scores is None else np.asarray(scores.scores)[..., :2]
+    def embedding(self) -> tuple[str, np.ndarray] | None:
+        """Points of the positions, ``(scan_y, scan_x, 2)``, and where they are in the results: UMAP, else principal components."""
+        results = self.results
+        if (
+            results is not None
+            and results.embedding is not None
+            and results.embedding.umap is not None
+        ):
+            return "embedding.umap", np.asarray(results.embedding.umap)[..., :2]
+        if results is not None and results.scores is not None:
+            return "scores.scores", np.asarray(results.scores.scores)[..., :2]
+        return None
 
     @property
     def preview(self) -> Preview:
@@ -196,8 +202,11 @@ class Subject:
             y, x = np.nanmean(beam.center.reshape(-1, 2), axis=0).tolist()
             return y, x, float(beam.radius)
         mean = reduce_patterns(Mean(), self.preview.scan)
-        y, x = np.asarray(center_of_mass(np.nan_to_num(mean))).tolist()
-        return y, x, max(2.0, min(mean.shape) / 16)
+        y, x = np.asarray(center_of_mass(jnp.nan_to_num(mean))).tolist()
+        height, width = mean.shape
+        if not np.isfinite(y):  # no counts
+            y, x = height / 2, width / 2
+        return y, x, max(2.0, min(height, width) / 16)
 
     def warm_up(self) -> None:
         """Compile, with positions in the middle, what is asked for first, so that nobody waits for it."""
@@ -230,7 +239,7 @@ class Subject:
                 for m in self.maps.values()
             ],
             "lattices": None if self.lattices is None else self.lattices[0],
-            "embedding": self.embedding is not None,
+            "embedding": self.embedding and self.embedding[0],
             "residual": self._electrons is not None,
             "cepstrum": self.scan is not None,
             "opening": self.opening,
@@ -262,7 +271,7 @@ class Subject:
         """The embedding."""
         if self.embedding is None:
             raise InputError("the results have no embedding")
-        return Answer({}, self.embedding)
+        return Answer({}, self.embedding[1])
 
     def places(self) -> Answer:
         """Where the lattices lie in every pattern; see `lattices_of`."""
@@ -270,11 +279,11 @@ class Subject:
             raise InputError("the results have no strain")
         return Answer({}, self.lattices[1])
 
-    def pattern(self, y: int, x: int) -> Answer:
+    def pattern(self, y: Any, x: Any) -> Answer:
         """Counts of one position."""
         return Answer({}, pattern_of(self.at_hand, *self._inside(y, x)))
 
-    def cepstrum(self, y: int, x: int) -> Answer:
+    def cepstrum(self, y: Any, x: Any) -> Answer:
         """Exit-wave power cepstrum of one position, zero quefrency at ``[det_y // 2, det_x // 2]``."""
         y, x = self._inside(y, x)
         pattern = np.asarray(pattern_of(self.at_hand, y, x), np.float32)
@@ -286,7 +295,7 @@ class Subject:
             {"step": step, "unit": unit}, np.asarray(_cepstrum(pattern, center, width, offset))
         )
 
-    def residual(self, y: int, x: int) -> Answer:
+    def residual(self, y: Any, x: Any) -> Answer:
         """Electrons that the fitted lattice leads one to expect, and those beyond it, ``(2, det_y, det_x)``."""
         y, x = self._inside(y, x)
         if self._electrons is None or self._strain is None:
@@ -348,9 +357,9 @@ class Subject:
         return self.scan
 
     @property
-    def _strain(self) -> StrainAnswers | None:
+    def _strain(self) -> StrainMeasurement | None:
         strain = self.results.strain if self.results is not None else None
-        return strain if isinstance(strain, StrainAnswers) else None
+        return strain if isinstance(strain, StrainMeasurement) else None
 
     @functools.cached_property
     def _electrons(self) -> Dataset | None:
@@ -371,7 +380,7 @@ class Subject:
     def _about(self, name: str) -> Any:
         return self.results.about.get(name, "") if self.results is not None else ""
 
-    def _inside(self, y: int, x: int) -> tuple[int, int]:
+    def _inside(self, y: Any, x: Any) -> tuple[int, int]:
         height, width = self.scan_shape
         if not (isinstance(y, int) and isinstance(x, int) and 0 <= y < height and 0 <= x < width):
             raise InputError(f"({y}, {x}) is no position of the {height} x {width} scan")

@@ -198,10 +198,12 @@ export function widgetHost(model) {
 }
 
 export function fileHost() {
-  const about = JSON.parse(document.getElementById("about").textContent);
+  // Taken out of the page before the explorer is mounted in their place.
+  const texts = new Map([...document.querySelectorAll("script[id]")].map((script) => [script.id, script.textContent]));
+  const about = JSON.parse(texts.get("about"));
   const once = new Map();
   const blob = (name, read) => {
-    if (!once.has(name)) once.set(name, inflated(document.getElementById(name).textContent).then(read));
+    if (!once.has(name)) once.set(name, inflated(texts.get(name)).then(read));
     return once.get(name);
   };
   const floats = ({ blob: name, shape }) => blob(name, (bytes) => ({ shape, data: new Float32Array(bytes.buffer) }));
@@ -1279,7 +1281,7 @@ export function pythonOf({ meta, position: [y, x], detector, region, chosen, ref
     body.push(`results = open_results(${out}).to_xarray()`, `image = results["${path}"]${part ? `[..., ${index}]` : ""}`);
   }
   if (region) {
-    body.push(...regionLines(region, names, out));
+    body.push(...regionLines(region, names, `open_results(${out}).${meta.embedding}`));
     if (meta.patterns) {
       names.add("from jax4dstem import Mean, reduce_patterns");
       body.push("mean = reduce_patterns(Mean(), scan, weights=region)");
@@ -1345,14 +1347,14 @@ function runs(painted, width, bin) {
   return found.join(", ");
 }
 
-function regionLines(region, names, out) {
+function regionLines(region, names, embedding) {
   if (region.kind === "rectangle") {
     const [y0, y1, x0, x1] = corners(region.points);
     return ["region = np.zeros(scan.scan_shape, bool)", `region[${y0}:${y1}, ${x0}:${x1}] = True`];
   }
   names.add("from matplotlib.path import Path");
   const corner = region.points.map(([second, first]) => `(${round(first, 3)}, ${round(second, 3)})`).join(", ");
-  const points = region.of === "map" ? "np.indices(scan.scan_shape)[::-1].reshape(2, -1).T" : `open_results(${out}).embedding.umap.reshape(-1, 2)`;
+  const points = region.of === "map" ? "np.indices(scan.scan_shape)[::-1].reshape(2, -1).T" : `${embedding}[..., :2].reshape(-1, 2)`;
   if (region.of !== "map") names.add("from jax4dstem import open_results");
   return [`outline = Path([${corner}])  # (x, y)`, `region = outline.contains_points(${points}).reshape(scan.scan_shape)`];
 }
