@@ -83,6 +83,7 @@ def _compare(
     center, distortion = jnp.asarray(center, float), jnp.asarray(distortion, float)
     found = DiskIntensities(patch)(pattern, center, distortion, model)
     share = jnp.maximum(jnp.nan_to_num(found.share), 0.0)
-    expected = found.dose * render(pattern.shape, center, distortion, share, model, patch)
+    height, width = pattern.shape
+    expected = found.dose * render((height, width), center, distortion, share, model, patch)
     known = model.detector.usable(pattern)
     return jnp.where(known, jnp.stack([expected, pattern - expected]), jnp.nan)

@@ -24,14 +24,12 @@ def explore(explored: Results | Dataset, scan: Dataset | None = None) -> Any:
         InputError: It is neither results nor a scan, or the package anywidget is not there.
 
     Example:
-        >>> explore("scan.h5")
-        Traceback (most recent call last):
-            ...
-        jax4dstem.errors.InputError: explore takes Results or a Dataset, not str: open them with open_results or open_dataset
+        >>> from jax4dstem import open_results
+        >>> explore(open_results("out"))  # doctest: +SKIP
     """
     subject = Subject.of(explored, scan)
     try:
-        import anywidget
+        import anywidget  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise InputError(
             "the explorer in a notebook needs anywidget: pip install 'jax4dstem[explorer]'"

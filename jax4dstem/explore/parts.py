@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import Any
 
 import jax
 import numpy as np
 
-from jax4dstem.dataset import ArraySource, Dataset, PatternSource
+from jax4dstem.dataset import ArraySource, Dataset, PatternSource, Step
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Pattern
 
@@ -105,22 +106,25 @@ def pattern_bytes(scan: Dataset) -> int:
 
 def part_of(scan: Dataset, rows: Sequence[int], cols: Sequence[int]) -> Dataset:
     """The positions where rows and columns cross, steps that differ per position included."""
-    steps = tuple(
-        replace(
-            step,
-            per_position=jax.tree.map(
-                lambda leaf: np.asarray(leaf)[np.ix_(rows, cols)], step.per_position
-            ),
-        )
-        for step in scan.steps
-    )
     bare = replace(scan, steps=()).sample_scan(rows, cols)
-    return replace(bare, steps=steps)
+    return replace(bare, steps=_steps_at(scan, np.ix_(rows, cols)))
 
 
 def rows_of(scan: Dataset, start: int, stop: int) -> Dataset:
-    """Whole rows of the scan."""
-    return part_of(scan, range(start, stop), range(scan.scan_shape[1]))
+    """Whole rows of the scan, read without a copy."""
+    bare = replace(scan, steps=()).crop_scan(start, stop, 0, scan.scan_shape[1])
+    return replace(bare, steps=_steps_at(scan, slice(start, stop)))
+
+
+def _steps_at(scan: Dataset, where: Any) -> tuple[Step, ...]:
+    """The chain's steps with what differs per position of some positions only."""
+    return tuple(
+        replace(
+            step,
+            per_position=jax.tree.map(lambda leaf: np.asarray(leaf)[where], step.per_position),
+        )
+        for step in scan.steps
+    )
 
 
 def pattern_of(scan: Dataset, y: int, x: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from jax4dstem.reducers import Mean
 from jax4dstem.strain import StrainMeasurement
 from jax4dstem.stream import map_patterns, reduce_patterns
 
+READING = threading.Lock()  # a preview is read once, whoever asks first
 WINDOW = 0.4  # of the radius that the detector covers: standard deviation of the cepstrum's window, as in `domains`
 
 
@@ -66,7 +67,6 @@ class Subject:
     out: str = ""
     opening: str = ""
     note: str = ""
-    _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
     def of(cls, explored: "Results | Dataset", scan: Dataset | None = None) -> "Subject":
@@ -179,7 +179,7 @@ class Subject:
     @property
     def preview(self) -> Preview:
         """The scan's positions on a coarse grid, in memory; read once."""
-        with self._lock:
+        with READING:
             return self._preview
 
     @functools.cached_property

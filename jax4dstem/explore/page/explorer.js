@@ -686,7 +686,9 @@ class Explorer {
     const { meta } = this, first = meta.maps.find(({ name }) => name === "images/annular_dark_field") ?? meta.maps[0];
     if (meta.embedding) this.host.points().then((points) => (this.scatter.load(points), this.drawMap()), this.fail);
     if (meta.lattices) this.host.places().then((places) => ((this.places = places), this.pattern.redraw()), this.fail);
-    await Promise.all([meta.patterns && this.askPattern(), this.choose(first ? first.name : VIRTUAL)]);
+    const shown = new Promise((done) => (this.firstMap = done));
+    this.choose(first ? first.name : VIRTUAL);
+    await Promise.all([meta.patterns && this.askPattern(), shown]);
     this.root.dataset.ready = "true";
   }
 
@@ -805,6 +807,7 @@ class Explorer {
 
   setMap(map) {
     this.map = map;
+    this.firstMap();
     this.drawMap();
     this.mark();
     this.describe();
