@@ -16,7 +16,7 @@ PREVIEW_BYTES = (
     128 * 2**20
 )  # of raw patterns held in memory: a virtual image of them takes tens of ms
 KEPT_BYTES = 64 * 2**20  # of chunks that were read for single patterns
-BAND_BYTES = 64 * 2**20  # of raw patterns worked on between two pictures
+BAND_BYTES = 32 * 2**20  # of raw patterns worked on between two pictures
 
 
 @dataclass(frozen=True)

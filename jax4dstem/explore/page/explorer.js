@@ -40,6 +40,23 @@ export function colorOf(image, value) {
   return [table[3 * index], table[3 * index + 1], table[3 * index + 2]];
 }
 
+// The same for all values at once, dimmed where they are not selected, as an image's bytes.
+function colorAll(image, bytes) {
+  const { data, kind, dim } = image, table = COLORS[image.colors], labels = new Map();
+  for (let i = 0, at = 0; i < data.length; i++, at += 4) {
+    const value = data[i];
+    let from = table, k = 0;
+    if (kind === "labels" || Number.isNaN(value)) {
+      if (!labels.has(value)) labels.set(value, colorOf(image, value));
+      from = labels.get(value);
+    } else k = 3 * Math.round(255 * shade(image, value));
+    bytes[at] = from[k];
+    bytes[at + 1] = from[k + 1];
+    bytes[at + 2] = from[k + 2];
+    bytes[at + 3] = dim && !dim[i] ? 70 : 255;
+  }
+}
+
 const DECADES = 1000; // what a logarithmic shade spans
 function shade({ range: [low, high], log }, value) {
   const t = Math.min(Math.max((value - low) / (high - low || 1), 0), 1);
@@ -379,11 +396,7 @@ class ImageView extends Canvas {
     const [height, width] = image.shape, raster = (this.raster ??= document.createElement("canvas"));
     if (raster.width !== width || raster.height !== height) Object.assign(raster, { width, height });
     const context = raster.getContext("2d"), pixels = context.createImageData(width, height);
-    for (let i = 0; i < image.data.length; i++) {
-      const color = colorOf(image, image.data[i]);
-      pixels.data.set(color, 4 * i);
-      pixels.data[4 * i + 3] = image.dim && !image.dim[i] ? 70 : 255;
-    }
+    colorAll(image, pixels.data);
     context.putImageData(pixels, 0, 0);
     this.redraw();
   }
@@ -649,7 +662,7 @@ class Scatter extends Canvas {
 
 // ---------------------------------------------------------------- the explorer
 
-const VIRTUAL = "virtual image";
+const VIRTUAL = "virtual image", REDRAWN = 200; // ms between two pictures of an image that is not yet exact
 const VIEWS = { pattern: "Counts", mean: "Mean", cepstrum: "Cepstrum", expected: "Fitted", residual: "Residual" };
 const TOOLS = { point: "Point", rectangle: "Rectangle", polygon: "Lasso" };
 const DETECTORS = { disk: "Disk", ring: "Ring", wedge: "Wedge", paint: "Paint" };
@@ -980,6 +993,7 @@ class Explorer {
 
   async loadPattern() {
     const { view, position: [y, x], host } = this;
+    this.asking = true;
     try {
       if (view === "pattern") return this.setPattern({ ...(await this.awaited(host.pattern(y, x))), what: "counts", kind: "amount", at: [y, x] });
       if (view === "cepstrum") return this.setPattern({ ...(await this.awaited(host.cepstrum(y, x))), what: "cepstrum", kind: "amount", at: [y, x] });
@@ -992,6 +1006,8 @@ class Explorer {
       });
     } catch (error) {
       this.fail(error);
+    } finally {
+      this.asking = false;
     }
   }
 
@@ -1111,11 +1127,15 @@ class Explorer {
         for (let x = 0; x < width; x++, i++) data[i] = coarse.data[row + Math.min(Math.floor(x / coarse.step), across - 1)];
       }
       show({ shape: meta.scan, data, scale: 1 });
+      let drawn = performance.now();
       for (let row = 0; row < height; row += band) {
+        while (this.asking) await new Promise((done) => setTimeout(done, 20)); // the pattern at the pointer comes first
         if (changes !== this.changes || this.chosen !== VIRTUAL) return;
         const start = Math.min(row, Math.max(height - band, 0)), part = await host.virtual(mask, [start, Math.min(start + band, height)]);
         data.set(part.data, start * width);
+        if (row + band < height && performance.now() - drawn < REDRAWN) continue;
         show({ shape: meta.scan, data, scale: 1 });
+        drawn = performance.now();
       }
       this.root.dataset.exact = String(changes);
     } catch (error) {
