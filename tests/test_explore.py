@@ -391,7 +391,7 @@ def test_patterns_are_summed_until_they_fit(tmp_path):
     assert (np.abs(decoded(about, blobs["patterns"]) - sums) <= error * 1.001 * (sums + 1)).all()
     alone = 2**16 + len(asset("explorer.js")) + len(asset("explorer.css"))
     with pytest.raises(InputError, match="larger budget"):
-        write_page(subject, tmp_path / "page.html", alone + 500, lines.append)
+        write_page(subject, tmp_path / "page.html", alone + 40, lines.append)
 
 
 def test_maps_that_do_not_fit_are_named(tmp_path):
