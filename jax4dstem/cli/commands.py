@@ -306,7 +306,8 @@ def explore(
         return
     with ExplorerServer(subject, port) as server:
         typer.echo(f"exploring {path} at {server.url}\n          Ctrl-C ends it")
-        threading.Thread(target=subject.warm_up, daemon=True).start()
+        # No daemon: a compiler that is still at work when the interpreter goes would crash.
+        threading.Thread(target=subject.warm_up).start()
         if not no_browser:
             webbrowser.open(server.url)
         try:
