@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return  # this process only hands out the tests
     with install_import_hook("jax4dstem", "typechecker.check"):
         import jax4dstem.cli
+        import jax4dstem.explore
         import jax4dstem.pipeline
         import jax4dstem.report  # noqa: F401
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))

@@ -50,8 +50,8 @@ LAYERS = [
     {"coordinates", "maxima", "smoothing"},
     {"typing", "errors", "cores", "_version"},
 ]
-# Parts of one layer that may import another: commands draw the report.
-FREE = {("cli", "report")}
+# Parts of one layer that may import another: commands draw the report, and open the explorer.
+FREE = {("cli", "report"), ("cli", "explore")}
 DRAWING = {"report", "plots"}
 
 

@@ -25,6 +25,7 @@ COMMANDS = [
     "strain",
     "train bases",
     "calibrate",
+    "explore",
     "dose",
     "demo",
     "report",

@@ -1,7 +1,9 @@
 """The commands. Each looks at its options first, then loads what it needs."""
 
 import os
+import threading
 import time
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -262,6 +264,56 @@ def report(
 ) -> None:
     """Draw figures and report.html again from OUT/results.h5."""
     _report(out, time.perf_counter())
+
+
+@command(app, "explore scan.h5", "explore out", "explore out --html page.html")
+def explore(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE_OR_OUT",
+            help="Raw 4D-STEM data, or a results directory.",
+            show_default=False,
+        ),
+    ],
+    reading: Reading,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write one page that needs no server, with reduced patterns."
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(help="Of the local page; 0 takes a free one.", min=0, max=65535)
+    ] = 0,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the page's address only.")
+    ] = False,
+) -> None:
+    """Look at a scan and its results: maps, patterns, virtual detectors, regions, in the browser.
+
+    The page is served to this machine only, until Ctrl-C. How a file is read is given as for the other commands; of a
+    results directory it is known.
+    """
+    given = recipe_of(Parameters(), reading).reading()
+    check_readable(path)
+    check_devices()
+    from jax4dstem.explore import ExplorerServer, Subject, write_page
+
+    subject = Subject.at(path, given)
+    if html is not None:
+        write_page(subject, html, say=typer.echo)
+        return
+    with ExplorerServer(subject, port) as server:
+        typer.echo(f"exploring {path} at {server.url}\n          Ctrl-C ends it")
+        # No daemon: a compiler that is still at work when the interpreter goes would crash.
+        threading.Thread(target=subject.warm_up).start()
+        if not no_browser:
+            webbrowser.open(server.url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo("          ended")
 
 
 @command(app, "dose out", "dose out --error 5e-4")

@@ -10,10 +10,9 @@ from jax4dstem.beam import prepare_patterns
 from jax4dstem.dataset import Dataset
 from jax4dstem.domains import DomainDose, predict_domain_dose
 from jax4dstem.errors import InputError
-from jax4dstem.io import open_dataset
+from jax4dstem.pipeline.input import input_of
 from jax4dstem.pipeline.recipe import parse_recipe
 from jax4dstem.pipeline.results import Results, open_results
-from jax4dstem.pipeline.run import fingerprint_of
 from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.strain import StrainAnswers, StrainDose, predict_dose
 
@@ -67,19 +66,15 @@ def dose_of_results(
 
 
 def _input_of(results: Results, recipe: Recipe, out: Path) -> Dataset:
-    """The scan that results were made from."""
-    path = results.about["input_path"]
+    """The scan that results were made from, if single patterns of it have strain."""
     if recipe.strain.bin > 1:
         raise InputError(
             f"the strain in {out} is that of sums of {recipe.strain.bin} x {recipe.strain.bin} patterns; "
             "a dose is told from single ones: strain.bin = 1"
         )
-    if path == "memory":
+    if results.about["input_path"] == "memory":
         raise InputError(f"the scan of {out} was in memory; use jax4dstem.strain.predict_dose")
-    scan = open_dataset(path, **recipe.reading())
-    if fingerprint_of(scan)["hash"] != results.about["input_hash"]:
-        raise InputError(f"{path} is no longer the file that {out} was made from")
-    return scan
+    return input_of(results)
 
 
 def strain_in_words(found: StrainDose, wanted: float) -> list[str]:

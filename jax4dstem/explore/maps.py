@@ -1,0 +1,83 @@
+"""Which fields of results are maps of the scan, and how each is to be shown."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from jax4dstem.fields import Field, Tree
+
+MOST_COMPONENTS = 4  # of a vector per position that is shown as so many maps
+ORDER = ("images", "labels", "strain", "latent", "beam", "embedding")  # groups that are shown first
+SIGNED = {"e_xx", "e_yy", "e_xy", "theta", "dilatation", "center_of_mass", "asymmetry", "burgers"}
+AXES = {"yx": ("y", "x"), "from_yx": ("y", "x")}
+
+
+@dataclass(frozen=True)
+class ScanMap:
+    """One number per position of the scan, and how it is shown.
+
+    Attributes:
+        name: Its path in the results, with the component of a vector in brackets.
+        units: Of its values.
+        about: What it is, in words.
+        kind: "labels" (numbers of things; negative for none), "signed" (zero in the middle) or "amount".
+        data: ``(scan_y, scan_x)`` float32; NaN where there is none.
+    """
+
+    name: str
+    units: str
+    about: str
+    kind: str
+    data: np.ndarray
+
+
+def maps_of(tree: Tree, scan_shape: tuple[int, int]) -> dict[str, ScanMap]:
+    """Maps of the scan among the fields of results, by name, those first that are looked at first."""
+    found = [
+        item
+        for path, field in fields_of(tree)
+        if field.dims[:2] == ("scan_y", "scan_x") and np.shape(field.data)[:2] == scan_shape
+        for item in _maps_of_field(path, field)
+    ]
+    return {item.name: item for item in sorted(found, key=_place)}
+
+
+def fields_of(tree: Tree, path: str = "") -> Iterator[tuple[str, Field]]:
+    """All fields of a tree, with their paths."""
+    for name, item in tree.items():
+        if isinstance(item, Field):
+            yield path + name, item
+        elif isinstance(item, dict):
+            yield from fields_of(item, f"{path}{name}/")
+
+
+def _maps_of_field(path: str, field: Field) -> list[ScanMap]:
+    data = np.asarray(field.data)
+    kind = _kind(path, data)
+    if data.ndim == 2:
+        return [ScanMap(path, field.units, field.description, kind, data.astype(np.float32))]
+    if data.ndim != 3 or data.shape[2] > MOST_COMPONENTS:
+        return []
+    names = AXES.get(field.dims[2], tuple(map(str, range(data.shape[2]))))
+    return [
+        ScanMap(
+            f"{path}[{name}]", field.units, field.description, kind, data[..., i].astype(np.float32)
+        )
+        for i, name in enumerate(names)
+    ]
+
+
+def _kind(path: str, data: np.ndarray) -> str:
+    if data.dtype.kind in "bi" or path.startswith("labels/"):
+        return "labels"
+    return "signed" if path.split("/")[-1] in SIGNED else "amount"
+
+
+def _place(item: ScanMap) -> tuple[int, int]:
+    """Groups in their order, of strain the pooled one first; the order of fields stays within."""
+    group = item.name.split("/")[0]
+    return (
+        ORDER.index(group) if group in ORDER else len(ORDER),
+        not item.name.startswith("strain/pooled/") if group == "strain" else 0,
+    )
