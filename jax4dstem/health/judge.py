@@ -95,7 +95,7 @@ def _found(evidence: Evidence) -> list[str]:
         levels = ", ".join(f"{n} at level {level}" for level, n in enumerate(counts, 1))
         lines.append(f"domains: {levels}")
     if evidence.strain is not None:
-        lines += [_strain_line(evidence), *_lattice_lines(evidence)]
+        lines += [_strain_line(evidence), *_lattice_lines(evidence), *_second_lines(evidence)]
     masked = int(detector.bad_pixels.sum())
     lines.append(
         f"{evidence.dose:.3g} electrons per pattern at {detector.gain:.3g} counts per electron, "
@@ -132,3 +132,16 @@ def _lattice_lines(evidence: Evidence) -> list[str]:
         )
     ]
     return [f"{len(table)} lattices: {'; '.join(cells)}"]
+
+
+def _second_lines(evidence: Evidence) -> list[str]:
+    """Where two crystals lie on top of each other, if anywhere."""
+    second = None if evidence.measured is None else evidence.measured.second
+    if second is None:
+        return []
+    there = second.there
+    share = second.amount[there] / (second.amount + second.first_amount)[there]
+    return [
+        f"a second crystal under the probe at {there.sum()} of {there.size} positions "
+        f"({100 * there.mean():.0f} %), with {100 * float(np.median(share)):.0f} % of the diffraction there (median)"
+    ]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from jax4dstem.coordinates import detector_grid
 from jax4dstem.lattice.binning import bin_counts, bin_point
@@ -11,12 +12,23 @@ from jax4dstem.lattice.detection import OUTSIDE, DiskKernels, disk_contrast
 from jax4dstem.lattice.fit import FitLattice
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
 from jax4dstem.lattice.nodes import nearest_node
-from jax4dstem.lattice.search import Hypotheses, score_lattice, search_lattice
+from jax4dstem.lattice.search import (
+    STRONGEST,
+    Hypotheses,
+    score_lattice,
+    search_lattice,
+    values_at,
+)
 from jax4dstem.typing import Array, Float, FloatPattern, Pattern, Point, Scalar
 
 CLEAR = 6.0  # noise units of a disk that must be explained
 ON_NODE = 0.6  # disk radii from a node within which a disk lies on it
 EXPLAINED = 0.4  # share of such disks that a lattice must explain: a boundary shows two lattices
+ALONE = 2.0  # disk radii from a node of a lattice, from which on a disk of another does not touch its own
+LEFT = 0.25  # share of a lattice's contrast that must lie there for it to be looked for
+# Mean and variance of the positive part of a standard normal: what contrast adds where there is nothing.
+HALF_MEAN = (2 * np.pi) ** -0.5
+HALF_VARIANCE = 0.5 - 1 / (2 * np.pi)
 
 
 class LatticeSetup(NamedTuple):
@@ -66,8 +78,10 @@ class MeasureLattice:
         vectors = model.distorted(fit.distortion) / factor
         middle = bin_point(fit.center, factor)
         score = score_lattice(contrast, middle, vectors, hypotheses)
-        share = explained_share(contrast, middle, vectors, model.radius / factor)
-        return fit._replace(score=jnp.where(share >= EXPLAINED, score, 0.0))
+        at = contrast, middle, vectors, model.radius / factor
+        share = explained_share(*at)
+        beside = score_beside(*at, hypotheses)
+        return fit._replace(score=jnp.where(share >= EXPLAINED, score, 0.0), beside=beside)
 
 
 def explained_share(
@@ -92,3 +106,41 @@ def explained_share(
             peak &= contrast >= jnp.roll(contrast, step, axis)
     near = nearest_node(y, x, vectors).distance_squared <= jnp.maximum(ON_NODE * radius, 1.5) ** 2
     return jnp.sum(peak & near) / jnp.maximum(jnp.sum(peak), 1) + (jnp.sum(peak) == 0)
+
+
+def score_beside(
+    contrast: FloatPattern,
+    center: Point,
+    vectors: Float[Array, "2 2"],
+    radius: Scalar,
+    hypotheses: Hypotheses,
+) -> Float[Array, ""]:
+    r"""Evidence for a second lattice beside a known one, from contrast that is at hand.
+
+    .. math:: Z = \max_G \frac{\sum_j w_j m_j \left(\min(S_j^+, 8) - \mu\right)}{\sqrt{\sigma^2 \sum_j w_j^2 m_j}}
+
+    over the hypotheses G, of those reflections (m = 1) whose disks do not touch the known lattice's. Contrast counts where it
+    is positive (S⁺), as a disk of the known lattice in the surroundings of another takes any amount from it; μ and σ² are
+    mean and variance of the positive part of noise.
+
+    Args:
+        contrast: S from `disk_contrast`.
+        center: (y, x) in px.
+        vectors: g1, g2 of the known lattice as rows (y, x) in px.
+        radius: Of the disks in px.
+        hypotheses: From `rotated_lattices`.
+
+    Returns:
+        Z, in units of the noise; the maximum over rotations without a second lattice is around 3.
+    """
+    y, x = detector_grid(contrast.shape)
+    near = nearest_node(y - center[0], x - center[1], vectors).distance_squared
+    alone = near > (ALONE * radius) ** 2
+    values = jnp.where(alone, jnp.clip(contrast, 0.0, STRONGEST) - HALF_MEAN, jnp.nan)
+    seen = values_at(values, center, hypotheses.vectors, hypotheses.indices)
+    there = jnp.isfinite(seen)
+    weights = hypotheses.weights
+    total = jnp.sum(jnp.where(there, seen, 0.0) * weights, axis=-1)
+    noise = jnp.sqrt(HALF_VARIANCE * jnp.sum(there * weights**2, axis=-1))
+    enough = jnp.sum(there * weights, axis=-1) >= LEFT * jnp.sum(weights)
+    return jnp.max(jnp.where(enough, total / jnp.maximum(noise, 1e-9), 0.0))

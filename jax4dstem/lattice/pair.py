@@ -7,7 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax4dstem.dataset import BinDetector
 from jax4dstem.detector import pattern_dose
+from jax4dstem.lattice.binning import bin_counts, bin_point
+from jax4dstem.lattice.choice import FoundLattice
+from jax4dstem.lattice.detection import disk_contrast
 from jax4dstem.lattice.elimination import solve_positive
 from jax4dstem.lattice.fit import (
     BLURS,
@@ -17,19 +21,23 @@ from jax4dstem.lattice.fit import (
     height_scale,
     typical_heights,
 )
+from jax4dstem.lattice.measure import LatticeSetup
 from jax4dstem.lattice.model import FLOOR, LatticeFit, LatticeModel, lattice_moves
+from jax4dstem.lattice.nodes import nearest_node
 from jax4dstem.lattice.patches import (
     Patches,
     gather_patches,
     mean_heights,
     reflection_positions,
 )
-from jax4dstem.lattice.render import interpolate_profile
-from jax4dstem.typing import Array, Float, Int, Pattern, Point, Scalar
+from jax4dstem.lattice.render import interpolate_profile, render_disks
+from jax4dstem.lattice.search import STRONGEST, Hypotheses, score_lattice, values_at
+from jax4dstem.typing import Array, Float, FloatPattern, Int, Pattern, Point, Scalar
 
 CROSSING = 4  # disks of the other lattice that may reach into a cell: their spacing is above a diameter
 BEYOND = 1e3  # disk radii: where a disk is that is not there
 RIDGE = 1e-6  # of scaled informations
+SEPARATE = 0.5  # share of the expected contrast beside the first lattice's disks, below which a second is not looked for
 PARAMETERS = 10  # center, and the distortions of both
 
 
@@ -141,6 +149,7 @@ class FitPair:
                 jnp.asarray(0.0),
                 last.longest,
                 settled,
+                jnp.asarray(0.0),
             )
             for (where, distortion, at), model in zip(parts, models, strict=True)
         ]
@@ -397,3 +406,108 @@ def _own_information(information: Array, at: int) -> Array:
     across = information[np.ix_(rest, keep)]
     inner = information[np.ix_(rest, rest)]
     return information[np.ix_(keep, keep)] - across.T @ _solve(inner, across)
+
+
+@dataclass(frozen=True)
+class MeasurePair:
+    """Pattern function: a second lattice in a pattern whose first one is known, and both fitted together.
+
+    What the first lattice leads one to expect is subtracted from the contrast of the pattern, whose noise stays, and the
+    rest is searched like a pattern of its own, at reflections beside those of the first.
+
+    Attributes:
+        fit: Of both lattices.
+        binning: Pixels joined along an axis for the search.
+
+    Example:
+        `strain.find_seconds` maps it over the positions that ask for it.
+
+        >>> MeasurePair(FitPair(11), 2).fit.patch
+        11
+    """
+
+    fit: FitPair
+    binning: int
+
+    def __call__(
+        self,
+        pattern: Pattern,
+        known: FoundLattice,
+        setups: tuple[LatticeSetup, LatticeSetup],
+    ) -> PairFit:
+        """Search the second lattice, fit both, and score each beside the other.
+
+        Args:
+            pattern: Raw counts ``(det_y, det_x)``.
+            known: The first lattice.
+            setups: Shared by the scan, of the first and the second lattice.
+
+        Returns:
+            Both; the score of one is of the contrast without the other, 0 where disks of the second all but coincide
+            with those of the first.
+        """
+        factor, models = self.binning, (setups[0].model, setups[1].model)
+        counts = bin_counts(pattern, models[0].detector, factor)
+
+        def beside(distortion: Array, intensities: Array, center: Array, which: int) -> Array:
+            """Contrast without the disks of one lattice, in the filters of the other."""
+            model = models[which]
+            shape = pattern.shape[0], pattern.shape[1]
+            vectors = model.distorted(distortion)
+            disks = render_disks(shape, center, vectors, intensities, model, self.fit.patch)
+            disks = disks * pattern_dose(pattern, model.detector)
+            return disk_contrast(counts, setups[1 - which].kernels, BinDetector(factor)(disks))
+
+        hypotheses, vectors = setups[1].hypotheses, models[0].distorted(known.distortion) / factor
+        radius = models[0].radius / factor
+        middle = bin_point(known.center, factor)
+        contrast = beside(known.distortion, known.intensities, known.center, 0)
+        scores = score_apart(contrast, middle, hypotheses.vectors, hypotheses, vectors, radius)
+        start = hypotheses.vectors[jnp.argmax(scores)] * factor
+        start = jnp.linalg.inv(models[1].lattice) @ start @ jnp.linalg.inv(models[1].to_detector)
+        fit = self.fit(pattern, known.center, known.distortion, start, models)
+        first, second = fit.first, fit.second
+        middle = bin_point(first.center, factor)
+        vectors = [
+            model.distorted(each.distortion) / factor
+            for model, each in zip(models, (first, second), strict=True)
+        ]
+        contrast = beside(first.distortion, first.intensities, first.center, 0)
+        score = score_apart(contrast, middle, vectors[1], hypotheses, vectors[0], radius)
+        alone = second.intensities.at[0].set(0.0)
+        contrast = beside(second.distortion, alone, second.center, 1)
+        score_of_first = score_lattice(contrast, middle, vectors[0], setups[0].hypotheses)
+        return fit._replace(
+            first=first._replace(score=score_of_first), second=second._replace(score=score)
+        )
+
+
+def score_apart(
+    contrast: FloatPattern,
+    center: Point,
+    vectors: Float[Array, "*lattices 2 2"],
+    hypotheses: Hypotheses,
+    known: Float[Array, "2 2"],
+    radius: Scalar,
+) -> Float[Array, "*lattices"]:
+    """Z of `search_lattice` from reflections farther than a radius from a known lattice's.
+
+    Args:
+        contrast: From `disk_contrast`, without what the known lattice explains.
+        center: (y, x) in px.
+        vectors: g1, g2 as rows (y, x) in px.
+        hypotheses: Whose reflections are summed.
+        known: g1, g2 of the known lattice.
+        radius: Of the disks in px.
+
+    Returns:
+        Z; 0 where less than half of the expected contrast lies apart.
+    """
+    apart = hypotheses.indices @ vectors
+    near = nearest_node(apart[..., 0], apart[..., 1], known).distance_squared
+    weights = hypotheses.weights * (near > radius**2)
+    values = values_at(contrast, center, vectors, hypotheses.indices, 0.0)
+    total = jnp.sum(jnp.minimum(values, STRONGEST) * weights, axis=-1)
+    score = total / jnp.sqrt(jnp.maximum(jnp.sum(weights**2, axis=-1), 1e-12))
+    enough = jnp.sum(weights, axis=-1) >= SEPARATE * jnp.sum(hypotheses.weights)
+    return jnp.where(enough, score, 0.0)
