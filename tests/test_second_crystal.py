@@ -35,7 +35,7 @@ def on_top(lattice, share, seed, bright=1e5):
         center=first.center,
         seed=seed + 100,
     )
-    strain = second.strain + [0, 0, 0, TURN]
+    strain = second.strain + np.array([0, 0, 0, TURN])
     return first, second, strain
 
 

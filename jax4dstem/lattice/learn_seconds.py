@@ -82,11 +82,17 @@ def without_seconds(
 
 def shown(pairs: PairFit) -> np.ndarray:
     """Where both lattices of a pair are there: evidence for each without the other, and amounts of five errors."""
-    errors = np.sqrt(np.maximum(np.diagonal(pairs.covariance, axis1=-2, axis2=-1), 0))
-    amounts = np.nan_to_num(pairs.amounts)
-    certain = (errors > 0) & (amounts >= CERTAIN * np.nan_to_num(errors))
-    evident = (pairs.first.score >= EVIDENCE) & (pairs.second.score >= EVIDENCE)
-    return certain.all(axis=-1) & evident & pairs.first.converged
+    amounts, errors = np.nan_to_num(pairs.amounts), np.nan_to_num(amount_errors(pairs))
+    certain = (errors > 0) & (amounts >= CERTAIN * errors)
+    scores = np.stack([pairs.first.score, pairs.second.score])
+    evident = (scores >= EVIDENCE).all(axis=0)
+    return certain.all(axis=-1) & evident & np.asarray(pairs.first.converged)
+
+
+def amount_errors(pairs: PairFit) -> np.ndarray:
+    """Standard deviations of both amounts."""
+    variances = np.diagonal(np.asarray(pairs.covariance), axis1=-2, axis2=-1)
+    return np.sqrt(np.maximum(variances, 0))
 
 
 def learn_dispersion(model: LatticeModel, fits: Any, found: SampleWithout) -> tuple[LatticeModel, Any]:

@@ -117,9 +117,8 @@ class FitPair:
             models: Of both, with the first one's background.
         """
         n = len(models[0].indices)
-        state = _State(
-            *(jnp.asarray(leaf, float) for leaf in (center, first, second)), jnp.zeros(0)
-        )
+        at, one, two = (jnp.asarray(leaf, float) for leaf in (center, first, second))
+        state = _State(at, one, two, jnp.zeros(0))
         pair = _Pair(models, pattern, height_scale(pattern, models[0]))
         cells = self._cells(state, pair)
         state = state._replace(heights=self._first_heights(state, cells, pair))
@@ -154,7 +153,7 @@ class FitPair:
             for (where, distortion, at), model in zip(parts, models, strict=True)
         ]
         amounts = jnp.stack([jnp.sum(shares[1:n]), jnp.sum(shares[n:])])
-        return PairFit(*fits, amounts, last.amounts)
+        return PairFit(fits[0], fits[1], amounts, last.amounts)
 
     def _cells(self, state: "_State", pair: "_Pair") -> list["_Cells"]:
         """Pixels around the reflections of each lattice; the second has no direct beam of its own."""
@@ -166,7 +165,7 @@ class FitPair:
             gather_patches(pair.pattern, state.center, distortion, model, self.patch)
             for distortion, model in zip((state.first, state.second), pair.models, strict=True)
         ]
-        patches[1] = Patches(*(leaf[1:] for leaf in patches[1]))
+        patches[1] = jax.tree.map(lambda leaf: leaf[1:], patches[1])
         places[1] = places[1][1:]
         n = len(places[0])
         return [

@@ -262,7 +262,7 @@ class StrainMeasurement(Result):
         second = self.second
         if second is not None:
             new = [_fixed(part.strain) for part in moved]
-            second = second.relative_to([part.model.lattice for part in moved], new)
+            second = second.relative_to([np.asarray(part.model.lattice) for part in moved], new)
         if self.lattices is None:
             return replace(self, lattice=lattice, second=second)
         references = np.array([part.strain.reference for part in moved])

@@ -12,7 +12,7 @@ import numpy as np
 from jax4dstem.dataset import Dataset
 from jax4dstem.fields import SCAN, entry
 from jax4dstem.lattice.cold_start import Learned
-from jax4dstem.lattice.learn_seconds import BESIDE, drawable, pair_of, shown
+from jax4dstem.lattice.learn_seconds import BESIDE, amount_errors, drawable, pair_of, shown
 from jax4dstem.lattice.pair import PairFit
 from jax4dstem.strain.decomposition import MeasuredLattices, remeasured, strain_map
 from jax4dstem.strain.lattices import join
@@ -127,21 +127,21 @@ def find_seconds(
         progress=progress,
     )
     pairs = _scattered(learned, jax.tree.map(lambda leaf: np.asarray(leaf)[:, 0], pairs))
-    there = shown(pairs)
-    stronger = pairs.amounts[:, 0] >= pairs.amounts[:, 1]
+    there, amounts, errors = shown(pairs), np.asarray(pairs.amounts), amount_errors(pairs)
+    stronger = amounts[:, 0] >= amounts[:, 1]
     first, second = (
         jax.tree.map(lambda a, b: np.where(_like(stronger, a), a, b), *order)
         for order in ((pairs.first, pairs.second), (pairs.second, pairs.first))
     )
-    errors = np.sqrt(np.maximum(np.diagonal(pairs.covariance, axis1=-2, axis2=-1), 0))
     order = np.where(stronger[:, None], [0, 1], [1, 0])
     both = np.zeros(asked.shape, bool)
     both[asked] = there
+    nothing = np.full((*asked.shape, 2), np.nan)
     return FoundSeconds(
         jax.tree.map(lambda old, new: _put(old, both, new[there]), fits, first),
         jax.tree.map(lambda old, new: _put(_nothing(old), both, new[there]), fits, second),
-        _put(np.full((*asked.shape, 2), np.nan), asked, np.take_along_axis(pairs.amounts, order, 1)),
-        _put(np.full((*asked.shape, 2), np.nan), asked, np.take_along_axis(errors, order, 1)),
+        _put(nothing, asked, np.take_along_axis(amounts, order, 1)),
+        _put(nothing, asked, np.take_along_axis(errors, order, 1)),
         both,
     )
 
@@ -197,7 +197,7 @@ def second_crystal(
         parts.append((each, one, excess, reference))
     if number is None:
         return None
-    maps = [_map_of(*part, number) for part in parts]
+    maps = [_map_of(each, one, excess, by, number) for each, one, excess, by in parts]
     chosen = np.full(number.shape, -1)
     for i, part in enumerate(parts):
         chosen[part[0].there] = i
