@@ -44,7 +44,9 @@ from jax4dstem.stream import map_patterns
 
 ROUNDS = 4  # of learning, until the disks' radius has settled
 SETTLED = 0.02  # relative change of it
-SECOND_ROUNDS = 2  # of learning without second crystals, which are found with what was learned with them
+SECOND_ROUNDS = (
+    2  # of learning without second crystals, which are found with what was learned with them
+)
 MOST_REFLECTIONS = 200  # of the model; half as many are searched
 BEYOND = 1.2  # of the reach that any rotation keeps on the detector: outer reflections are fitted where they are
 MOST = 0.5  # share of clear fits, below which disks that overlap are thought of

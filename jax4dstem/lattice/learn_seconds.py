@@ -19,7 +19,9 @@ from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Float, Pattern
 
 BESIDE = 6.0  # evidence beside a lattice, from which on a second one is fitted; none of 1,000 patterns of one crystal has as much
-OFTEN = 0.1  # share of the patterns with a second lattice, below which what is learned hardly feels it
+OFTEN = (
+    0.1  # share of the patterns with a second lattice, below which what is learned hardly feels it
+)
 EVIDENCE = 4.5  # score that each of two lattices must have without the other
 CERTAIN = 5.0  # errors of its amount, below which a lattice is not there
 
@@ -66,9 +68,7 @@ def without_seconds(
         fits: Of one lattice each.
     """
     shared = setup, setup
-    pairs = map_patterns(
-        pair_of(measure), sample.dataset, shared, per_position=(drawable(fits),)
-    )
+    pairs = map_patterns(pair_of(measure), sample.dataset, shared, per_position=(drawable(fits),))
     both = shown(pairs) & (fits.beside >= BESIDE)
     found = drawable(pairs.second)
     shares = np.where(both[..., None], found.intensities, 0).astype(np.float32)
@@ -95,11 +95,11 @@ def amount_errors(pairs: PairFit) -> np.ndarray:
     return np.sqrt(np.maximum(variances, 0))
 
 
-def learn_dispersion(model: LatticeModel, fits: Any, found: SampleWithout) -> tuple[LatticeModel, Any]:
+def learn_dispersion(
+    model: LatticeModel, fits: Any, found: SampleWithout
+) -> tuple[LatticeModel, Any]:
     """Dispersion around the disks where both lattices are expected, and the fits with it."""
-    dispersion = np.where(
-        found.both[..., None], found.pairs.first.dispersion, fits.dispersion
-    )
+    dispersion = np.where(found.both[..., None], found.pairs.first.dispersion, fits.dispersion)
     fits = fits._replace(dispersion=dispersion)
     return model._replace(dispersion=jnp.asarray(typical_dispersion(fits), jnp.float32)), fits
 

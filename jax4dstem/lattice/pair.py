@@ -34,7 +34,9 @@ from jax4dstem.lattice.render import interpolate_profile, render_disks
 from jax4dstem.lattice.search import STRONGEST, Hypotheses, score_lattice, values_at
 from jax4dstem.typing import Array, Float, FloatPattern, Int, Pattern, Point, Scalar
 
-CROSSING = 4  # disks of the other lattice that may reach into a cell: their spacing is above a diameter
+CROSSING = (
+    4  # disks of the other lattice that may reach into a cell: their spacing is above a diameter
+)
 BEYOND = 1e3  # disk radii: where a disk is that is not there
 RIDGE = 1e-6  # of scaled informations
 SEPARATE = 0.5  # share of the expected contrast beside the first lattice's disks, below which a second is not looked for
@@ -216,9 +218,7 @@ class _Cells(NamedTuple):
         own = (y[:, :, None] ** 2 + x[:, None, :] ** 2).reshape(patches.used.shape)
         rows = patches.rows[:, None] - crossing[..., :1]
         columns = patches.columns[:, None] - crossing[..., 1:]
-        theirs = (rows[..., :, None] ** 2 + columns[..., None, :] ** 2).reshape(
-            *nearest.shape, -1
-        )
+        theirs = (rows[..., :, None] ** 2 + columns[..., None, :] ** 2).reshape(*nearest.shape, -1)
         nearer = own <= jnp.min(theirs, axis=1)
         number = jnp.arange(start, start + len(places))[:, None]
         which = jnp.concatenate([number, start_of_others + nearest], axis=1)
@@ -296,9 +296,7 @@ def _cell_equations(
     columns = (patches.columns[:, None] - cells.others[..., 1:]).reshape(flat[0] * crossing, -1)
     theirs = other.probe.draw(rows, columns, edge)
     disk, by_y, by_x = (
-        jnp.concatenate(
-            [a.reshape(flat[0], 1, -1), b.reshape(flat[0], crossing, -1)], axis=1
-        )
+        jnp.concatenate([a.reshape(flat[0], 1, -1), b.reshape(flat[0], crossing, -1)], axis=1)
         for a, b in zip(mine, theirs, strict=True)
     )
     heights = state.heights[which, 0]
@@ -461,7 +459,7 @@ class MeasurePair:
         radius = models[0].radius / factor
         middle = bin_point(known.center, factor)
         contrast = beside(known.distortion, known.intensities, known.center, 0)
-        scores = score_apart(contrast, middle, hypotheses.vectors, hypotheses, vectors, radius)
+        scores = _score_apart(contrast, middle, hypotheses.vectors, hypotheses, vectors, radius)
         start = hypotheses.vectors[jnp.argmax(scores)] * factor
         start = jnp.linalg.inv(models[1].lattice) @ start @ jnp.linalg.inv(models[1].to_detector)
         fit = self.fit(pattern, known.center, known.distortion, start, models)
@@ -472,7 +470,7 @@ class MeasurePair:
             for model, each in zip(models, (first, second), strict=True)
         ]
         contrast = beside(first.distortion, first.intensities, first.center, 0)
-        score = score_apart(contrast, middle, vectors[1], hypotheses, vectors[0], radius)
+        score = _score_apart(contrast, middle, vectors[1], hypotheses, vectors[0], radius)
         alone = second.intensities.at[0].set(0.0)
         contrast = beside(second.distortion, alone, second.center, 1)
         score_of_first = score_lattice(contrast, middle, vectors[0], setups[0].hypotheses)
@@ -481,7 +479,7 @@ class MeasurePair:
         )
 
 
-def score_apart(
+def _score_apart(
     contrast: FloatPattern,
     center: Point,
     vectors: Float[Array, "*lattices 2 2"],

@@ -61,7 +61,14 @@ def second_amounts(done: Tree, about: dict[str, Any]) -> Figure | None:
     total = group["amount"].data + group["first_amount"].data
     share = 100 * group["amount"].data / total
     there = group["lattice_id"].data >= 0
-    _map(first, np.where(there, share, np.nan), "diffraction of the second crystal", "%", vmin=0, vmax=50)
+    _map(
+        first,
+        np.where(there, share, np.nan),
+        "diffraction of the second crystal",
+        "%",
+        vmin=0,
+        vmax=50,
+    )
     scale_bar(first, share.shape[1], *calibration(about).scan_units)
     error = 100 * group["amount_std"].data / total
     _map(second, np.where(there, error, np.nan), "its standard deviation", "%", vmin=0)
