@@ -18,7 +18,9 @@ from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Float, Pattern
 
-BESIDE = 6.0  # evidence beside a lattice, from which on a second one is fitted; none of 1,000 patterns of one crystal has as much
+BESIDE = (
+    4.0  # evidence beside a lattice, from which on a second one is fitted: without one 3 is much
+)
 OFTEN = (
     0.1  # share of the patterns with a second lattice, below which what is learned hardly feels it
 )

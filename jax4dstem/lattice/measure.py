@@ -13,11 +13,11 @@ from jax4dstem.lattice.fit import FitLattice
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
 from jax4dstem.lattice.nodes import nearest_node
 from jax4dstem.lattice.search import (
+    SCALES,
     STRONGEST,
     Hypotheses,
     score_lattice,
     search_lattice,
-    values_at,
 )
 from jax4dstem.typing import Array, Float, FloatPattern, Pattern, Point, Scalar
 
@@ -25,10 +25,9 @@ CLEAR = 6.0  # noise units of a disk that must be explained
 ON_NODE = 0.6  # disk radii from a node within which a disk lies on it
 EXPLAINED = 0.4  # share of such disks that a lattice must explain: a boundary shows two lattices
 ALONE = 2.0  # disk radii from a node of a lattice, from which on a disk of another does not touch its own
-LEFT = 0.25  # share of a lattice's contrast that must lie there for it to be looked for
-# Mean and variance of the positive part of a standard normal: what contrast adds where there is nothing.
+# Mean and standard deviation of the positive part of a standard normal: of contrast where there is nothing.
 HALF_MEAN = (2 * np.pi) ** -0.5
-HALF_VARIANCE = 0.5 - 1 / (2 * np.pi)
+HALF_DEVIATION = (0.5 - 1 / (2 * np.pi)) ** 0.5
 
 
 class LatticeSetup(NamedTuple):
@@ -117,30 +116,26 @@ def score_beside(
 ) -> Float[Array, ""]:
     r"""Evidence for a second lattice beside a known one, from contrast that is at hand.
 
-    .. math:: Z = \max_G \frac{\sum_j w_j m_j \left(\min(S_j^+, 8) - \mu\right)}{\sqrt{\sigma^2 \sum_j w_j^2 m_j}}
+    .. math:: Z = \max_G \frac{\sum_j w_j m_j \left(\min(S_j^+, 8) - \mu\right)}{\sigma \sqrt{\sum_j w_j^2}}
 
-    over the hypotheses G, of those reflections (m = 1) whose disks do not touch the known lattice's. Contrast counts where it
+    over the rotations G, of those reflections (m = 1) whose disks do not touch the known lattice's. Contrast counts where it
     is positive (S⁺), as a disk of the known lattice in the surroundings of another takes any amount from it; μ and σ² are
-    mean and variance of the positive part of noise.
+    mean and variance of the positive part of noise. It is a lower bound that costs little: what `MeasurePair` finds counts.
 
     Args:
         contrast: S from `disk_contrast`.
         center: (y, x) in px.
         vectors: g1, g2 of the known lattice as rows (y, x) in px.
         radius: Of the disks in px.
-        hypotheses: From `rotated_lattices`.
+        hypotheses: From `rotated_lattices`; those of the middle scale are compared.
 
     Returns:
-        Z, in units of the noise; the maximum over rotations without a second lattice is around 3.
+        Z, in units of the noise.
     """
     y, x = detector_grid(contrast.shape)
     near = nearest_node(y - center[0], x - center[1], vectors).distance_squared
-    alone = near > (ALONE * radius) ** 2
-    values = jnp.where(alone, jnp.clip(contrast, 0.0, STRONGEST) - HALF_MEAN, jnp.nan)
-    seen = values_at(values, center, hypotheses.vectors, hypotheses.indices)
-    there = jnp.isfinite(seen)
-    weights = hypotheses.weights
-    total = jnp.sum(jnp.where(there, seen, 0.0) * weights, axis=-1)
-    noise = jnp.sqrt(HALF_VARIANCE * jnp.sum(there * weights**2, axis=-1))
-    enough = jnp.sum(there * weights, axis=-1) >= LEFT * jnp.sum(weights)
-    return jnp.max(jnp.where(enough, total / jnp.maximum(noise, 1e-9), 0.0))
+    above = jnp.clip(contrast, 0.0, STRONGEST) - HALF_MEAN
+    above = jnp.where(near > (ALONE * radius) ** 2, above, 0.0)
+    count = len(hypotheses.vectors) // len(SCALES)
+    middle = hypotheses.vectors[len(SCALES) // 2 * count :][:count]
+    return jnp.max(score_lattice(above, center, middle, hypotheses)) / HALF_DEVIATION
