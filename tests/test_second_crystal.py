@@ -8,7 +8,8 @@ from second_renderer import deform, render
 
 from jax4dstem import Dataset, measure_strain
 from jax4dstem.coordinates import deformation
-from jax4dstem.lattice.learn_seconds import BESIDE, SubtractDisks
+from jax4dstem.lattice.choice import FoundLattice
+from jax4dstem.lattice.learn_seconds import SubtractDisks
 from jax4dstem.lattice.model import starting_model
 from jax4dstem.lattice.pair import FitPair
 from jax4dstem.lattice.render import render as draw
@@ -112,11 +113,5 @@ def test_subtracted_disks_leave_the_background():
     dark = model._replace(background=jnp.zeros(2))
     found = (jnp.array([20.0, 21.0]), jnp.eye(2), jnp.array([0.5, 0.2, 0.3]))
     counts = 100 * draw((48, 48), *found, dark, 13)
-    from jax4dstem.lattice.choice import FoundLattice
-
     rest = SubtractDisks(13)(counts, FoundLattice(*found), dark)
     assert float(abs(rest).max()) < 0.01
-
-
-def test_no_pattern_of_one_crystal_asks_for_a_second():
-    assert BESIDE > 4.5

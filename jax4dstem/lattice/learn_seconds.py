@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from scipy import ndimage
 
 from jax4dstem.dataset import Dataset
 from jax4dstem.detector import pattern_dose
@@ -18,12 +19,10 @@ from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Float, Pattern
 
-BESIDE = (
-    4.0  # evidence beside a lattice, from which on a second one is fitted: without one 3 is much
-)
-OFTEN = (
-    0.1  # share of the patterns with a second lattice, below which what is learned hardly feels it
-)
+BESIDE = 4.0  # evidence beside a lattice, from which on a second is looked for
+AROUND = 3.0  # the same of the median of 3 x 3 positions: a crystal is seldom under a single one
+HINT = 1.5  # what a position must have itself then
+OFTEN = 0.1  # share of patterns with a second lattice, below which what is learned hardly feels it
 EVIDENCE = 4.5  # score that each of two lattices must have without the other
 CERTAIN = 5.0  # errors of its amount, below which a lattice is not there
 
@@ -52,6 +51,17 @@ def overlaps(measure: MeasureLattice, fits: Any) -> bool:
     return not measure.fit.joined and bool(np.mean(fits.beside >= BESIDE) > OFTEN)
 
 
+def asking(beside: np.ndarray) -> np.ndarray:
+    """Positions where a second lattice is looked for, by the evidence beside the first, ``(scan_y, scan_x)``.
+
+    Example:
+        >>> asking(np.array([[0.2, 5.0, 0.1, 3.5, 3.2, 3.6]])).tolist()
+        [[False, True, False, True, True, True]]
+    """
+    around = ndimage.median_filter(beside, 3)
+    return (beside >= BESIDE) | ((around >= AROUND) & (beside >= HINT))
+
+
 def drawable(fits: Any) -> FoundLattice:
     """What the fits found, as far as patterns are drawn from it."""
     parts = (fits.center, fits.distortion, fits.intensities)
@@ -71,7 +81,7 @@ def without_seconds(
     """
     shared = setup, setup
     pairs = map_patterns(pair_of(measure), sample.dataset, shared, per_position=(drawable(fits),))
-    both = shown(pairs) & (fits.beside >= BESIDE)
+    both = shown(pairs) & (fits.beside >= HINT)
     found = drawable(pairs.second)
     shares = np.where(both[..., None], found.intensities, 0).astype(np.float32)
     shares[..., 0] = 0

@@ -12,7 +12,7 @@ import numpy as np
 from jax4dstem.dataset import Dataset
 from jax4dstem.fields import SCAN, entry
 from jax4dstem.lattice.cold_start import Learned
-from jax4dstem.lattice.learn_seconds import BESIDE, amount_errors, drawable, pair_of, shown
+from jax4dstem.lattice.learn_seconds import amount_errors, asking, drawable, pair_of, shown
 from jax4dstem.lattice.pair import PairFit
 from jax4dstem.strain.decomposition import MeasuredLattices, remeasured, strain_map
 from jax4dstem.strain.lattices import join
@@ -114,7 +114,7 @@ def find_seconds(
     Returns:
         What was found; None where no position asks. The patterns of other positions are not read again.
     """
-    asked = among & (np.nan_to_num(fits.beside) >= BESIDE)
+    asked = among & asking(np.nan_to_num(fits.beside))
     asked &= np.isfinite(fits.distortion).all(axis=(-1, -2))
     if not asked.any() or learned.measure.fit.joined:
         return None
