@@ -114,4 +114,4 @@ def test_subtracted_disks_leave_the_background():
     found = (jnp.array([20.0, 21.0]), jnp.eye(2), jnp.array([0.5, 0.2, 0.3]))
     counts = 100 * draw((48, 48), *found, dark, 13)
     rest = SubtractDisks(13)(counts, FoundLattice(*found), dark)
-    assert float(abs(rest).max()) < 0.01
+    assert float(abs(rest).max()) < 0.01 * float(counts.max())
