@@ -192,6 +192,46 @@ class ScanWithout:
         return patterns
 
 
+@dataclass(frozen=True)
+class ListedPositions:
+    """Some positions of another source, one below the other."""
+
+    source: PatternSource
+    rows: np.ndarray
+    cols: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """One column of positions."""
+        return (len(self.rows), 1, *self.source.shape[2:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the source."""
+        return self.source.dtype
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Positions are read one by one."""
+        return (1, 1)
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Those of the source."""
+        return missing_positions(self.source)[self.rows, self.cols][:, None]
+
+    def read(self, rows: slice, cols: slice) -> np.ndarray:
+        """Read the patterns, those of a row of the scan at once."""
+        listed_rows, listed_cols = self.rows[rows], self.cols[rows]
+        patterns = np.empty((len(listed_rows), 1, *self.shape[2:]), self.dtype)
+        for row in np.unique(listed_rows):
+            here = np.flatnonzero(listed_rows == row)
+            first, last = listed_cols[here].min(), listed_cols[here].max()
+            seen = self.source.read(slice(row, row + 1), slice(first, last + 1))
+            patterns[here, 0] = seen[0, listed_cols[here] - first]
+        return patterns[:, cols]
+
+
 def _runs(numbers: tuple[int, ...], chunk: int) -> list[tuple[slice, np.ndarray]]:
     """Slices that hold the numbers, and where in them; a compressed chunk is as slow to read as one of its parts."""
     follows = [b == a + 1 or (b > a and b // chunk == a // chunk) for a, b in pairwise(numbers)]
@@ -370,6 +410,23 @@ class Dataset:
             raise InputError("sample the scan before adding steps that differ per position")
         source = ScanSample(self.source, tuple(map(int, rows)), tuple(map(int, cols)))
         return replace(self, source=source)
+
+    def at(self, chosen: np.ndarray) -> "Dataset":
+        """The chosen positions alone, row by row of the scan, as a scan of one column.
+
+        Args:
+            chosen: True for those positions, ``(scan_y, scan_x)``.
+
+        Raises:
+            InputError: The mask has another shape than the scan, or the chain has per-position steps.
+        """
+        if chosen.shape != self.scan_shape:
+            raise InputError(
+                f"the scan mask has the shape {chosen.shape}, the scan {self.scan_shape}"
+            )
+        if any(step.per_position for step in self.steps):
+            raise InputError("choose positions before adding steps that differ per position")
+        return replace(self, source=ListedPositions(self.source, *np.nonzero(chosen)))
 
     def crop_detector(self, y0: int, y1: int, x0: int, x1: int) -> "Dataset":
         """Restrict every pattern to ``[y0, y1) x [x0, x1)``.

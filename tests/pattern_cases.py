@@ -16,9 +16,11 @@ from jax4dstem.lattice import (
     detection,
     fit,
     intensities,
+    learn_seconds,
     measure,
     mixture,
     model,
+    pair,
     patches,
     profiles,
     search,
@@ -152,7 +154,14 @@ CASES |= {
 KNOWN = mixture.KnownLattices(
     np.stack([np.eye(2), [[0.97, 0.26], [-0.26, 0.97]]]), np.full((2, 7), 0.01)
 )
+TURNED = DISTORTION @ np.array([[0.968, 0.251], [-0.25, 0.967]])
 FOUND = choice.FoundLattice(np.array(CENTER), DISTORTION, np.full(7, 0.08))
+
+
+def _pair_lattices(found: pair.PairFit) -> tuple:
+    return found.first.center, found.first.distortion, found.second.distortion, found.amounts
+
+
 CASES |= {
     "sample_pattern": Case(align.sample_pattern, (np.array([3.2, 11.7]), np.array([4.9, 12.1]))),
     "ring_mean": Case(cepstrum.ring_mean, (DISTANCE,)),
@@ -182,6 +191,30 @@ CASES |= {
         (np.array(CENTER), VECTORS, 2.0),
         "a number of disks",
     ),
+    "values_at": Case(
+        lambda pattern, *args: search.values_at(pattern.astype(float), *args, 0.0),
+        (np.array(CENTER), VECTORS, INDICES),
+    ),
+    "score_beside": Case(
+        lambda pattern, *args: measure.score_beside(pattern.astype(float), *args),
+        (np.array(CENTER), VECTORS, 0.9, SETUP.hypotheses),
+        eager=False,
+    ),
+    "FitPair": Case(
+        lambda pattern, center, first, second, of_both: _pair_lattices(
+            pair.FitPair(7, coarse=1, fine=1)(pattern, center, first, second, (of_both, of_both))
+        ),
+        (np.array(CENTER), DISTORTION, TURNED, MODEL),
+        eager=False,
+    ),
+    "MeasurePair": Case(
+        lambda pattern, found, setup: _pair_lattices(
+            pair.MeasurePair(pair.FitPair(7, coarse=1, fine=1), 1)(pattern, found, (setup, setup))
+        ),
+        (FOUND, SETUP),
+        eager=False,
+    ),
+    "SubtractDisks": Case(learn_seconds.SubtractDisks(9), (FOUND, MODEL)),
     "electrons_of": Case(detector.electrons_of, (3.0, 20.0)),
     "scale_counts": Case(lattice_dose.scale_counts, (0.3,)),
     "weighted_sums": Case(domain_dose.weighted_sums, (WEIGHTS,)),

@@ -70,17 +70,19 @@ def render(
     largest_strain: float = 0.03,
     to_detector: np.ndarray | None = None,
     aperture: Callable | None = None,
+    center: np.ndarray | None = None,
     seed: int = 0,
 ) -> Scan:
     """A crystal whose strain (within 3 %) and rotation (within 10 degrees) differ at random in every position.
 
-    What the microscope does to vectors (y, x) between specimen and detector is a matrix on their right.
+    Centers (y, x) are given or lie within half a pixel of the middle. What the microscope does to vectors (y, x) between specimen and detector is a matrix on their right.
     """
     optics = np.eye(2) if to_detector is None else to_detector
     rng = np.random.default_rng(seed)
     strain = rng.uniform(-1, 1, (*scan_shape, 4)) * [*3 * [largest_strain], np.radians(10)]
     middle = (np.array(shape) - 1) / 2
-    center = middle + rng.uniform(-0.5, 0.5, (*scan_shape, 2))
+    if center is None:
+        center = middle + rng.uniform(-0.5, 0.5, (*scan_shape, 2))
     h, k = (grid.ravel() for grid in np.meshgrid(*2 * [np.arange(-6, 7)], indexing="ij"))
     length = np.hypot(*(np.stack([h, k], 1) @ reciprocal).T)
     near = (length > 0) & (length < min(shape) / 2)

@@ -41,7 +41,7 @@ def fitted(rng, turns):
     distortion += rng.normal(0, NOISE, distortion.shape)
     information = np.broadcast_to(np.diag([1e4, 1e4, *4 * [NOISE**-2]]), (*SCAN, 6, 6))
     some = np.zeros(SCAN)
-    fits = LatticeFit(*[some] * 9)._replace(distortion=distortion, information=information)
+    fits = LatticeFit(*[some] * 10)._replace(distortion=distortion, information=information)
     model = starting_model(LATTICE, hexagonal_indices(1), 3.0)
     return RefinedModel(model, np.zeros(3), fits, covariance, response, [], 0.0), strain, unstrained
 

@@ -93,7 +93,7 @@ def _found(evidence: Evidence) -> list[str]:
     if evidence.domains is not None:
         lines.append(_domain_line(evidence.domains))
     if evidence.strain is not None:
-        lines += [_strain_line(evidence), *_lattice_lines(evidence)]
+        lines += [_strain_line(evidence), *_lattice_lines(evidence), *_second_lines(evidence)]
     masked = int(detector.bad_pixels.sum())
     lines.append(
         f"{evidence.dose:.3g} electrons per pattern at {detector.gain:.3g} counts per electron, "
@@ -136,3 +136,16 @@ def _lattice_lines(evidence: Evidence) -> list[str]:
         )
     ]
     return [f"{len(table)} lattices: {'; '.join(cells)}"]
+
+
+def _second_lines(evidence: Evidence) -> list[str]:
+    """Where two crystals lie on top of each other, if anywhere."""
+    second = None if evidence.measured is None else evidence.measured.second
+    if second is None:
+        return []
+    there = second.there
+    share = second.amount[there] / (second.amount + second.first_amount)[there]
+    return [
+        f"a second crystal under the probe at {there.sum()} of {there.size} positions "
+        f"({100 * there.mean():.0f} %), with {100 * float(np.median(share)):.0f} % of the diffraction there (median)"
+    ]

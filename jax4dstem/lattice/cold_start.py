@@ -15,6 +15,7 @@ from jax4dstem.lattice.detection import RIM, DiskKernels, disk_kernels
 from jax4dstem.lattice.evidence import CONVINCING, ENOUGH
 from jax4dstem.lattice.fit import FitLattice
 from jax4dstem.lattice.intensities import (
+    UNEXPECTED,
     learn_fitted_intensities,
     learn_intensities,
     search_weights,
@@ -22,6 +23,7 @@ from jax4dstem.lattice.intensities import (
 )
 from jax4dstem.lattice.learn_joined import learn_shapes
 from jax4dstem.lattice.learn_probe import FINE, learn_probe, learn_scatter
+from jax4dstem.lattice.learn_seconds import learn_dispersion, overlaps, without_seconds
 from jax4dstem.lattice.measure import LatticeSetup, MeasureLattice
 from jax4dstem.lattice.model import LatticeModel, overlapping, starting_model
 from jax4dstem.lattice.patches import patch_side_around
@@ -43,6 +45,9 @@ from jax4dstem.stream import map_patterns
 
 ROUNDS = 4  # of learning, until the disks' radius has settled
 SETTLED = 0.02  # relative change of it
+SECOND_ROUNDS = (
+    2  # of learning without second crystals, which are found with what was learned with them
+)
 MOST_REFLECTIONS = 200  # of the model; half as many are searched
 BEYOND = 1.2  # of the reach that any rotation keeps on the detector: outer reflections are fitted where they are
 MOST = 0.5  # share of clear fits, below which disks that overlap are thought of
@@ -273,12 +278,24 @@ def _learn(seen: Seen, lattice: np.ndarray, message: str) -> Learned:
             spacing = np.linalg.norm(lattice, axis=1).min()
             raise InputError(OVERLAPPING.format(radius=radius, spacing=spacing))
         return Learned(setup, measure, 1.0, fits)
+    expected = SUSPICIOUS
+    if overlaps(measure, fits):
+        recorded = fits
+        for _ in range(SECOND_ROUNDS):
+            found = without_seconds(setup, measure, seen.sample, recorded)
+            setup, measure, fits = _learn_shared(setup, found.sample, center)
+            whole = seen.sample.dataset
+            recorded = map_patterns(measure, whole, setup, per_position=(center,))
+        found = without_seconds(setup, measure, seen.sample, recorded)
+        sample = found.sample
+        model, fits = learn_dispersion(setup.model, fits, found)
+        setup, expected = setup._replace(model=model), UNEXPECTED
     if seen.probe is not None:
         setup = setup._replace(model=learn_scatter(setup.model, sample, fits))
         fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
-    if seen.probe is not None or max(misfit(setup.model, fits), direct_misfit(fits)) > SUSPICIOUS:
+    if seen.probe is not None or max(misfit(setup.model, fits), direct_misfit(fits)) > expected:
         setup, measure, fits = learn_probe(setup, measure, sample, center, fits)
-    if misfit(setup.model, fits) > SUSPICIOUS:
+    if misfit(setup.model, fits) > expected:
         setup, measure, fits = learn_texture(setup, measure, sample, center, fits)
         if measure.fit.modes:
             model = learn_scatter(setup.model, sample, fits, measure.fit.modes)

@@ -110,7 +110,9 @@ def _sums_over_mask(difference: np.ndarray, window: np.ndarray, mask: Any) -> tu
     return area, offset, np.maximum(squares + share**2 * around(window**2), 0.0)
 
 
-def disk_contrast(pattern: Pattern, kernels: DiskKernels) -> Float[Array, "det_y det_x"]:
+def disk_contrast(
+    pattern: Pattern, kernels: DiskKernels, known: Float[Array, "det_y det_x"] | None = None
+) -> Float[Array, "det_y det_x"]:
     r"""Contrast of a disk around every pixel, in units of its noise.
 
     .. math:: S = \frac{K \star n}{\sqrt{1 + \sum K^2 \operatorname{var} \bar n}}, \qquad
@@ -123,6 +125,7 @@ def disk_contrast(pattern: Pattern, kernels: DiskKernels) -> Float[Array, "det_y
     Args:
         pattern: Counts ``(det_y, det_x)``; pixels that are not finite count as 0.
         kernels: From `disk_kernels`.
+        known: Expected counts of what is not looked for, whose contrast is subtracted; its noise stays.
 
     Returns:
         S; at the rim of the detector the pattern is taken as periodic.
@@ -142,6 +145,11 @@ def disk_contrast(pattern: Pattern, kernels: DiskKernels) -> Float[Array, "det_y
     mean = jnp.fft.irfft2(spectrum * kernels.window, pattern.shape) / kernels.area
     signal = signal - kernels.offset * mean
     variance = kernels.detector.noise.variance(jnp.maximum(mean, 0.0))
+    if known is not None:
+        spectrum = jnp.fft.rfft2(known)
+        signal = signal - jnp.fft.irfft2(spectrum * kernels.difference, pattern.shape)
+        around = jnp.fft.irfft2(spectrum * kernels.window, pattern.shape) / kernels.area
+        signal = signal + kernels.offset * around
     return signal / jnp.sqrt(1.0 + variance * kernels.squares)
 
 

@@ -121,6 +121,7 @@ class FitLattice:
             jnp.asarray(0.0),
             longest,
             errors < SETTLED,
+            jnp.asarray(0.0),
         )
 
     def _iterations(self, start: "_State", given: Any) -> tuple[Unknowns, Any]:

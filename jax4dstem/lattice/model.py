@@ -107,6 +107,7 @@ class LatticeFit(NamedTuple):
         step: Largest move of a reflection in the last iteration, in px.
         converged: Whether that iteration moved the lattice by less than its standard error: the root of the mean
             of δᵀ I δ over the six parameters, with the information I and the step δ, is below 1.
+        beside: Evidence for the same lattice in another rotation beside this one, in units of the noise; see `score_beside`.
     """
 
     center: Float[Array, "2"]
@@ -118,6 +119,7 @@ class LatticeFit(NamedTuple):
     score: Scalar
     step: Scalar
     converged: Bool[Array, ""]
+    beside: Scalar
 
 
 def starting_model(

@@ -109,10 +109,20 @@ def score_lattice(
     hypotheses: Hypotheses,
 ) -> Float[Array, "*lattices"]:
     """Z of `search_lattice` for one or more lattices; their rows are g1, g2 in px."""
-    positions = center + hypotheses.indices @ vectors
-    pixels = jnp.floor(positions + 0.5).astype(int)
-    values = contrast.at[pixels[..., 0], pixels[..., 1]].get(
-        mode="fill", fill_value=0.0, wrap_negative_indices=False
-    )
+    values = values_at(contrast, center, vectors, hypotheses.indices, 0.0)
     weights = hypotheses.weights
     return jnp.minimum(values, STRONGEST) @ weights / jnp.sqrt(jnp.sum(weights**2))
+
+
+def values_at(
+    image: FloatPattern,
+    center: Point,
+    vectors: Float[Array, "*lattices 2 2"],
+    indices: Int[Array, "n 2"],
+    outside: float = float("nan"),
+) -> Float[Array, "*lattices n"]:
+    """Values of an image at the pixels of the reflections of one or more lattices; ``outside`` beyond the detector."""
+    pixels = jnp.floor(center + indices @ vectors + 0.5).astype(int)
+    return image.at[pixels[..., 0], pixels[..., 1]].get(
+        mode="fill", fill_value=outside, wrap_negative_indices=False
+    )

@@ -31,6 +31,8 @@ STRAIN_SECTIONS: list[Section] = [
     ("Strain, position by position", "strain_lattice", "strain", "Each pattern on its own, by maximum likelihood.", partial(strain_figures.strain_maps, method="lattice")),
     ("Strain, by base lattices", "strain_by_bases", "strain", "Each pattern in the light of all patterns of its kind, near or far.", partial(strain_figures.strain_maps, method="bases")),
     ("Several lattices", "strain_lattices", "strain", "Which lattice every position shows; strain is relative to each lattice's own reference. Errors are those of the medians, without the calibration's.", strain_figures.lattice_map),
+    ("Crystals on top of each other", "strain_second_amount", "strain", "Share of the diffraction that is of the weaker of two crystals under the probe, where there are two.", strain_figures.second_amounts),
+    ("Strain of the second crystal", "strain_second", "strain", "The weaker of two crystals on top of each other; the stronger one is in the maps above.", partial(strain_figures.strain_maps, method="second")),
     ("Base lattices", "strain_bases", "strain", "Lattices that many patterns share, learned from all fits of the scan.", strain_figures.base_maps),
     ("The ways compared", "strain_consensus", "strain", "The lattice fit, its pooled map, the base lattices and the cepstrum; differences in units of the larger error bar.", strain_figures.consensus),
     ("Derived from strain", "strain_derived", "strain", "", strain_figures.derived_maps),

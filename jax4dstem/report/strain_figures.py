@@ -24,6 +24,7 @@ METHODS = {
     "bases": "base lattices",
     "cepstrum": "cepstrum",
 }
+TITLES = METHODS | {"second": "second crystal under the probe"}
 MISSING = "#d0d0d0"  # positions without strain
 DISAGREE = 3.0  # standard deviations
 
@@ -33,7 +34,7 @@ def strain_maps(done: Tree, about: dict[str, Any], method: str) -> Figure | None
     group = done["strain"].get(method, {})
     if "e_xx" not in group:
         return None
-    figure = new_figure(17, 11.5, f"Strain, {METHODS[method]}")
+    figure = new_figure(17, 11.5, f"Strain, {TITLES[method]}")
     grid = figure.subplots(3, 4, height_ratios=[1, 1, 0.7])
     for column, (name, title) in enumerate(COMPONENTS.items()):
         values, unit = _percent(group[name].data, name)
@@ -47,6 +48,31 @@ def strain_maps(done: Tree, about: dict[str, Any], method: str) -> Figure | None
         )  # fmt: skip
         _histogram(grid[2, column], values, errors, f"{title} / {unit}")
         scale_bar(grid[0, column], values.shape[1], *calibration(about).scan_units)
+    return figure
+
+
+def second_amounts(done: Tree, about: dict[str, Any]) -> Figure | None:
+    """How much of the diffraction is of the second crystal under the probe, and its error."""
+    group = done["strain"].get("second")
+    if group is None:
+        return None
+    figure = new_figure(13, 4.6, "Crystals on top of each other")
+    first, second, third = figure.subplots(1, 3)
+    total = group["amount"].data + group["first_amount"].data
+    share = 100 * group["amount"].data / total
+    there = group["lattice_id"].data >= 0
+    _map(
+        first,
+        np.where(there, share, np.nan),
+        "diffraction of the second crystal",
+        "%",
+        vmin=0,
+        vmax=50,
+    )
+    scale_bar(first, share.shape[1], *calibration(about).scan_units)
+    error = 100 * group["amount_std"].data / total
+    _map(second, np.where(there, error, np.nan), "its standard deviation", "%", vmin=0)
+    _positive(third, np.where(there, group["score"].data, np.nan), "evidence", "noise units")
     return figure
 
 

@@ -28,6 +28,7 @@ from jax4dstem.strain.pooling import PooledStrain, pool_strain
 from jax4dstem.strain.presence import base_of_positions, lattice_amount
 from jax4dstem.strain.reference import StrainReference
 from jax4dstem.strain.refine import RefinedStrain, refine_strain
+from jax4dstem.strain.second import SecondCrystal
 
 __all__ = [
     "COMPONENTS",
@@ -42,6 +43,7 @@ __all__ = [
     "NoStrain",
     "PooledStrain",
     "RefinedStrain",
+    "SecondCrystal",
     "Status",
     "StrainAnswers",
     "StrainDose",

@@ -145,6 +145,7 @@ def find_strain(
         lattice_probability=measured.lattice_probability,
         lattices=measured.lattices,
         further=measured.further,
+        second=measured.second,
         pooled=join(pooled, number),
         derived=join([derive(each.strain) for each in pooled], number),
         bases=bases,

@@ -22,6 +22,7 @@ from jax4dstem.strain.derived import friedel_asymmetry
 from jax4dstem.strain.lattices import LatticeTable, choose_lattice, join, lattice_table
 from jax4dstem.strain.maps import OnStrain, Status, StrainMap
 from jax4dstem.strain.reference import StrainReference
+from jax4dstem.strain.second import SecondCrystal, find_seconds, second_crystal
 from jax4dstem.stream import map_patterns
 
 
@@ -183,6 +184,7 @@ class StrainMeasurement(Result):
         lattice_probability: Of that lattice against the others, the same shape; NaN where there is none.
         lattices: What each lattice is.
         further: What the fits of the second and further lattices assume, by number.
+        second: The weaker of two crystals on top of each other; None where no position shows two.
 
     Example:
         >>> from jax4dstem.lattice.model import starting_model
@@ -217,6 +219,7 @@ class StrainMeasurement(Result):
     further: dict[str, LearnedModel] = group(
         "strain/lattices/models", default_factory=dict, kw_only=True
     )
+    second: SecondCrystal | None = group("strain/second", default=None, kw_only=True)
 
     @property
     def strain(self) -> StrainMap:
@@ -256,10 +259,15 @@ class StrainMeasurement(Result):
             for k, part in enumerate(self.parts())
         ]
         lattice = _joined(moved, self.lattice_id)
+        second = self.second
+        if second is not None:
+            new = [_fixed(part.strain) for part in moved]
+            second = second.relative_to([np.asarray(part.model.lattice) for part in moved], new)
         if self.lattices is None:
-            return replace(self, lattice=lattice)
+            return replace(self, lattice=lattice, second=second)
         references = np.array([part.strain.reference for part in moved])
-        return replace(self, lattice=lattice, lattices=replace(self.lattices, reference=references))
+        lattices = replace(self.lattices, reference=references)
+        return replace(self, lattice=lattice, lattices=lattices, second=second)
 
     def _relative_to(self, reference: StrainReference) -> "StrainMeasurement":
         measured = MeasuredLattices(
@@ -271,6 +279,11 @@ class StrainMeasurement(Result):
         to_scan_axes = np.linalg.inv(np.asarray(self.model.to_detector, np.float64))
         strain = remeasured(measured, self.strain, reference.seen_through(to_scan_axes))
         return replace(self, lattice=replace(self.lattice, strain=strain))
+
+
+def _fixed(strain: StrainMap) -> StrainReference:
+    """The reference of a strain map as a given lattice, in scan axes."""
+    return StrainReference(strain.reference, None, strain.reference_source)
 
 
 def _within(reference: StrainReference, ok: np.ndarray) -> StrainReference:
@@ -354,12 +367,27 @@ def measure_strain(
         for each in learned
     ]
     fitted, number, probability = _chosen(scan, center, fitted, reference)
+    seconds = [
+        find_seconds(scan, each.learned, each.fits, _free_for(k, number, fitted), progress)
+        for k, each in enumerate(fitted)
+    ]
+    for k, found in enumerate(seconds):
+        if found is not None:
+            fitted[k] = _measured(fitted[k].learned, fitted[k].excess, found.fits)
+            probability = np.where(found.there & (number < 0), 1.0, probability)
+            number = np.where(found.there, k, number)
     parts = [_part(each, reference.of(k), number == k) for k, each in enumerate(fitted)]
     own = [
         np.where((number == k)[..., None, None], part.fitted_lattices, np.nan)
         for k, part in enumerate(parts)
     ]
     references = [part.strain.reference for part in parts]
+    second = second_crystal(
+        seconds,
+        [each.learned for each in fitted],
+        [each.excess for each in fitted],
+        [_fixed(part.strain) for part in parts],
+    )
     return StrainMeasurement(
         _joined(parts, number),
         parts[0].learned,
@@ -367,6 +395,7 @@ def measure_strain(
         lattice_probability=probability.astype(np.float32),
         lattices=lattice_table(own, references, calibration.pixel_inv_angstrom),
         further={str(k): part.learned for k, part in enumerate(parts) if k},
+        second=second,
     )
 
 
@@ -385,10 +414,20 @@ def _fit_all(
     fits = map_patterns(
         learned.measure, scan, learned.setup, per_position=(center,), progress=progress
     )
+    return _measured(learned, excess, fits)
+
+
+def _measured(learned: Learned, excess: float, fits: Any) -> _Fitted:
     with np.errstate(divide="ignore", invalid="ignore"):
         inflation = np.sqrt(1 + excess / np.maximum(fits.score, 1.0) ** 2)
     lattice = np.asarray(learned.setup.model.lattice)
     return _Fitted(learned, excess, fits, MeasuredLattices.of_fits(fits, lattice, inflation))
+
+
+def _free_for(k: int, number: np.ndarray, fitted: list[_Fitted]) -> np.ndarray:
+    """Positions of a lattice, and those without any where it fits best."""
+    scores = np.nan_to_num([each.fits.beside for each in fitted])
+    return (number == k) | ((number < 0) & (scores.argmax(axis=0) == k))
 
 
 def _chosen(

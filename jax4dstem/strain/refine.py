@@ -102,7 +102,7 @@ def refine_strain(
 
     Args:
         scan: Raw counts.
-        measured: From `measure_strain`.
+        measured: From `measure_strain`; positions that show two crystals are left out.
         unstrained: Boolean ``(scan_y, scan_x)``: where strain is zero on average; None for all positions, and strain is then
             relative to the scan's mean.
         reference: g1, g2 of the unstrained lattice as rows (y, x) in scan axes, of which the shape counts; None to refine it.
@@ -126,6 +126,8 @@ def refine_strain(
     Reference: ours.
     """
     used = measured.strain.ok
+    if measured.second is not None:  # one lattice is fitted here
+        used = used & ~measured.second.there
     chosen = used if unstrained is None else used & np.asarray(unstrained, bool)
     if not chosen.any():
         raise InputError("no position that is to be unstrained has a fitted lattice")

@@ -1,0 +1,117 @@
+"""Two crystals on top of each other: both lattices with error bars, their amounts, and no second where there is one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from second_renderer import deform, render
+
+from jax4dstem import Dataset, measure_strain
+from jax4dstem.coordinates import deformation
+from jax4dstem.lattice.choice import FoundLattice
+from jax4dstem.lattice.learn_seconds import SubtractDisks
+from jax4dstem.lattice.model import starting_model
+from jax4dstem.lattice.pair import FitPair
+from jax4dstem.lattice.render import render as draw
+from jax4dstem.strain import StrainMeasurement, StrainReference
+
+SQUARE = 19.0 * np.array([[0.0, 1.0], [-1.0, 0.0]])
+HEXAGONAL = 22.0 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
+SHAPE = (10, 12)  # of the scan
+TURN = np.radians(25)
+
+
+def on_top(lattice, share, seed, bright=1e5):
+    """Counts of a crystal and, in most of the scan, of a turned one with other strain and intensities; strain of both."""
+    first = render(
+        lattice, SHAPE, (112, 112), dose=(1 - share) * bright, largest_strain=0.01, seed=seed
+    )
+    turned = deform(lattice, np.array([0.0, 0.0, 0.0, TURN]))
+    second = render(
+        turned,
+        SHAPE,
+        (112, 112),
+        dose=share * bright,
+        largest_strain=0.01,
+        center=first.center,
+        seed=seed + 100,
+    )
+    strain = second.strain + np.array([0, 0, 0, TURN])
+    return first, second, strain
+
+
+def misses(found, strain, order):
+    """Errors over error bars of all positions with a strain."""
+    ok = found.ok
+    gap = found.values[ok] - strain[ok]
+    gap[:, 3] -= 2 * np.pi / order * np.round(gap[:, 3] * order / (2 * np.pi))
+    return gap / np.sqrt(np.diagonal(found.covariance[ok], axis1=-2, axis2=-1))
+
+
+def measured(counts, center, lattice):
+    reference = StrainReference.vectors(*lattice)
+    return measure_strain(Dataset.from_array(counts), center, 4.2, reference=reference)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(
+    ("lattice", "order", "share"),
+    [(SQUARE, 4, 0.4), (SQUARE, 4, 0.15), (HEXAGONAL, 6, 0.3)],
+    ids=["40 %", "15 %", "hexagonal"],
+)
+def test_both_lattices_have_strain_within_their_bars(lattice, order, share):
+    first, second, strain = on_top(lattice, share, seed=7)
+    found = measured(first.counts + second.counts, first.center, lattice)
+    assert found.strain.ok.mean() >= 0.98
+    assert found.second is not None
+    assert found.second.strain.ok.mean() >= 0.98
+    for each, truth in ((found.strain, first.strain), (found.second.strain, strain)):
+        z = misses(each, truth, order)
+        assert 0.9 < np.sqrt(np.mean(z**2)) < 1.12
+        assert 0.92 < np.mean(abs(z) < 1.96) < 0.98
+    again = StrainMeasurement.from_fields(found.fields())
+    np.testing.assert_array_equal(again.second.amount, found.second.amount)
+    moved = found.relative_to(StrainReference.vectors(*(1.01 * lattice)))
+    np.testing.assert_allclose(
+        np.nanmedian(moved.second.strain.e_xx - found.second.strain.e_xx), 0.01, atol=5e-4
+    )
+
+
+@pytest.mark.whole
+def test_the_edge_of_a_second_crystal_is_seen_and_nothing_beyond_it():
+    first, second, _ = on_top(SQUARE, 0.3, seed=8)
+    counts = first.counts.copy()
+    counts[:, :4] += second.counts[:, :4]
+    found = measured(counts, first.center, SQUARE)
+    assert found.second.there[:, :4].mean() >= 0.98
+    assert not found.second.there[:, 4:].any()
+    assert (found.second.lattice_id >= 0).sum() == found.second.there.sum()
+
+
+def test_pair_finds_lattices_and_amounts_of_expected_counts():
+    indices = np.indices((5, 5)).reshape(2, 25).T - 2
+    indices = indices[np.argsort(np.abs(indices).sum(1), kind="stable")]
+    model = starting_model(np.diag([13.0, 13.0]), indices, 2.5)
+    model = model._replace(background=jnp.full(2, 1e-4))
+    truths = deformation(0.01, -0.01, 0.005, 0.02), deformation(0.0, 0.0, 0.0, 0.42)
+    at, shares = jnp.array([31.6, 32.1]), jnp.full(25, 0.03).at[0].set(0.2)
+    picture = jax.jit(draw, static_argnums=(0, 5))
+    shape = (64, 64)
+    both = [picture(shape, at, jnp.linalg.inv(F), shares, model, 13) for F in truths]
+    starts = [jnp.linalg.inv(F) @ deformation(0.01, 0.01, 0.0, 0.02) for F in truths]
+    counts = 1e6 * (0.8 * both[0] + 0.2 * both[1])
+    fit = jax.jit(FitPair(9))(counts, at + 0.4, *starts, (model, model))
+    assert fit.first.converged
+    np.testing.assert_allclose(fit.first.center, at, atol=2e-3)
+    for each, F in zip((fit.first, fit.second), truths, strict=True):
+        np.testing.assert_allclose(each.distortion @ F, np.eye(2), atol=2e-4)
+    np.testing.assert_allclose(fit.amounts / fit.amounts.sum(), [0.8, 0.2], atol=2e-3)
+
+
+def test_subtracted_disks_leave_the_background():
+    model = starting_model(np.diag([13.0, 13.0]), np.array([[0, 0], [0, 1], [1, 0]]), 2.5)
+    dark = model._replace(background=jnp.zeros(2))
+    found = (jnp.array([20.0, 21.0]), jnp.eye(2), jnp.array([0.5, 0.2, 0.3]))
+    counts = 100 * draw((48, 48), *found, dark, 13)
+    rest = SubtractDisks(13)(counts, FoundLattice(*found), dark)
+    assert float(abs(rest).max()) < 0.01 * float(counts.max())
