@@ -126,7 +126,7 @@ def test_rims_are_mixtures_and_not_domains(rng):
     points[labels == 1] += [30, 0, 0, 0, 0]
     points[labels == 2] += [15, 20, 0, 0, 0]
     points[labels == 3] += [12, 0, 0, 0, 0]
-    left = without_mixtures(points, labels)
+    left = without_mixtures(points, labels, np.ones((30, 30), bool))
     assert np.bincount(left).tolist() == [360, 300, 240]
     found = share_out(points, left)
     assert found.share[labels == 3].mean() == pytest.approx(0.6, abs=0.03)

@@ -118,7 +118,7 @@ def map_domains(
     signals = {name: _signal(prepared, kind, seed) for name, kind in tried.items()}
     linear = signals["sums"] if "sums" in signals else _signal(prepared, DiskSums(), seed)
     divisions = {
-        name: without_mixtures(linear.points, _divide(signal, seed))
+        name: without_mixtures(linear.points, _divide(signal, seed), valid)
         for name, signal in signals.items()
     }
     number = [int(labels.max()) + 1 for labels in divisions.values()]

@@ -12,8 +12,11 @@ so what varies inside a domain, such as strain, tilt or thickness, has no part i
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 from scipy.stats import norm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from jax4dstem.rows import to_map
 
 ROUNDS = 3  # of learning domains and sharing positions out, after which few change
 PURE = 0.85  # share from which on a position is clearly a domain's
@@ -23,6 +26,7 @@ BETWEEN = 0.1  # share of either of two domains, at least, of one that lies betw
 # Distance from the line between two domains over theirs, below which one is a mixture of them: of mixtures at rims 0.05 to 0.07,
 # of domains that are none, on several specimens, 0.37 and more.
 ON_LINE = 0.2
+THIN = 0.25  # of its positions that have only their like on all four sides: fewer in a rim of two positions
 RIDGE = 1e-6  # of the mean variance
 BATCH = 2**16  # positions that are shared out at a time
 
@@ -77,12 +81,13 @@ def share_out(features: np.ndarray, labels: np.ndarray) -> Shares:
     return found
 
 
-def without_mixtures(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Take away domains that are mixtures of two others, as a probe makes them along a rim; their positions go to the two.
+def without_mixtures(features: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Take away thin domains that are mixtures of two others, as a probe makes them along a rim; their positions go to the two.
 
     Args:
         features: Linear in the counts, ``(n, d)``.
         labels: Domains, numbered from 0, ``(n,)``.
+        valid: The n positions, boolean ``(scan_y, scan_x)``.
 
     Returns:
         The domains that are left, numbered from 0.
@@ -91,13 +96,14 @@ def without_mixtures(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
         >>> features = np.random.default_rng(0).normal(0, 1, (300, 2))
         >>> features[100:200] += 30
         >>> features[200:] += [30, 0]
-        >>> between = np.concatenate([features, np.full((20, 2), 12.0)])
-        >>> np.bincount(without_mixtures(between, np.repeat([0, 1, 2, 3], [100, 100, 100, 20]))).tolist()
-        [120, 100, 100]
+        >>> features[80:100] = 18  # two rows
+        >>> labels = np.repeat([0, 3, 1, 2], [80, 20, 100, 100])
+        >>> np.bincount(without_mixtures(features, labels, np.ones((30, 10), bool))).tolist()
+        [80, 120, 100]
     """
     labels = np.unique(labels, return_inverse=True)[1]
     while labels.max() > 1:
-        found = _mixture(features, labels)
+        found = _mixture(features, labels, _inner(labels, valid) < THIN)
         if found is None:
             break
         labels = np.where(labels == found[0], found[1], labels)
@@ -105,7 +111,16 @@ def without_mixtures(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return labels
 
 
-def _mixture(features: np.ndarray, labels: np.ndarray) -> tuple[int, np.ndarray] | None:
+def _inner(labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Share of every domain's positions that have only their like on all four sides."""
+    maps = to_map(labels, valid, -1)
+    parts = [maps == n for n in range(labels.max() + 1)]
+    return np.array([ndimage.binary_erosion(part).sum() / part.sum() for part in parts])
+
+
+def _mixture(
+    features: np.ndarray, labels: np.ndarray, thin: np.ndarray
+) -> tuple[int, np.ndarray] | None:
     """The domain that is most clearly a mixture of two others, and the nearer of these for every position."""
     number, size = labels.max() + 1, features.shape[1]
     parts = [features[labels == n] for n in range(number)]
@@ -122,7 +137,7 @@ def _mixture(features: np.ndarray, labels: np.ndarray) -> tuple[int, np.ndarray]
             share = (middles - middles[b]) @ along / length
             off = middles - middles[b] - share[:, None] * apart
             distance = np.sqrt(np.einsum("ni,ij,nj->n", off, precision, off) / length)
-            distance[(share < BETWEEN) | (share > 1 - BETWEEN)] = np.inf
+            distance[~thin | (share < BETWEEN) | (share > 1 - BETWEEN)] = np.inf
             mixed = int(distance.argmin())
             if distance[mixed] < least:
                 least = distance[mixed]
