@@ -62,7 +62,7 @@ def test_the_python_of_a_page_runs(page, workplace, monkeypatch):
     if page.stem == "python":
         np.testing.assert_array_equal(names["same"].domains.levels[0], names["domains"].levels[0])
     if page.stem == "README":
-        assert names["found"].levels[0].shape == names["strain"].e_xx.shape == (8, 8)
+        assert names["found"].labels.shape == names["strain"].e_xx.shape == (8, 8)
 
 
 def test_the_main_job_of_the_readme_is_short():

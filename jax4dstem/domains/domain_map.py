@@ -55,9 +55,9 @@ class DomainMap(Result):
     )
     share: np.ndarray = entry(SCAN, "1", "share of the first domain", "labels/share")
     kind: str = entry("", "", "features that the domains are told by", "domains/kind")
-    kinds: np.ndarray = entry("kind", "", "kinds of features that were tried", "domains/kinds")
-    number: np.ndarray = entry("kind", "", "domains by each kind", "domains/number")
-    clarity: np.ndarray = entry("kind", "1", "mean silhouette of each", "domains/clarity")
+    kinds: np.ndarray = entry("candidate", "", "kinds of features that were tried", "domains/kinds")
+    number: np.ndarray = entry("candidate", "", "domains by each kind", "domains/number")
+    clarity: np.ndarray = entry("candidate", "1", "mean silhouette of each", "domains/clarity")
 
     @property
     def size(self) -> np.ndarray:
@@ -117,15 +117,19 @@ def map_domains(
     }
     signals = {name: _signal(prepared, kind, seed) for name, kind in tried.items()}
     linear = signals["sums"] if "sums" in signals else _signal(prepared, DiskSums(), seed)
-    divisions = {
-        name: without_mixtures(linear.points, _divide(signal, seed), valid)
-        for name, signal in signals.items()
-    }
+    divisions = {name: _divide(signal, seed) for name, signal in signals.items()}
+    ordered = len(linear.ratio) > 0
+    if ordered:  # a collection of patterns has no rims
+        divisions = {
+            name: without_mixtures(linear.points, labels, valid)
+            for name, labels in divisions.items()
+        }
     number = [int(labels.max()) + 1 for labels in divisions.values()]
     clarity = [_clarity(signals[name].points, labels, seed) for name, labels in divisions.items()]
     chosen = _choose(list(divisions.values()), clarity)
     kind = list(tried)[chosen]
-    found = share_out(linear.points, _by_size(divisions[kind]))
+    features = linear if ordered else signals[kind]
+    found = share_out(features.points, _by_size(divisions[kind]))
     return DomainMap(
         to_map(found.label.astype(np.int32), valid, -1),
         to_map(found.confidence.astype(np.float32), valid),
