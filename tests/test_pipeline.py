@@ -77,7 +77,7 @@ def finished(scan_file, tmp_path_factory):
 
 def test_domains_are_found(finished):
     out, labels, output = finished
-    assert "[7/11] domains" in output
+    assert "[8/12] domains" in output
     tree, _ = read_group(out / "results.h5")
     agreement = domain_agreement(tree["labels"]["level_1"].data, labels)
     assert agreement == (1.0, 1.0)
@@ -142,7 +142,7 @@ def test_a_second_run_reuses_the_stages(finished, scan_file):
     # Another k changes what the clusters are, and nothing else: not the strain, for one.
     analyze(scan_file[0], out, load_recipe(None, {**QUICK, "cluster.k": 3}), lines.append)
     again = [line.split()[1] for line in lines if "reused" not in line]
-    assert again == ["domains", "clusters", "latent", "health"]
+    assert again == ["domains", "clusters", "latent"]
     assert len(np.unique(labels_of(out))) == 3
     assert not (out / "stages").exists()
     analyze(scan_file[0], out, load_recipe(None, QUICK), lines.append)
@@ -607,7 +607,7 @@ def test_radii_may_be_in_inverse_angstrom(tmp_path):
     scan, _ = two_domains()
     given = {**QUICK, "features.inner": 0.2, "features.outer": 0.45, "features.units": "calibrated"}
     recipe = load_recipe(None, given)
-    stages = STAGES[:4]
+    stages = STAGES[:5]
     with pytest.raises(InputError, match="needs a detector calibration"):
         analyze_dataset(Dataset.from_array(scan), tmp_path / "a", recipe, lambda _: None, stages)
     calibrated = Dataset.from_array(scan, Calibration(0.03))

@@ -20,20 +20,26 @@ from jax4dstem.simulate import heterojunction
 
 
 def score(scan, label, center):
-    """Descan error after removing the mean, and agreement at every level, of the default recipe."""
+    """Descan error after removing the mean, and agreement of domains and levels, of the default recipe."""
     # The default clusters PCA scores; UMAP is a picture.
     found = analyze_in_memory(scan, load_recipe(None, {"embed.umap": False}), DOMAIN_STAGES)
     error = found.beam.center - center
     error = np.linalg.norm(error - error.mean((0, 1)), axis=-1)
-    levels = {}
-    for name, labels in found.domains.labels.items():
+    levels, domains = {}, found.domain_map
+    for name, labels in {"domains": domains.labels, **found.domains.labels}.items():
         plain, merged = domain_agreement(labels, label)
         levels[name] = {
             "clusters": len(np.unique(labels[labels >= 0])),
             "adjusted_rand_index": round(plain, 4),
             "merged_by_majority": round(merged, 4),
         }
-    return {"descan_median_error_px": round(float(np.median(error)), 4), "levels": levels}
+    tried = zip(domains.kinds.tolist(), domains.number.tolist(), strict=True)
+    return {
+        "descan_median_error_px": round(float(np.median(error)), 4),
+        "told_by": domains.kind,
+        "domains_by_kind": dict(tried),
+        "levels": levels,
+    }
 
 
 def main():

@@ -42,6 +42,12 @@ class DomainMap(Result):
         kinds: All kinds that were tried, ``(kinds,)``.
         number: Domains by each, the same shape.
         clarity: Mean silhouette of each, the same shape; NaN for one domain.
+
+    Example:
+        >>> labels, certain = np.array([[0, 0, 1]]), np.ones((1, 3))
+        >>> tried = np.array(["sums"]), np.array([2]), np.array([0.9])
+        >>> DomainMap(labels, certain, np.full((1, 3), -1), certain, "sums", *tried).size.tolist()
+        [2, 1]
     """
 
     labels: np.ndarray = entry(

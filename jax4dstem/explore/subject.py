@@ -410,12 +410,12 @@ def _opening(scan: Dataset | None, reading: dict[str, Any] | None = None) -> str
     return f"open_dataset({scan.path!r}{words})"
 
 
-def cepstral_window(pattern: np.ndarray, center: np.ndarray) -> tuple[np.float32, np.float32]:
+def cepstral_window(counts: np.ndarray, center: np.ndarray) -> tuple[np.float32, np.float32]:
     """Width of the window in px, and offset of the logarithm: one count."""
-    height, width = pattern.shape
+    height, width = counts.shape
     covered = min(*center, height - 1 - center[0], width - 1 - center[1])
-    total = max(float(np.nansum(pattern)), 1.0)
-    return np.float32(WINDOW * covered), np.float32(count_offset(pattern.shape, total))
+    total = max(float(np.nansum(counts)), 1.0)
+    return np.float32(WINDOW * covered), np.float32(count_offset(counts.shape, total))
 
 
 @jax.jit

@@ -91,7 +91,7 @@ class FitPair:
         >>> at, shares = jnp.array([23.6, 24.1]), jnp.full(9, 0.06)
         >>> expected = sum(draw((48, 48), at, A, w * shares, model, 13) for A, w in ((jnp.eye(2), 0.7), (turned, 0.3)))
         >>> fit = jax.jit(FitPair(9))(1e5 * expected, at, jnp.eye(2), turned, (model, model))
-        >>> (fit.amounts / fit.amounts.sum()).round(2).tolist()
+        >>> [round(float(amount / fit.amounts.sum()), 2) for amount in fit.amounts]
         [0.7, 0.3]
 
     Reference: ours.
@@ -315,7 +315,7 @@ def _cell_equations(
     gram = jnp.einsum("nip,njp->nij", weighted, columns)
     score = jnp.einsum("nip,np->ni", weighted, residual)
     # The radial background is known about as well as it differs from its mean.
-    apart = jnp.sqrt(jnp.sum((cells.places - state.center) ** 2, axis=1))
+    apart = jnp.sqrt(1e-30 + jnp.sum((cells.places - state.center) ** 2, axis=1))
     dose = pair.scale * jnp.pi * own.radius**2
     level = jnp.maximum(dose * interpolate_profile(pair.models[0].background, apart), FLOOR)
     gram = gram.at[:, -1, -1].add(1 / level**2)

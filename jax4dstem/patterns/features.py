@@ -1,6 +1,6 @@
 """From patterns to feature vectors: which pixels tell positions apart, and how they are weighted."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
@@ -124,7 +124,8 @@ def top_fraction(values: np.ndarray, mask: np.ndarray, fraction: float) -> np.nd
     return mask & (values >= threshold)
 
 
-class SumOpposites(NamedTuple):
+@dataclass(frozen=True)
+class SumOpposites:
     r"""Pattern function: sums over square boxes, each with the box opposite to it across the direct beam.
 
     .. math:: s_{jk} = \sum_{p \in B_{jk}} n_p + \sum_{p \in B_{-j,-k}} n_p

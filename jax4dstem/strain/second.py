@@ -31,14 +31,22 @@ class SecondCrystal(OnStrain):
     Attributes:
         strain: Of the second crystal, relative to the reference of its lattice; no lattice where there is none, or where
             its amount is below five of its errors.
-        amount: Share of the pattern's electrons in the diffracted disks of the second crystal; NaN where none was
-            looked for, as the residual shows none.
-        amount_std: Its standard deviation.
-        first_amount: The same of the first crystal.
-        first_amount_std: Its standard deviation.
+        amount: Share of the pattern's electrons in the diffracted disks of the second crystal, ``(scan_y, scan_x)``; NaN where
+            none was looked for, as the residual shows none.
+        amount_std: Its standard deviation, the same shape.
+        first_amount: The share of the first crystal, the same shape.
+        first_amount_std: Its standard deviation, the same shape.
         distortion: A of the lattice G = G_0 A, G_0 the model's, ``(scan_y, scan_x, 2, 2)``, in scan axes.
-        score: Evidence for the second lattice without the first, in units of the noise.
-        lattice_id: Number of the second crystal's lattice in the table; -1 for none.
+        score: Evidence for the second lattice without the first, in units of the noise, ``(scan_y, scan_x)``.
+        lattice_id: Number of the second crystal's lattice in the table, ``(scan_y, scan_x)``; -1 for none.
+
+    Example:
+        >>> zero, number = np.zeros((1, 2)), np.array([[0, -1]])
+        >>> strain = StrainMap(zero, zero, zero, zero, np.zeros((1, 2, 4, 4)), zero.astype(int), np.eye(2), "given")
+        >>> amount, distortion = zero + 0.05, np.broadcast_to(np.eye(2), (1, 2, 2, 2))
+        >>> second = SecondCrystal(strain, amount, zero, amount, zero, distortion, zero + 12, number)
+        >>> second.there.tolist()
+        [[True, False]]
     """
 
     strain: StrainMap
