@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BufferedIOBase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -88,7 +88,7 @@ def _arrays(archive: zipfile.ZipFile) -> Iterator[tuple[str, tuple[zipfile.ZipIn
                 yield entry.filename.removesuffix(".npy"), (entry, header)
 
 
-def _header(stream: BufferedIOBase) -> _Header:
+def _header(stream: Any) -> _Header:
     version = npy_format.read_magic(stream)
     reader = (
         npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
