@@ -167,7 +167,7 @@ def test_other_results_in_a_directory_stay_while_they_fit(tmp_path):
     other = load_recipe(None, {**quick, "strain.enabled": True, "prepare.descan_order": 1})
     analyze_dataset(scan, tmp_path, other, lines.append, STRAIN_STAGES)
     assert open_results(tmp_path).domains is None
-    assert "removed results of other settings: features, scores" in lines[-1]
+    assert "removed results of other settings: domain_map, features, scores" in lines[-1]
 
 
 def test_another_input_is_refused_unless_told(finished, tmp_path):
