@@ -76,19 +76,15 @@ class ArraySource:
 
 
 @dataclass(frozen=True)
-class ScanCrop:
-    """A rectangle ``[y0, y1) x [x0, x1)`` of another source's scan."""
+class SourceView:
+    """What is made of another source, and has of it what it does not say itself."""
 
     source: PatternSource
-    y0: int
-    y1: int
-    x0: int
-    x1: int
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Shape of the rectangle."""
-        return self.y1 - self.y0, self.x1 - self.x0, *self.source.shape[2:]
+        """Shape of the source."""
+        return self.source.shape
 
     @property
     def dtype(self) -> np.dtype:
@@ -99,6 +95,26 @@ class ScanCrop:
     def chunks(self) -> tuple[int, int]:
         """Chunks of the source."""
         return self.source.chunks
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Positions of which the source holds no pattern."""
+        return missing_positions(self.source)
+
+
+@dataclass(frozen=True)
+class ScanCrop(SourceView):
+    """A rectangle ``[y0, y1) x [x0, x1)`` of another source's scan."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the rectangle."""
+        return self.y1 - self.y0, self.x1 - self.x0, *self.source.shape[2:]
 
     @property
     def missing(self) -> np.ndarray:
@@ -114,10 +130,9 @@ class ScanCrop:
 
 
 @dataclass(frozen=True)
-class ScanSample:
+class ScanSample(SourceView):
     """The positions where chosen rows and columns of another source's scan cross."""
 
-    source: PatternSource
     rows: tuple[int, ...]
     cols: tuple[int, ...]
 
@@ -125,11 +140,6 @@ class ScanSample:
     def shape(self) -> tuple[int, int, int, int]:
         """Number of rows and columns, and the detector."""
         return len(self.rows), len(self.cols), *self.source.shape[2:]
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the source."""
-        return self.source.dtype
 
     @property
     def chunks(self) -> tuple[int, int]:
@@ -159,26 +169,15 @@ class ScanSample:
 
 
 @dataclass(frozen=True)
-class ScanWithout:
+class ScanWithout(SourceView):
     """Another source's scan without some positions: in floating point, with NaN there."""
 
-    source: PatternSource
     masked: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of the source."""
-        return self.source.shape
 
     @property
     def dtype(self) -> np.dtype:
         """The type that JAX computes with."""
         return np.dtype(np.float32)
-
-    @property
-    def chunks(self) -> tuple[int, int]:
-        """Chunks of the source."""
-        return self.source.chunks
 
     @property
     def missing(self) -> np.ndarray:
@@ -193,10 +192,9 @@ class ScanWithout:
 
 
 @dataclass(frozen=True)
-class ListedPositions:
+class ListedPositions(SourceView):
     """Some positions of another source, one below the other."""
 
-    source: PatternSource
     rows: np.ndarray
     cols: np.ndarray
 
@@ -204,11 +202,6 @@ class ListedPositions:
     def shape(self) -> tuple[int, int, int, int]:
         """One column of positions."""
         return (len(self.rows), 1, *self.source.shape[2:])
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the source."""
-        return self.source.dtype
 
     @property
     def chunks(self) -> tuple[int, int]:

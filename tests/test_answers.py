@@ -35,14 +35,12 @@ def by_hand(scan) -> Tree:
     images = beam.measure_images(scan, survey, positions)
     prepared = beam.prepare_patterns(scan, survey, positions)
     domain_map = domains.map_domains(prepared)
-    table = domains.describe_map(domain_map, prepared, images.annular_dark_field)
     kind = domains.VaryingPixels()
     features = domains.choose_features(prepared, kind)
     vectors = domains.feature_vectors(prepared, kind, features)
     scores = domains.score_features(vectors, survey.valid)
     found = domains.find_domains(scores.scores, [domains.KMeansSplitter()])
-    tables = domains.describe_domains(found, prepared, images.annular_dark_field)
-    tables = domains.DomainTables({"domains": table, **tables.levels})
+    tables = domains.describe_map(domain_map, prepared, images.annular_dark_field, levels=found)
     strain = find_strain(
         survey.electrons(scan),
         positions.center,

@@ -7,9 +7,13 @@ import numpy as np
 
 from jax4dstem.beam import Prepared
 from jax4dstem.dataset import Dataset
-from jax4dstem.patterns.cepstrum import Cepstrum, count_offset, flatten_rings
-
-GAUSSIAN_SHARE = 0.4  # of the covered radius: the window is down to 4 % where the detector ends
+from jax4dstem.patterns.cepstrum import (
+    GAUSSIAN_SHARE,
+    Cepstrum,
+    count_offset,
+    covered_radius,
+    flatten_rings,
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,7 @@ class CepstralTransform:
     def _arguments(self, prepared: Prepared) -> tuple[np.ndarray, np.float32, np.float32]:
         """Center and width of the window, and the offset of the logarithm."""
         center = prepared.center
-        height, width = prepared.shape
-        covered = min(*center, height - 1 - center[0], width - 1 - center[1])
+        covered = covered_radius(center, prepared.shape)
         share = GAUSSIAN_SHARE if self.shape == "gaussian" else 1.0
         return center, np.float32(self.width or share * covered), np.float32(self.count(prepared))
 

@@ -116,19 +116,7 @@ def describe_domains(
         >>> tables.levels["level_1"].size.tolist(), tables.levels["level_1"].basis.shape
         ([8, 8], (2, 2, 2))
     """
-    cepstrum = cepstrum or CepstralTransform()
-    means = cluster_means(domains, prepared, cepstrum)
-    size, padding = cepstrum.size(prepared), cepstrum.padding
-    physics = [
-        cluster_physics(half, float(contrast), size, padding, prepared.calibration)
-        for half, contrast in zip(means.cepstrum, means.contrast, strict=True)
-    ]
-    unit = prepared.calibration.quefrency_step(1)[1]
-    tables = {
-        LEVEL.format(level): _table(domains, level, means, physics, dark_field, reference, unit)
-        for level in range(1, len(domains.levels) + 1)
-    }
-    return DomainTables(tables)
+    return DomainTables(_described([(domains, reference)], prepared, dark_field, cepstrum)[0])
 
 
 def describe_map(
@@ -136,7 +124,10 @@ def describe_map(
     prepared: Prepared,
     dark_field: np.ndarray,
     cepstrum: CepstralTransform | None = None,
-) -> ClusterTable:
+    *,
+    levels: Domains | None = None,
+    reference: int | None = None,
+) -> DomainTables:
     """Mean patterns, lattices, states and relations of the domains of a map; see `describe_domains`.
 
     Args:
@@ -144,9 +135,11 @@ def describe_map(
         prepared: Patterns of the same scan.
         dark_field: Annular dark field, ``(scan_y, scan_x)``.
         cepstrum: Which cepstrum the lattices are read from; None takes the default.
+        levels: Clusters of the same scan, which the same pass over the patterns describes too.
+        reference: Of the clusters, as for `describe_domains`.
 
     Returns:
-        The table.
+        The table "domains", and those of the levels.
 
     Example:
         >>> from jax4dstem.simulate import polycrystal
@@ -155,13 +148,41 @@ def describe_map(
         >>> survey = survey_scan(scan)
         >>> prepared = prepare_patterns(scan, survey, align_scan(scan, survey))
         >>> from jax4dstem.domains import map_domains
-        >>> table = describe_map(map_domains(prepared), prepared, np.ones((12, 12)))
-        >>> int(table.size.sum())
+        >>> tables = describe_map(map_domains(prepared), prepared, np.ones((12, 12)))
+        >>> int(tables.levels["domains"].size.sum())
         144
     """
-    return describe_domains(found.as_level(), prepared, dark_field, cepstrum).levels[
-        LEVEL.format(1)
-    ]
+    parts = [(found.as_level(), None)] + ([] if levels is None else [(levels, reference)])
+    of_map, *of_levels = _described(parts, prepared, dark_field, cepstrum)
+    tables = {"domains": of_map[LEVEL.format(1)]}
+    return DomainTables(tables | (of_levels[0] if of_levels else {}))
+
+
+def _described(
+    parts: list[tuple[Domains, int | None]],
+    prepared: Prepared,
+    dark_field: np.ndarray,
+    cepstrum: CepstralTransform | None,
+) -> list[dict[str, ClusterTable]]:
+    """Tables of the levels of several sets of clusters with their references, in one pass over the scan."""
+    cepstrum = cepstrum or CepstralTransform()
+    size, padding = cepstrum.size(prepared), cepstrum.padding
+    unit, tables = prepared.calibration.quefrency_step(1)[1], []
+    all_means = _means([domains for domains, _ in parts], prepared, cepstrum)
+    for (domains, reference), means in zip(parts, all_means, strict=True):
+        physics = [
+            cluster_physics(half, float(contrast), size, padding, prepared.calibration)
+            for half, contrast in zip(means.cepstrum, means.contrast, strict=True)
+        ]
+        tables.append(
+            {
+                LEVEL.format(level): _table(
+                    domains, level, means, physics, dark_field, reference, unit
+                )
+                for level in range(1, len(domains.levels) + 1)
+            }
+        )
+    return tables
 
 
 def cluster_means(
@@ -190,13 +211,29 @@ def cluster_means(
         >>> means.pattern.shape, means.cepstrum.shape
         ((2, 64, 64), (2, 64, 33))
     """
+    return _means([domains], prepared, cepstrum)[0]
+
+
+def _means(
+    parts: list[Domains], prepared: Prepared, cepstrum: CepstralTransform
+) -> list[ClusterMeans]:
+    """`cluster_means` of several sets of clusters."""
     ring = ring_of(cepstrum.size(prepared), cepstrum.padding)
-    weights = np.zeros((*prepared.valid.shape, len(domains.size)), np.float32)
+    weights = np.concatenate([_members(domains) for domains in parts], axis=-1)
+    values = cepstrum.beside(prepared).map(_with_contrast, ring)
+    means = reduce_patterns(Mean(), values, weights=weights, progress="cluster means")
+    ends = np.cumsum([len(domains.size) for domains in parts])[:-1]
+    split = [np.split(np.asarray(mean), ends) for mean in means]
+    return [ClusterMeans(*of_part) for of_part in zip(*split, strict=True)]
+
+
+def _members(domains: Domains) -> np.ndarray:
+    """1 where a position is in a cluster at any level, ``(scan_y, scan_x, clusters)``."""
+    members = np.zeros((*domains.levels[0].shape, len(domains.size)), np.float32)
     for labels in domains.levels:
         for cluster in np.unique(labels[labels >= 0]):
-            weights[labels == cluster, cluster] = 1
-    values = cepstrum.beside(prepared).map(_with_contrast, ring)
-    return ClusterMeans(*reduce_patterns(Mean(), values, weights=weights, progress="cluster means"))
+            members[labels == cluster, cluster] = 1
+    return members
 
 
 def _with_contrast(both: Any, ring: Any) -> Any:

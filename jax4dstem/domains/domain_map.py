@@ -12,7 +12,7 @@ from jax4dstem.beam import Prepared
 from jax4dstem.domains.clustering import LEVEL, Domains
 from jax4dstem.domains.embedding import score_features
 from jax4dstem.domains.feature_kinds import AngularPatterns, CepstralPixels, DiskSums, FeatureKind
-from jax4dstem.domains.features import choose_features, feature_vectors
+from jax4dstem.domains.features import choose_features, feature_vectors, pattern_moments
 from jax4dstem.domains.gaps import join_without_gaps
 from jax4dstem.domains.peaks import density_peaks
 from jax4dstem.domains.shares import share_out, without_mixtures
@@ -20,6 +20,7 @@ from jax4dstem.domains.signal import Signal, signal_components
 from jax4dstem.embed import subsample
 from jax4dstem.errors import InputError
 from jax4dstem.fields import SCAN, Result, entry
+from jax4dstem.reducers import MomentsResult
 from jax4dstem.rows import to_map
 
 COMPONENTS = 48  # of every kind of features, before their signal is looked for
@@ -121,8 +122,9 @@ def map_domains(
         "angular": AngularPatterns(),
         "cepstrum": CepstralPixels(),
     }
-    signals = {name: _signal(prepared, kind, seed) for name, kind in tried.items()}
-    linear = signals["sums"] if "sums" in signals else _signal(prepared, DiskSums(), seed)
+    moments = pattern_moments(prepared)
+    signals = {name: _signal(prepared, kind, moments, seed) for name, kind in tried.items()}
+    linear = signals.get("sums") or _signal(prepared, DiskSums(), moments, seed)
     divisions = {name: _divide(signal, seed) for name, signal in signals.items()}
     ordered = len(linear.ratio) > 0
     if ordered:  # a collection of patterns has no rims
@@ -148,8 +150,8 @@ def map_domains(
     )
 
 
-def _signal(prepared: Prepared, kind: FeatureKind, seed: int) -> Signal:
-    vectors = feature_vectors(prepared, kind, choose_features(prepared, kind))
+def _signal(prepared: Prepared, kind: FeatureKind, moments: MomentsResult, seed: int) -> Signal:
+    vectors = feature_vectors(prepared, kind, choose_features(prepared, kind, moments))
     scores = score_features(vectors, prepared.valid, COMPONENTS).scores
     return signal_components(scores, prepared.valid, seed=seed)
 

@@ -8,7 +8,7 @@ from jax4dstem.beam import Prepared
 from jax4dstem.dataset import Dataset
 from jax4dstem.domains.feature_kinds import FeatureKind
 from jax4dstem.fields import DETECTOR, Result, entry
-from jax4dstem.reducers import Moments
+from jax4dstem.reducers import Moments, MomentsResult
 from jax4dstem.stream import reduce_patterns
 
 
@@ -39,12 +39,20 @@ class Features(Result):
     blur: float = entry("", "px", "blur of the patterns before rings are taken", "features/blur")
 
 
-def choose_features(prepared: Prepared, kind: FeatureKind) -> Features:
+def pattern_moments(prepared: Prepared) -> MomentsResult:
+    """Mean and standard deviation of the prepared patterns over the scan, ``(det_y, det_x)``, by which all kinds choose."""
+    return reduce_patterns(Moments(), prepared.patterns, weights=prepared.valid, progress="STD map")
+
+
+def choose_features(
+    prepared: Prepared, kind: FeatureKind, moments: MomentsResult | None = None
+) -> Features:
     """Look at the mean and the spread of the patterns, and choose what to make features of.
 
     Args:
         prepared: From `prepare_patterns`.
         kind: One of `FEATURE_KINDS`.
+        moments: Of the patterns, where they are known, as for several kinds.
 
     Returns:
         The choice; `feature_vectors` computes the vectors.
@@ -63,13 +71,11 @@ def choose_features(prepared: Prepared, kind: FeatureKind) -> Features:
         >>> features.mask.shape, len(features.scale) == int(features.mask.sum())
         ((64, 64), True)
     """
-    moments = reduce_patterns(
-        Moments(), prepared.patterns, weights=prepared.valid, progress="STD map"
-    )
+    moments = moments or pattern_moments(prepared)
     chosen = kind.choose(prepared, moments)
     return Features(
-        moments.mean,
-        moments.std,
+        np.asarray(moments.mean),
+        np.asarray(moments.std),
         chosen.mask,
         np.array(chosen.ring),
         chosen.scale,

@@ -10,7 +10,7 @@ SEEN = 3.0  # standard deviations by which a gap must be deeper than chance
 # A deep gap in one direction alone may be a fold of a curved set; where points are many it is none.
 SURE = 6.0
 APART = 1.75  # times the distance of nearest neighbors: what a chain of neighbors does not bridge
-ALIKE = 5  # nearest sets that one is compared with
+NEAREST = 5  # nearest sets that one is compared with
 RIDGE = 0.05  # of the mean variance, for sets of fewer points than dimensions
 SHOWN = 1500  # points of a set that distances are taken of
 
@@ -55,7 +55,7 @@ def join_without_gaps(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     labels, known = np.unique(labels, return_inverse=True)[1], {}
     while labels.max() > 0:
         means = np.array([points[labels == n].mean(axis=0) for n in range(labels.max() + 1)])
-        nearest = np.argsort(cdist(means, means), axis=1)[:, 1 : ALIKE + 1]
+        nearest = np.argsort(cdist(means, means), axis=1)[:, 1 : NEAREST + 1]
         pairs = {tuple(sorted((n, int(m)))) for n, row in enumerate(nearest) for m in row}
         worst = None
         for pair in sorted(pairs):

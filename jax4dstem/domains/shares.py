@@ -28,7 +28,6 @@ BETWEEN = 0.1  # share of either of two domains, at least, of one that lies betw
 ON_LINE = 0.2
 THIN = 0.25  # of its positions that have only their like on all four sides: fewer in a rim of two positions
 RIDGE = 1e-6  # of the mean variance
-BATCH = 2**16  # positions that are shared out at a time
 
 
 class Shares(NamedTuple):
@@ -67,17 +66,14 @@ def share_out(features: np.ndarray, labels: np.ndarray) -> Shares:
     """
     if labels.max() < 1:
         return Shares(labels, np.ones(len(labels)), np.full(len(labels), -1), np.ones(len(labels)))
-    clear, found = np.ones(len(labels), bool), None
-    guess = labels
-    for _ in range(ROUNDS):
-        model = LinearDiscriminantAnalysis().fit(features[clear], guess[clear])
-        found = _shares(model, features, clear, guess)
+    found = _shares(features, labels, np.ones(len(labels), bool))
+    for _ in range(ROUNDS - 1):
         guess, clear = found.label, found.share > PURE
         for domain in np.unique(labels):
             if np.sum(clear & (guess == domain)) < FEWEST:
                 clear |= labels == domain
                 guess = np.where(labels == domain, domain, guess)
-    assert found is not None
+        found = _shares(features, guess, clear)
     return found
 
 
@@ -146,13 +142,10 @@ def _mixture(
     return best
 
 
-def _shares(
-    model: LinearDiscriminantAnalysis, features: np.ndarray, clear: np.ndarray, guess: np.ndarray
-) -> Shares:
-    coordinates = np.concatenate(
-        [model.transform(features[n : n + BATCH]) for n in range(0, len(features), BATCH)]
-    )
-    domains = model.classes_
+def _shares(features: np.ndarray, guess: np.ndarray, clear: np.ndarray) -> Shares:
+    """Shares of the domains that the clear positions are guessed to be."""
+    model = LinearDiscriminantAnalysis().fit(features[clear], guess[clear])
+    coordinates, domains = model.transform(features), model.classes_
     middles = np.array([coordinates[clear & (guess == n)].mean(axis=0) for n in domains])
     rest = np.full(len(features), np.inf)
     pair, share = np.zeros((len(features), 2), int), np.ones(len(features))

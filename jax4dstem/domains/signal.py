@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, ndimage, stats
 
-from jax4dstem.rows import to_rows
+from jax4dstem.rows import to_map, to_rows
 
 MOST = 24  # components: neighborhoods of points have no meaning in many dimensions
 UNORDERED = 10  # components of a scan without order, those of most variance
@@ -62,23 +62,17 @@ def signal_components(scores: np.ndarray, valid: np.ndarray, *, seed: int = 0) -
     rows = to_rows(scores, valid).astype(np.float64)
     rows = rows - rows.mean(axis=0)
     order = np.random.default_rng(seed).permutation(len(rows))
-    ratio, vectors = _factors(_placed(rows, valid), valid)
-    chance = _factors(_placed(rows[order], valid), valid)[0].max(initial=0.0)
+    ratio, vectors = _factors(to_map(rows, valid, 0.0), valid)
+    chance = _factors(to_map(rows[order], valid, 0.0), valid)[0].max(initial=0.0)
     count = int(min(np.sum(ratio > ORDERED * chance), MOST))
     if not count:
         return Signal(rows[:, :UNORDERED], np.zeros(0))
-    maps = _placed(rows @ vectors[:, :count], valid)
+    maps = to_map(rows @ vectors[:, :count], valid, 0.0)
     cleaned = [
         _mean_around(maps[..., n], valid, next(reach for least, reach in REACH if of >= least))
         for n, of in enumerate(ratio[:count])
     ]
     return Signal(np.stack(cleaned, axis=-1)[valid], ratio[:count])
-
-
-def _placed(rows: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    maps = np.zeros((*valid.shape, rows.shape[1]))
-    maps[valid] = rows
-    return maps
 
 
 def _factors(maps: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,9 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError, OutputError
 from jax4dstem.explore.assets import OFFLINE, asset
 from jax4dstem.explore.parts import band_rows, part_of, rows_of
-from jax4dstem.explore.subject import WINDOW, Subject
+from jax4dstem.explore.subject import Subject
 from jax4dstem.io.results import write_bytes
+from jax4dstem.patterns.cepstrum import GAUSSIAN_SHARE, covered_radius
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Float, Num
 
@@ -203,7 +204,7 @@ def _describe_patterns(meta: dict[str, Any], store: Store) -> None:
     patterns, pixel = meta["patterns"], meta["pixel"]
     height, width = store.levels.shape[2:]
     center = [(c + 0.5) / store.bin - 0.5 for c in patterns["center"]]
-    covered = min(*center, height - 1 - center[0], width - 1 - center[1])
+    covered = covered_radius(np.array(center), (height, width))
     calibrated = pixel["unit"] != "px"
     pixel["size"] *= store.bin
     patterns |= {
@@ -214,7 +215,7 @@ def _describe_patterns(meta: dict[str, Any], store: Store) -> None:
         "per": store.per,
         "bin": store.bin,
         "quefrency": {
-            "window": WINDOW * covered,
+            "window": GAUSSIAN_SHARE * covered,
             "step": 1 / (width * pixel["size"]) if calibrated else 1.0,
             "unit": "Å" if calibrated else "px",
         },

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax4dstem.dataset import ArraySource, Dataset, PatternSource, Step
+from jax4dstem.dataset import ArraySource, Dataset, SourceView, Step
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Pattern
 
@@ -42,7 +42,7 @@ class Preview:
 
 
 @dataclass(frozen=True)
-class KeptChunks:
+class KeptChunks(SourceView):
     """A source that keeps what it read last: neighbors of a compressed pattern then cost nothing.
 
     Attributes:
@@ -50,23 +50,7 @@ class KeptChunks:
         kept: Chunks by their first row and column, the last one read at the end.
     """
 
-    source: PatternSource
     kept: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of the source."""
-        return self.source.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the source."""
-        return self.source.dtype
-
-    @property
-    def chunks(self) -> tuple[int, int]:
-        """Chunks of the source."""
-        return self.source.chunks
 
     def read(self, rows: slice, cols: slice) -> np.ndarray:
         """Of one position, from its chunk; of several, from the source."""

@@ -29,6 +29,7 @@ from jax4dstem.explore.parts import (
 from jax4dstem.explore.wire import Answer
 from jax4dstem.io import open_dataset
 from jax4dstem.patterns import center_of_mass, count_offset, ewpc, unfold_cepstrum, virtual_image
+from jax4dstem.patterns.cepstrum import GAUSSIAN_SHARE, covered_radius
 from jax4dstem.pipeline.input import input_of
 from jax4dstem.pipeline.recipe import parse_recipe
 from jax4dstem.pipeline.results import RESULTS, Results, open_results
@@ -37,7 +38,6 @@ from jax4dstem.strain import StrainMeasurement
 from jax4dstem.stream import map_patterns, reduce_patterns
 
 READING = threading.Lock()  # a preview is read once, whoever asks first
-WINDOW = 0.4  # of the radius that the detector covers: standard deviation of the cepstrum's window, as in `domains`
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,9 @@ class Subject:
         pattern = np.asarray(pattern_of(self.at_hand, y, x), np.float32)
         beam = self.results.beam if self.results is not None else None
         center = np.asarray(self.beam[:2] if beam is None else beam.center[y, x], np.float32)
-        width, offset = cepstral_window(pattern, center)
+        width = np.float32(GAUSSIAN_SHARE * covered_radius(center, pattern.shape))
+        # One count.
+        offset = np.float32(count_offset(pattern.shape, max(float(np.nansum(pattern)), 1.0)))
         step, unit = self.calibration.quefrency_step(pattern.shape[1])
         return Answer(
             {"step": step, "unit": unit}, np.asarray(_cepstrum(pattern, center, width, offset))
@@ -408,14 +410,6 @@ def _opening(scan: Dataset | None, reading: dict[str, Any] | None = None) -> str
     given = {n: value for n, value in (reading or {}).items() if value != usual[n].default}
     words = "".join(f", {name}={value!r}" for name, value in given.items())
     return f"open_dataset({scan.path!r}{words})"
-
-
-def cepstral_window(counts: np.ndarray, center: np.ndarray) -> tuple[np.float32, np.float32]:
-    """Width of the window in px, and offset of the logarithm: one count."""
-    height, width = counts.shape
-    covered = min(*center, height - 1 - center[0], width - 1 - center[1])
-    total = max(float(np.nansum(counts)), 1.0)
-    return np.float32(WINDOW * covered), np.float32(count_offset(counts.shape, total))
 
 
 @jax.jit

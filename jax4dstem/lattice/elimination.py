@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax4dstem.typing import Array, Float
 
 SMALLEST = 1e-12  # pivot: of scaled matrices with a ridge, far below any
+RIDGE = 1e-6  # of scaled informations: what the prior alone tells apart, as disks that leave no gap from their background, stays solvable
 
 
 def solve_positive(matrix: Float[Array, "k k"], right: Float[Array, "k m"]) -> Float[Array, "k m"]:
@@ -34,6 +35,22 @@ def solve_positive(matrix: Float[Array, "k k"], right: Float[Array, "k m"]) -> F
 
     table = jnp.concatenate([matrix, right], axis=1)
     return jax.lax.fori_loop(0, size, eliminate, table)[:, size:]
+
+
+def solve_scaled(matrix: Float[Array, "k k"], right: Float[Array, "k m"]) -> Float[Array, "k m"]:
+    """Solution of M X = B in parameters scaled to a unit diagonal, with a ridge: a direction without information stays where it is.
+
+    Args:
+        matrix: Symmetric positive semidefinite M, an information.
+        right: B.
+
+    Example:
+        >>> solve_scaled(jnp.diag(jnp.array([4.0, 0.0])), jnp.array([[2.0], [0.0]])).round(4).tolist()
+        [[0.5], [0.0]]
+    """
+    width = jnp.sqrt(jnp.maximum(jnp.diagonal(matrix), 1e-12))
+    scaled = matrix / width[:, None] / width + RIDGE * jnp.eye(len(width))
+    return solve_positive(scaled, right / width[:, None]) / width[:, None]
 
 
 def solve_small(

@@ -10,7 +10,7 @@ from jax4dstem.detector import pattern_dose
 from jax4dstem.lattice.adjoint import Adjoint, Equations, Implicit, Unknowns
 from jax4dstem.lattice.binning import bin_counts, bin_model, bin_point, unbin_point
 from jax4dstem.lattice.disks import disk_textures
-from jax4dstem.lattice.elimination import solve_positive, solve_small
+from jax4dstem.lattice.elimination import solve_scaled, solve_small
 from jax4dstem.lattice.joined import joined_equations
 from jax4dstem.lattice.model import FLOOR, LatticeFit, LatticeModel, lattice_moves
 from jax4dstem.lattice.patches import (
@@ -480,10 +480,7 @@ def position_scatter(
         heights = jnp.maximum(heights + eliminated(heights).solved[:, :, 2], _lowest(2 + modes))
     disks = eliminated(heights)
     information, moves = _join(disks, model)[0], lattice_moves(model)
-    width = jnp.sqrt(jnp.maximum(jnp.diagonal(information), 1e-12))
-    scaled = information / width[:, None] / width + 1e-6 * jnp.eye(6)
-    moves = moves / width
-    variance = jnp.einsum("nia,ab,nib->ni", moves, solve_positive(scaled, jnp.eye(6)), moves)
+    variance = jnp.einsum("nia,ab,nib->ni", moves, solve_scaled(information, jnp.eye(6)), moves)
     own = jnp.diagonal(disks.information, axis1=1, axis2=2)
     by_noise = own * model.dispersion[:, None]
     weight = own / model.dispersion[:, None]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.lattice.elimination import solve_positive
+from jax4dstem.lattice.elimination import solve_scaled
 from jax4dstem.lattice.model import FLOOR, TOUCHING, LatticeModel, lattice_moves
 from jax4dstem.lattice.patches import Patches, reflection_positions
 from jax4dstem.lattice.probe import SoftDisk
@@ -16,7 +16,6 @@ AROUND = np.array(
     [(h, k) for h in (-1, 0, 1) for k in (-1, 0, 1)]
 )  # cells whose disks reach into one
 SHAPES = 4  # logarithms of radius and edge width, and two slopes of the background, see `slopes_of`
-RIDGE = 1e-6  # of a scaled information: under disks that leave no gap, background and disks are told apart by the prior alone
 
 
 class JoinedEquations(NamedTuple):
@@ -101,10 +100,7 @@ def joined_equations(
     typical, certainty = prior
     own = own.at[jnp.arange(n), jnp.arange(n)].add(certainty)
     own_score = own_score.at[:n].add(certainty * (typical - heights[:, 0]))
-    width = jnp.sqrt(jnp.maximum(jnp.diagonal(own), 1e-12))
-    scaled = own / width[:, None] / width + RIDGE * jnp.eye(2 * n)
-    right = jnp.concatenate([across, own_score[:, None]], axis=1) / width[:, None]
-    solved = solve_positive(scaled, right) / width[:, None]
+    solved = solve_scaled(own, jnp.concatenate([across, own_score[:, None]], axis=1))
     chi_squared = jnp.sum(residual**2 * precision, axis=1)
     return JoinedEquations(
         jnp.sum(gram[:, :k, :k], axis=0) - across.T @ solved[:, :k],

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.lattice.elimination import solve_positive
+from jax4dstem.lattice.elimination import solve_scaled
 from jax4dstem.lattice.evidence import mean_over_fits
 from jax4dstem.lattice.fit import first_heights, height_scale, typical_heights
 from jax4dstem.lattice.joined import SHAPES, JoinedEquations, joined_equations, slopes_of
@@ -78,10 +78,7 @@ class FindShapes:
             heights = jnp.maximum(heights + equations(heights).change, FLOOR)
         found = equations(heights, True)
         own, across = found.information[:6, :6], found.information[:6, 6:]
-        width = jnp.sqrt(jnp.maximum(jnp.diagonal(own), 1e-12))
-        right = jnp.concatenate([across, found.gradient[:6, None]], axis=1) / width[:, None]
-        scaled = own / width[:, None] / width + 1e-6 * jnp.eye(6)
-        solved = solve_positive(scaled, right) / width[:, None]
+        solved = solve_scaled(own, jnp.concatenate([across, found.gradient[:6, None]], axis=1))
         distance = jnp.hypot(*(positions - center).T)
         expected = interpolate_profile(model.background, distance) * scale
         expected = expected * jnp.pi * model.radius**2

@@ -12,7 +12,7 @@ from jax4dstem.detector import pattern_dose
 from jax4dstem.lattice.binning import bin_counts, bin_point
 from jax4dstem.lattice.choice import FoundLattice
 from jax4dstem.lattice.detection import disk_contrast
-from jax4dstem.lattice.elimination import solve_positive
+from jax4dstem.lattice.elimination import solve_scaled
 from jax4dstem.lattice.fit import (
     BLURS,
     FAINTEST,
@@ -37,8 +37,6 @@ from jax4dstem.typing import Array, Float, FloatPattern, Int, Pattern, Point, Sc
 CROSSING = (
     4  # disks of the other lattice that may reach into a cell: their spacing is above a diameter
 )
-BEYOND = 1e3  # disk radii: where a disk is that is not there
-RIDGE = 1e-6  # of scaled informations
 SEPARATE = 0.5  # share of the expected contrast beside the first lattice's disks, below which a second is not looked for
 PARAMETERS = 10  # center, and the distortions of both
 
@@ -136,36 +134,35 @@ class FitPair:
         last = jax.tree.map(lambda leaf: leaf[-1], results)
         shares = state.heights[:, 0] / pair.scale
         settled = last.errors < SETTLED
-        parts = [(slice(0, n), state.first, 2), (slice(n, None), state.second, 6)]
+        # Both have the direct beam.
+        parts = [
+            (np.arange(n), state.first, 2),
+            (np.r_[0, n : len(shares)], state.second, 6),
+        ]
         fits = [
             LatticeFit(
                 state.center,
                 distortion,
                 _own_information(last.information, at),
-                shares[where] if at == 2 else jnp.concatenate([shares[:1], shares[where]]),
-                last.dispersion[where]
-                if at == 2
-                else jnp.concatenate([last.dispersion[:1], last.dispersion[where]]),
-                jnp.zeros(len(model.indices)),
+                shares[own],
+                last.dispersion[own],
+                jnp.zeros(len(own)),
                 jnp.asarray(0.0),
                 last.longest,
                 settled,
                 jnp.asarray(0.0),
             )
-            for (where, distortion, at), model in zip(parts, models, strict=True)
+            for own, distortion, at in parts
         ]
         amounts = jnp.stack([jnp.sum(shares[1:n]), jnp.sum(shares[n:])])
         return PairFit(fits[0], fits[1], amounts, last.amounts)
 
     def _cells(self, state: "_State", pair: "_Pair") -> list["_Cells"]:
         """Pixels around the reflections of each lattice; the second has no direct beam of its own."""
-        places = [
-            reflection_positions(state.center, distortion, model)
-            for distortion, model in zip((state.first, state.second), pair.models, strict=True)
-        ]
+        lattices = list(zip((state.first, state.second), pair.models, strict=True))
+        places = [reflection_positions(state.center, *lattice) for lattice in lattices]
         patches = [
-            gather_patches(pair.pattern, state.center, distortion, model, self.patch)
-            for distortion, model in zip((state.first, state.second), pair.models, strict=True)
+            gather_patches(pair.pattern, state.center, *lattice, self.patch) for lattice in lattices
         ]
         patches[1] = jax.tree.map(lambda leaf: leaf[1:], patches[1])
         places[1] = places[1][1:]
@@ -258,13 +255,11 @@ def _equations(state: _State, cells: list[_Cells], pair: _Pair, edge: Scalar) ->
     prior, prior_score, members = _priors(state, pair)
     own, own_score = own + prior, own_score + prior_score
     right = jnp.concatenate([across, own_score[:, None], members], axis=1)
-    width = jnp.sqrt(jnp.maximum(jnp.diagonal(own), 1e-12))
-    scaled = own / width[:, None] / width + RIDGE * jnp.eye(n)
-    solved = solve_positive(scaled, right / width[:, None]) / width[:, None]
+    solved = solve_scaled(own, right)
     information = jnp.sum(gram[:, :s, :s], axis=0) - across.T @ solved[:, :s]
     gradient = jnp.sum(score[:, :s], axis=0) - across.T @ solved[:, s]
     slope = across.T @ solved[:, s + 1 :]
-    amounts = members.T @ solved[:, s + 1 :] + slope.T @ _solve(information, slope)
+    amounts = members.T @ solved[:, s + 1 :] + slope.T @ solve_scaled(information, slope)
     disks, by_lattice = solved[:, s], solved[:, :s]
     # What follows for the backgrounds.
     under = start - jnp.einsum("nk,nk->n", by_others[:, s:], disks[which])
@@ -374,7 +369,7 @@ def _moved(state: _State, found: _Equations, pair: _Pair, edge: Scalar) -> tuple
     model = pair.models[0]
     # Of blurred edges, which real ones, being steeper, overshoot; see `FitLattice`.
     overshoot = jnp.sqrt(2 / (1 + (model.edge_width / edge) ** 2))
-    change = _solve(found.information, found.gradient[:, None])[:, 0] / overshoot
+    change = solve_scaled(found.information, found.gradient[:, None])[:, 0] / overshoot
     errors = jnp.sqrt(jnp.maximum(change @ found.information @ change, 1e-30) / PARAMETERS)
     shift = jnp.einsum("nia,a->ni", _moves(pair.models), change)
     longest = jnp.sqrt(jnp.max(jnp.sum(shift**2, axis=1)) + 1e-30)
@@ -389,20 +384,13 @@ def _moved(state: _State, found: _Equations, pair: _Pair, edge: Scalar) -> tuple
     return moved, _Last(found.information, found.dispersion, found.amounts, longest, errors)
 
 
-def _solve(matrix: Array, right: Array) -> Array:
-    """Solution in scaled parameters; a direction without information stays where it is."""
-    width = jnp.sqrt(jnp.maximum(jnp.diagonal(matrix), 1e-12))
-    scaled = matrix / width[:, None] / width + RIDGE * jnp.eye(len(width))
-    return solve_positive(scaled, right / width[:, None]) / width[:, None]
-
-
 def _own_information(information: Array, at: int) -> Array:
     """Of the center and one distortion, the other one eliminated."""
     keep = np.r_[0:2, at : at + 4]
     rest = np.r_[6:10] if at == 2 else np.r_[2:6]
     across = information[np.ix_(rest, keep)]
     inner = information[np.ix_(rest, rest)]
-    return information[np.ix_(keep, keep)] - across.T @ _solve(inner, across)
+    return information[np.ix_(keep, keep)] - across.T @ solve_scaled(inner, across)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ from jax4dstem.coordinates import Calibration, radius_from
 from jax4dstem.maxima import parabola_vertex
 from jax4dstem.typing import Array, Bool, Float, FloatPattern, Pattern, Point, Real, Scalar
 
+# Standard deviation of a Gaussian window in covered radii: it is down to 4 % where the detector ends.
+GAUSSIAN_SHARE = 0.4
+
 
 def ewpc(
     pattern: Pattern, center: Point, width: Scalar, offset: Scalar
@@ -113,6 +116,23 @@ class Cepstrum:
 
 def _logarithm(pattern: Pattern, offset: Scalar) -> Array:
     return jnp.log(pattern / jnp.mean(pattern.astype(float)) + offset)
+
+
+def covered_radius(center: np.ndarray, shape: tuple[int, ...]) -> float:
+    """Radius within which the detector covers all of a pattern.
+
+    Args:
+        center: Of the direct beam, (y, x) in px.
+        shape: ``(det_y, det_x)``.
+
+    Returns:
+        The radius in px.
+
+    Example:
+        >>> covered_radius(np.array([10.0, 14.0]), (32, 32))
+        10.0
+    """
+    return float(min(*center, shape[0] - 1 - center[0], shape[1] - 1 - center[1]))
 
 
 def count_offset(shape: tuple[int, int], dose: float) -> float:

@@ -29,7 +29,6 @@ from jax4dstem.domains import (
     Splitter,
     choose_features,
     compute_vectors,
-    describe_domains,
     describe_map,
     embed_scores,
     encode_features,
@@ -199,13 +198,14 @@ def domains(scan: Dataset, done: Done, recipe: Recipe) -> Domains:
 
 def clusters(scan: Dataset, done: Done, recipe: Recipe) -> DomainTables:
     """What each domain and each cluster is."""
-    of_scan = prepared(scan, done, recipe), done["images"].annular_dark_field
-    transform = cepstral_transform(recipe)
-    domains = describe_map(done["domain_map"], *of_scan, transform)
-    levels = describe_domains(
-        done["domains"], *of_scan, transform, reference=recipe.cluster.reference
-    ).levels
-    return DomainTables({"domains": domains, **levels})
+    return describe_map(
+        done["domain_map"],
+        prepared(scan, done, recipe),
+        done["images"].annular_dark_field,
+        cepstral_transform(recipe),
+        levels=done["domains"],
+        reference=recipe.cluster.reference,
+    )
 
 
 def latent(scan: Dataset, done: Done, recipe: Recipe) -> RegionCodes | Skipped:

@@ -10,7 +10,7 @@ from jax4dstem.coordinates import reciprocal_basis
 from jax4dstem.dataset import Dataset
 from jax4dstem.lattice.basis import reduce_basis
 from jax4dstem.lattice.information import inverse_information
-from jax4dstem.patterns.cepstrum import refine_cepstral_peaks
+from jax4dstem.patterns.cepstrum import GAUSSIAN_SHARE, covered_radius, refine_cepstral_peaks
 from jax4dstem.strain.decomposition import (
     EVIDENCE,
     MeasuredLattices,
@@ -22,7 +22,6 @@ from jax4dstem.strain.reference import StrainReference
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Bool, Float, Pattern, Scalar
 
-WINDOW = 0.4  # standard deviation of the window, in units of the covered radius
 CONTRAST = 8.0  # of the weaker peak over noise, below which there is no lattice
 
 
@@ -81,7 +80,7 @@ def strain_from_cepstrum(
     """
     fits, lattice = measured.lattice, np.asarray(measured.model.lattice)
     mean = np.nanmean(np.reshape(fits.center, (-1, 2)), axis=0)
-    window = WINDOW * float(min(*mean, *(np.array(scan.pattern_shape) - 1 - mean)))
+    window = GAUSSIAN_SHARE * covered_radius(mean, scan.pattern_shape)
     to_detector = np.asarray(measured.model.to_detector, np.float64)
     base = np.asarray(reciprocal_basis(jnp.asarray(lattice, float)), np.float64)
     found = map_patterns(

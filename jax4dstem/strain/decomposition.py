@@ -45,21 +45,29 @@ class MeasuredLattices(NamedTuple):
     converged: np.ndarray | bool = True
 
     @classmethod
-    def of_fits(
-        cls, fits: Any, lattice: np.ndarray, inflation: np.ndarray | float = 1.0
-    ) -> "MeasuredLattices":
+    def of_fits(cls, fits: Any, lattice: np.ndarray, excess: float = 0.0) -> "MeasuredLattices":
         """Of likelihood fits, from their Fisher information.
 
         Args:
             fits: `LatticeFit` of every position, arrays ``(scan_y, scan_x, ...)``.
             lattice: G_0 of their model.
-            inflation: Factor on the standard deviations.
+            excess: k of the errors' inflation; see `variance_factor`.
         """
         covariance = inverse_information(fits.information)[..., 2:, 2:]
-        covariance = covariance * np.asarray(inflation)[..., None, None] ** 2
+        covariance = covariance * variance_factor(fits.score, excess)[..., None, None]
         return cls(
             np.asarray(lattice, np.float64), fits.distortion, covariance, fits.score, fits.converged
         )
+
+
+def variance_factor(score: np.ndarray, excess: float) -> np.ndarray:
+    r"""By how much variances exceed those from counting, :math:`1 + k / \max(Z, 1)^2`.
+
+    Args:
+        score: Evidence Z for the lattice in units of the noise.
+        excess: k, from `error_inflation`.
+    """
+    return 1 + excess / np.maximum(np.nan_to_num(score), 1.0) ** 2
 
 
 def strain_map(

@@ -170,8 +170,7 @@ def _errors(fits: FitsAtDose, measured: StrainMeasurement, has_strain: np.ndarra
     """Bound of the sampled positions, by how much it is missed, and how many lattices remain."""
     lattice = np.asarray(measured.model.lattice)
     reference = StrainReference.vectors(*measured.strain.reference)
-    inflation = np.sqrt(1 + fits.excess / np.maximum(np.nan_to_num(fits.drawn.score), 1.0) ** 2)
-    drawn = strain_map(MeasuredLattices.of_fits(fits.drawn, lattice, inflation), reference)
+    drawn = strain_map(MeasuredLattices.of_fits(fits.drawn, lattice, fits.excess), reference)
     scaled, expected = (
         strain_map(_whatever_the_evidence(MeasuredLattices.of_fits(of, lattice)), reference)
         for of in (fits.scaled, fits.expected)

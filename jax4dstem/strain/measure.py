@@ -418,10 +418,8 @@ def _fit_all(
 
 
 def _measured(learned: Learned, excess: float, fits: Any) -> _Fitted:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inflation = np.sqrt(1 + excess / np.maximum(fits.score, 1.0) ** 2)
     lattice = np.asarray(learned.setup.model.lattice)
-    return _Fitted(learned, excess, fits, MeasuredLattices.of_fits(fits, lattice, inflation))
+    return _Fitted(learned, excess, fits, MeasuredLattices.of_fits(fits, lattice, excess))
 
 
 def _free_for(k: int, number: np.ndarray, fitted: list[_Fitted]) -> np.ndarray:

@@ -22,6 +22,7 @@ from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.lattice.patches import patch_side_around
 from jax4dstem.lattice.shared import NAMES, RefinedModel, refine_shared
 from jax4dstem.lattice.texture import MODES
+from jax4dstem.strain.decomposition import variance_factor
 from jax4dstem.strain.maps import StrainMap
 from jax4dstem.strain.measure import StrainMeasurement
 
@@ -136,7 +137,7 @@ def refine_strain(
     start = np.nan_to_num(lattice.center), np.nan_to_num(lattice.distortion)
     refined = refine_shared(scan, start, measured.model, fit, used, rounds)
     excess = measured.learned.excess
-    inflation = 1 + excess / np.maximum(np.nan_to_num(lattice.score), 1.0) ** 2
+    inflation = variance_factor(lattice.score, excess)
     given = np.asarray(measured.model.lattice if reference is None else reference, np.float64)
     return join_gauge(refined, measured.strain, chosen, given, reference is None, inflation)
 

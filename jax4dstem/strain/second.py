@@ -194,37 +194,31 @@ def second_crystal(
         excesses: k of their error bars.
         references: What strain is relative to, in scan axes.
     """
-    parts, number = [], None
-    for k, (each, one, excess, reference) in enumerate(
-        zip(found, learned, excesses, references, strict=True)
-    ):
-        if each is None or not each.there.any():
-            continue
-        here = np.where(each.there, k, -1)
-        number = here if number is None else np.where(each.there, k, number)
-        parts.append((each, one, excess, reference))
-    if number is None:
+    maps = [
+        _map_of(each, number, one, excess, reference)
+        for number, (each, one, excess, reference) in enumerate(
+            zip(found, learned, excesses, references, strict=True)
+        )
+        if each is not None and each.there.any()
+    ]
+    if not maps:
         return None
-    maps = [_map_of(each, one, excess, by, number) for each, one, excess, by in parts]
-    chosen = np.full(number.shape, -1)
-    for i, part in enumerate(parts):
-        chosen[part[0].there] = i
+    chosen = np.full(maps[0].lattice_id.shape, -1)
+    for k, part in enumerate(maps):
+        chosen[part.there] = k
     # Where a second was looked for and not found, its amount says how much there can be.
-    joined = join(maps, chosen)
-    return replace(joined, lattice_id=number.astype(np.int16))
+    return join(maps, chosen)
 
 
 def _map_of(
     found: FoundSeconds,
+    number: int,
     learned: Learned,
     excess: float,
     reference: StrainReference,
-    number: np.ndarray,
 ) -> SecondCrystal:
     fits = found.second
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inflation = np.sqrt(1 + excess / np.maximum(fits.score, 1.0) ** 2)
-    measured = MeasuredLattices.of_fits(fits, np.asarray(learned.setup.model.lattice), inflation)
+    measured = MeasuredLattices.of_fits(fits, np.asarray(learned.setup.model.lattice), excess)
     strain = strain_map(measured, reference)
     status = np.where(found.there, strain.status, Status.NO_LATTICE).astype(np.int8)
     return SecondCrystal(
@@ -235,5 +229,5 @@ def _map_of(
         found.errors[..., 0].astype(np.float32),
         fits.distortion,
         fits.score,
-        number.astype(np.int16),
+        np.where(found.there, number, -1).astype(np.int16),
     )
