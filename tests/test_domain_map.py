@@ -6,7 +6,13 @@ from second_renderer import render
 from sklearn.metrics import adjusted_rand_score
 
 from jax4dstem import Dataset, align_scan, prepare_patterns, survey_scan
-from jax4dstem.domains import Domains, map_domains
+from jax4dstem.domains import (
+    DiskSums,
+    Domains,
+    choose_features,
+    feature_vectors,
+    map_domains,
+)
 from jax4dstem.domains.gaps import gap_between, join_without_gaps
 from jax4dstem.domains.peaks import density_peaks
 from jax4dstem.domains.shares import share_out, without_mixtures
@@ -82,6 +88,16 @@ def test_there_are_as_many_grains_as_there_are(grains):
     # Two of the five grains have some 30 positions, too few to be told from rims: they are one.
     assert len(found.size) == (1 if grains == 1 else 3)
     assert grains == 1 or index(found.labels, truth.grain) > 0.95
+
+
+def test_a_beam_that_fills_the_detector_has_sums_too(rng):
+    beam = rng.poisson(60.0 * (np.hypot(*(np.indices((48, 48)) - 23)) < 20), (3, 4, 48, 48))
+    scan = Dataset.from_array(beam)
+    survey = survey_scan(scan)
+    prepared = prepare_patterns(scan, survey, align_scan(scan, survey))
+    features = choose_features(prepared, DiskSums())
+    assert features.mask.any()
+    assert feature_vectors(prepared, DiskSums(), features).sample.shape == features.scale.shape
 
 
 @pytest.mark.whole

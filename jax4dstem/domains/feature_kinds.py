@@ -292,7 +292,8 @@ class DiskSums(_Ring):
 
     def choose(self, prepared: Prepared, moments: MomentsResult) -> Chosen:
         """All boxes of one half plane whose middle lies on the ring."""
-        ring, sums = self._pattern_ring(prepared), _opposites(prepared)
+        ring = self._pattern_ring(prepared)
+        sums = _opposites(prepared, ring)
         middle = np.array(sums.boxes) // 2
         y, x = np.indices(sums.boxes) - middle[:, None, None]
         distance = sums.side * np.hypot(y, x)
@@ -309,14 +310,17 @@ class DiskSums(_Ring):
         """The scaled sums."""
         pixels = mask_pixels(np.asarray(chosen.mask, bool))
         scale = np.asarray(chosen.scale, np.float32)
-        return prepared.patterns.map(_opposites(prepared)).map(gather_features, pixels, scale)
+        sums = _opposites(prepared, tuple(map(float, chosen.ring)))
+        return prepared.patterns.map(sums).map(gather_features, pixels, scale)
 
 
-def _opposites(prepared: Prepared) -> SumOpposites:
-    """Boxes as wide as the disk's radius, and wider where there would be too many, around the direct beam."""
+def _opposites(prepared: Prepared, ring: tuple[float, ...]) -> SumOpposites:
+    """Boxes as wide as the disk's radius around the direct beam; wider where there would be too many, narrower in a narrow ring."""
     center = np.round(prepared.center).astype(int)
     reach = np.minimum(center, np.array(prepared.shape) - 1 - center)
-    side = 2 * int(prepared.radius / 2) + 1
+    # Of boxes half as wide as the ring one lies on it; a beam that fills the detector leaves none of its own width.
+    width = min(prepared.radius, (ring[1] - ring[0]) / 2)
+    side = 2 * int(width / 2) + 1
     while (2 * reach // side + 1).prod() > 2 * MOST_PIXELS:
         side += 2
     # As many whole boxes on each side of the one in the middle as fit.
