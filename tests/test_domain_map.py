@@ -17,6 +17,7 @@ from jax4dstem.domains.gaps import gap_between, join_without_gaps
 from jax4dstem.domains.peaks import density_peaks
 from jax4dstem.domains.shares import share_out, without_mixtures
 from jax4dstem.domains.signal import signal_components
+from jax4dstem.domains.steps import steps_across
 from jax4dstem.fields import merge
 from jax4dstem.simulate import heterojunction, polycrystal
 
@@ -160,3 +161,32 @@ def test_confidence_is_the_share_of_positions_that_are_right(rng):
     for low, high in ((0.5, 0.7), (0.7, 0.9), (0.9, 0.99)):
         some = (found.confidence >= low) & (found.confidence < high)
         assert abs(right[some].mean() - found.confidence[some].mean()) < 0.06
+
+
+def test_borders_bridge_no_gap_and_smooth_variation_does(rng):
+    """Two domains with a border three positions wide, and a field that varies all along."""
+    columns = np.arange(40)
+    for profile, apart in (
+        (np.interp(columns, [18, 22], [0.0, 16.0]), True),
+        (np.interp(columns, [0, 39], [0.0, 16.0]), False),
+    ):
+        maps = rng.standard_normal((40, 40, 3))
+        maps[..., 0] += profile
+        points, valid = maps.reshape(-1, 3), np.ones((40, 40), bool)
+        steps = steps_across(points, valid)
+        halves = (np.indices((40, 40))[1] >= 20).ravel()
+        sets = [(points[rows], steps[:, rows]) for rows in (~halves, halves)]
+        gap = gap_between(sets[0][0], sets[1][0], sets[0][1], sets[1][1])
+        assert gap.parts == apart
+
+
+def test_steps_are_differences_of_the_two_sides_where_there_are_positions(rng):
+    maps, valid = rng.standard_normal((7, 8, 2)), np.ones((7, 8), bool)
+    valid[2, 5] = False
+    across = np.full((7, 8, 2), np.nan)
+    across[valid] = steps_across(maps[valid], valid)[1]
+    right, left = (valid[1:6, columns].reshape(-1) for columns in (slice(5, 7), slice(2, 4)))
+    expected = maps[1:6, 5:7].reshape(-1, 2)[right].mean(axis=0) - maps[1:6, 2:4].reshape(-1, 2)[
+        left
+    ].mean(axis=0)
+    np.testing.assert_allclose(across[3, 4], expected, rtol=1e-6)

@@ -3,6 +3,7 @@
 from jax4dstem.domains.agreement import Agreement, agreement, domain_agreement, merge_by_majority
 from jax4dstem.domains.cepstra import CepstralTransform
 from jax4dstem.domains.clustering import Comparison, Domains, SplitEvidence, find_domains
+from jax4dstem.domains.crystals import DomainCrystals, measure_crystals
 from jax4dstem.domains.description import (
     ClusterTable,
     DomainTables,
@@ -57,6 +58,7 @@ __all__ = [
     "Comparison",
     "Curves",
     "DiskSums",
+    "DomainCrystals",
     "DomainDose",
     "DomainMap",
     "DomainTables",
@@ -89,6 +91,7 @@ __all__ = [
     "feature_vectors",
     "find_domains",
     "map_domains",
+    "measure_crystals",
     "merge_by_majority",
     "predict_domain_dose",
     "score_features",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -15,8 +16,9 @@ from jax4dstem.domains.feature_kinds import AngularPatterns, CepstralPixels, Dis
 from jax4dstem.domains.features import choose_features, feature_vectors, pattern_moments
 from jax4dstem.domains.gaps import join_without_gaps
 from jax4dstem.domains.peaks import density_peaks
-from jax4dstem.domains.shares import share_out, without_mixtures
+from jax4dstem.domains.shares import inside_domains, share_out, without_mixtures
 from jax4dstem.domains.signal import Signal, signal_components
+from jax4dstem.domains.steps import steps_across
 from jax4dstem.embed import subsample
 from jax4dstem.errors import InputError
 from jax4dstem.fields import SCAN, Result, entry
@@ -26,7 +28,12 @@ from jax4dstem.rows import to_map
 COMPONENTS = 48  # of every kind of features, before their signal is looked for
 LEARNED = 20_000  # positions that domains are found on; the others join their neighbors' domains
 AS_FINE = 0.4  # of the entropy of the finest division: what divides less says too little
+NEARLY_AS_FINE = 0.6  # the same among divisions that are about as clear
 AS_CLEAR = 0.08  # silhouette by which one division may be less clear than the clearest
+NO_LESS = 0.01  # the same for two divisions by the same features, of which the finer one counts
+SLICES = (
+    0.5  # silhouette of slices of a uniform field: borders explain no division that is not clearer
+)
 JUDGED = 5000  # positions that a silhouette is taken of
 
 
@@ -83,13 +90,37 @@ class DomainMap(Result):
         )
 
 
+class Division(NamedTuple):
+    """A scan divided by one kind of features.
+
+    Attributes:
+        labels: Domain of every valid position, ``(n,)``.
+        clarity: Mean silhouette; NaN for one domain.
+    """
+
+    labels: np.ndarray
+    clarity: float
+
+    @property
+    def number(self) -> int:
+        """Of domains."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def entropy(self) -> float:
+        """Of the domain of a position, in nats."""
+        share = np.bincount(self.labels) / len(self.labels)
+        return float(-np.sum(share * np.log(np.maximum(share, 1e-300))))
+
+
 def map_domains(
     prepared: Prepared, kinds: Mapping[str, FeatureKind] | None = None, *, seed: int = 0
 ) -> DomainMap:
     """Find the domains of a scan: how many there are, and by which features they are told, is found too.
 
     Every kind of features is looked at alike: components that neighbors share, peaks of their density, joined where there is no gap
-    between them, so that what varies without a gap is one domain, and without those that are mixtures of two others. Of the divisions that are not much coarser than the finest, and
+    between them, so that what varies without a gap is one domain, and without those that are mixtures of two others. Positions on sharp borders
+    bridge no gap, if the domains are as clear without them. Of the divisions that are not much coarser than the finest, and
     about as clear as the clearest of these, the coarsest counts. Shares, and with them the domains of mixed positions, come from
     sums over disks, which are linear in the counts.
 
@@ -125,19 +156,10 @@ def map_domains(
     moments = pattern_moments(prepared)
     signals = {name: _signal(prepared, kind, moments, seed) for name, kind in tried.items()}
     linear = signals.get("sums") or _signal(prepared, DiskSums(), moments, seed)
-    divisions = {name: _divide(signal, seed) for name, signal in signals.items()}
-    ordered = len(linear.ratio) > 0
-    if ordered:  # a collection of patterns has no rims
-        divisions = {
-            name: without_mixtures(linear.points, labels, valid)
-            for name, labels in divisions.items()
-        }
-    number = [int(labels.max()) + 1 for labels in divisions.values()]
-    clarity = [_clarity(signals[name].points, labels, seed) for name, labels in divisions.items()]
-    chosen = _choose(list(divisions.values()), clarity)
-    kind = list(tried)[chosen]
-    features = linear if ordered else signals[kind]
-    found = share_out(features.points, _by_size(divisions[kind]))
+    divisions = {name: _divide(signal, linear, valid, seed) for name, signal in signals.items()}
+    kind = list(tried)[_choose(list(divisions.values()))]
+    features = linear if len(linear.ratio) else signals[kind]
+    found = share_out(features.points, _by_size(divisions[kind].labels))
     return DomainMap(
         to_map(found.label.astype(np.int32), valid, -1),
         to_map(found.confidence.astype(np.float32), valid),
@@ -145,8 +167,8 @@ def map_domains(
         to_map(found.share.astype(np.float32), valid),
         kind,
         np.array(list(tried)),
-        np.array(number, np.int32),
-        np.array(clarity),
+        np.array([division.number for division in divisions.values()], np.int32),
+        np.array([division.clarity for division in divisions.values()]),
     )
 
 
@@ -156,41 +178,56 @@ def _signal(prepared: Prepared, kind: FeatureKind, moments: MomentsResult, seed:
     return signal_components(scores, prepared.valid, seed=seed)
 
 
-def _divide(signal: Signal, seed: int) -> np.ndarray:
-    """Domains by one kind of features."""
-    points = signal.points
+def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Division:
+    """Domains by one kind of features; where the scan has order, positions on borders bridge no gap if that is no less clear."""
+    points, ordered = signal.points, len(linear.ratio) > 0
     learned = subsample(len(points), LEARNED, seed)
-    labels = join_without_gaps(points[learned], density_peaks(points[learned]))
-    if len(learned) == len(points):
-        return labels
-    return KNeighborsClassifier(1).fit(points[learned], labels).predict(points)
+    peaks = density_peaks(points[learned])
+
+    def division(steps: np.ndarray | None) -> Division:
+        labels = join_without_gaps(points[learned], peaks, steps)
+        if len(learned) < len(points):
+            labels = KNeighborsClassifier(1).fit(points[learned], labels).predict(points)
+        inside = np.ones(len(points), bool)
+        if ordered:  # a collection of patterns has no rims
+            labels = without_mixtures(linear.points, labels, valid)
+            inside = inside_domains(to_map(labels, valid, -1))[valid]
+        clarity = _clarity(points, labels, inside, seed)
+        sliced = clarity < SLICES
+        return Division(np.zeros_like(labels), np.nan) if sliced else Division(labels, clarity)
+
+    every = division(None)
+    if not len(signal.ratio):
+        return every
+    finer = division(steps_across(points, valid)[:, learned])
+    as_clear = finer.clarity >= np.nan_to_num(every.clarity) - NO_LESS
+    too_coarse = every.entropy < AS_FINE * finer.entropy
+    return finer if as_clear or too_coarse else every
 
 
-def _clarity(points: np.ndarray, labels: np.ndarray, seed: int) -> float:
-    """Mean silhouette where every domain scatters alike."""
+def _clarity(points: np.ndarray, labels: np.ndarray, inside: np.ndarray, seed: int) -> float:
+    """Mean silhouette of positions inside, where every domain scatters alike; NaN for one domain."""
     if labels.max() < 1 or len(labels) <= labels.max() + 1:
         return float("nan")
     apart = LinearDiscriminantAnalysis().fit_transform(points, labels)
-    judged = subsample(len(points), JUDGED, seed)
+    judged = np.flatnonzero(inside)
+    judged = judged[subsample(len(judged), JUDGED, seed)]
     if len(np.unique(labels[judged])) < 2:
         return float("nan")
     return float(silhouette_score(apart[judged], labels[judged]))
 
 
-def _choose(divisions: list[np.ndarray], clarity: list[float]) -> int:
+def _choose(divisions: list[Division]) -> int:
     """The coarsest of those that are clear and fine enough; the first where there is one domain by all."""
+    clarity = np.array([division.clarity for division in divisions])
     if np.isnan(clarity).all():
         return 0
-    entropy = np.array([_entropy(labels) for labels in divisions])
+    entropy = np.array([division.entropy for division in divisions])
     fine = entropy >= AS_FINE * entropy.max()
     clear = np.where(fine, np.nan_to_num(clarity, nan=-1.0), -1.0)
     usable = fine & (clear >= clear.max() - AS_CLEAR)
+    usable &= entropy >= NEARLY_AS_FINE * entropy[usable].max()
     return int(np.where(usable, entropy, np.inf).argmin())
-
-
-def _entropy(labels: np.ndarray) -> float:
-    share = np.bincount(labels) / len(labels)
-    return float(-np.sum(share * np.log(np.maximum(share, 1e-300))))
 
 
 def _by_size(labels: np.ndarray) -> np.ndarray:

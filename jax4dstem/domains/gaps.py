@@ -1,6 +1,10 @@
-"""Is there a gap between two sets of points? What has none is one domain that varies."""
+"""Is there a gap between two sets of points? What has none is one domain that varies.
 
-from typing import NamedTuple
+Positions on a border of two domains show both and bridge the gap between them. They are told by the step across them: its two sides are the
+two domains. Without them slices of a smooth field have a gap, too; but domains are farther apart than slices, for what they scatter.
+"""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -13,6 +17,11 @@ APART = 1.75  # times the distance of nearest neighbors: what a chain of neighbo
 NEAREST = 5  # nearest sets that one is compared with
 RIDGE = 0.05  # of the mean variance, for sets of fewer points than dimensions
 SHOWN = 1500  # points of a set that distances are taken of
+STEP = 0.5  # of the way from one set to the other, across a position that is a border's
+BETWEEN = 0.2  # of that way, from either set: nearer to one than this a position is no bridge
+# Standard deviations between two sets without what lies between them: 5 of slices of a uniform field, 6 and more of grains (half of them 9).
+WIDE = 6.0
+SMALLEST = 6  # points of a set that has a density
 
 
 class Gap(NamedTuple):
@@ -21,7 +30,7 @@ class Gap(NamedTuple):
     Attributes:
         valley: Density in the gap over that of the lower peak; 1 where there is no gap.
         significance: Of that, in standard deviations.
-        distance: Of the sets, in units of the distance of nearest neighbors inside them.
+        distance: Of the sets, in units of the distance of nearest neighbors inside them; NaN where depth and significance tell enough.
     """
 
     valley: float
@@ -29,18 +38,25 @@ class Gap(NamedTuple):
     distance: float
 
     @property
+    def deep(self) -> bool:
+        """Whether it is one, in the direction that tells the sets apart best."""
+        return self.valley < VALLEY and self.significance > SEEN
+
+    @property
     def parts(self) -> bool:
         """Whether the sets are two."""
-        deep = self.valley < VALLEY and self.significance > SEEN
-        return deep and (self.distance > APART or self.significance > SURE)
+        return self.deep and (self.significance > SURE or self.distance > APART)
 
 
-def join_without_gaps(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def join_without_gaps(
+    points: np.ndarray, labels: np.ndarray, steps: np.ndarray | None = None
+) -> np.ndarray:
     """Join sets, the most alike first, until there is a gap between any two that are near each other.
 
     Args:
         points: ``(n, d)``.
         labels: Set of every point, ``(n,)``, numbered from 0.
+        steps: From `steps_across`, ``(directions, n, d)``: positions on borders are no bridges. None counts every point.
 
     Returns:
         The sets that are left, numbered from 0, ``(n,)``.
@@ -62,7 +78,7 @@ def join_without_gaps(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
             sets = [np.flatnonzero(labels == n) for n in pair]
             key = tuple((int(rows[0]), len(rows)) for rows in sets)
             if key not in known:
-                known[key] = gap_between(points[sets[0]], points[sets[1]])
+                known[key] = _gap_of(points, sets, steps)
             gap = known[key]
             if not gap.parts and (worst is None or _alike(gap) > _alike(worst[0])):
                 worst = gap, pair
@@ -73,16 +89,33 @@ def join_without_gaps(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return labels
 
 
+def _gap_of(points: np.ndarray, sets: list[np.ndarray], steps: np.ndarray | None) -> Gap:
+    """The gap between two sets of rows; where all points leave none, that without positions on borders."""
+    parts = [points[rows] for rows in sets]
+    gap = gap_between(*parts)
+    if gap.parts or steps is None:
+        return gap
+    without = gap_between(*parts, *(steps[:, rows] for rows in sets))
+    return without if without.parts else gap
+
+
 def _alike(gap: Gap) -> tuple[float, float]:
     return gap.valley, -gap.significance
 
 
-def gap_between(first: np.ndarray, second: np.ndarray) -> Gap:
+def gap_between(
+    first: np.ndarray,
+    second: np.ndarray,
+    first_steps: np.ndarray | None = None,
+    second_steps: np.ndarray | None = None,
+) -> Gap:
     """The gap in the direction that tells two sets apart best, found with one half of the points and looked at with the other.
 
     Args:
         first: ``(n, d)``.
         second: ``(m, d)``.
+        first_steps: Across the first, ``(directions, n, d)``; None counts every point.
+        second_steps: The same of the second.
 
     Returns:
         Its depth, significance and width.
@@ -94,20 +127,50 @@ def gap_between(first: np.ndarray, second: np.ndarray) -> Gap:
         (True, False)
     """
     rng = np.random.default_rng(0)
-    first, second = (part[rng.permutation(len(part))] for part in (first, second))
-    if min(len(first), len(second)) < 6:
+    orders = [rng.permutation(len(part)) for part in (first, second)]
+    sets = [_Set(*each) for each in zip((first, second), (first_steps, second_steps), strict=True)]
+    sets = [part.at(order) for part, order in zip(sets, orders, strict=True)]
+    if min(len(first), len(second)) < SMALLEST:
         return Gap(0.0, 0.0, 0.0)
-    ends = []
+    ends, left = [], []
     for half in (0, 1):
-        axis = _discriminant(first[half::2], second[half::2])
-        seen = [part[1 - half :: 2] @ axis for part in (first, second)]
-        low, high = (float(np.median(part)) for part in seen)
+        one, other = (part.at(slice(half, None, 2)).points for part in sets)
+        axis = _discriminant(one, other)
+        seen = [part.at(slice(1 - half, None, 2)) for part in sets]
+        low, high = (float(np.median(part.points @ axis)) for part in seen)
         if high <= low:
             return Gap(1.0, 0.0, 0.0)
-        ends.append([(part - low) / (high - low) for part in seen])
+        seen = [part.at(~part.bridges(axis, low, high)) for part in seen]
+        ends.append([(part.points @ axis - low) / (high - low) for part in seen])
+        left.append([part.points for part in seen])
     one, other = (np.concatenate(parts) for parts in zip(*ends, strict=True))
-    valley, significance = _valley(one, other)
-    return Gap(valley, significance, _distance(first[:SHOWN], second[:SHOWN]))
+    if min(len(one), len(other)) < SMALLEST:  # nothing but border
+        return Gap(1.0, 0.0, 0.0)
+    if first_steps is not None and np.mean([_scatter(part) for part in (one, other)]) > 1 / WIDE:
+        return Gap(1.0, 0.0, 0.0)
+    gap = Gap(*_valley(one, other), float("nan"))
+    if not gap.deep or gap.significance > SURE:
+        return gap
+    near, far = (np.concatenate(parts)[:SHOWN] for parts in zip(*left, strict=True))
+    return gap._replace(distance=_distance(near, far))
+
+
+class _Set(NamedTuple):
+    """Points, and the steps across them."""
+
+    points: np.ndarray
+    steps: np.ndarray | None
+
+    def at(self, rows: Any) -> "_Set":
+        return _Set(self.points[rows], None if self.steps is None else self.steps[:, rows])
+
+    def bridges(self, axis: np.ndarray, low: float, high: float) -> np.ndarray:
+        """Which points lie between two sets because they lie on their border."""
+        if self.steps is None:
+            return np.zeros(len(self.points), bool)
+        step = np.abs(self.steps @ axis).max(axis=0) / (high - low)
+        along = (self.points @ axis - low) / (high - low)
+        return (step > STEP) & (along > BETWEEN) & (along < 1 - BETWEEN)
 
 
 def _discriminant(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -132,9 +195,15 @@ def _valley(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     return valley / max(peak, 1e-30), 2 * float(np.sqrt(peak) - np.sqrt(valley))
 
 
+def _scatter(values: np.ndarray) -> float:
+    """Standard deviation as the middle two thirds have it."""
+    low, high = np.percentile(values, [15.87, 84.13])
+    return float(high - low) / 2
+
+
 def _distance(first: np.ndarray, second: np.ndarray) -> float:
     """Third smallest distance from one set to the other, over the distance of nearest neighbors that one in ten exceeds."""
     across = cdist(first, second)
-    third = max(float(np.sort(across.min(axis=n))[2]) for n in (0, 1))
-    inside = [np.sort(cdist(part, part), axis=1)[:, 1] for part in (first, second)]
+    third = max(float(np.partition(across.min(axis=n), 2)[2]) for n in (0, 1))
+    inside = [np.partition(cdist(part, part), 1, axis=1)[:, 1] for part in (first, second)]
     return third / max(max(float(np.quantile(part, 0.9)) for part in inside), 1e-30)

@@ -107,11 +107,21 @@ def without_mixtures(features: np.ndarray, labels: np.ndarray, valid: np.ndarray
     return labels
 
 
+def inside_domains(labels: np.ndarray) -> np.ndarray:
+    """Positions of a map of domains that have only their like on all four sides, ``(scan_y, scan_x)``.
+
+    Args:
+        labels: ``(scan_y, scan_x)``; -1 where there is none.
+    """
+    parts = [labels == n for n in range(labels.max() + 1)]
+    return np.any([ndimage.binary_erosion(part) for part in parts], axis=0)
+
+
 def _inner(labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Share of every domain's positions that have only their like on all four sides."""
+    """Share of every domain's positions that are inside of it."""
     maps = to_map(labels, valid, -1)
-    parts = [maps == n for n in range(labels.max() + 1)]
-    return np.array([ndimage.binary_erosion(part).sum() / part.sum() for part in parts])
+    inside = maps[inside_domains(maps)]
+    return np.bincount(inside, minlength=labels.max() + 1) / np.bincount(labels)
 
 
 def _mixture(

@@ -10,7 +10,15 @@ import numpy as np
 
 from jax4dstem.beam import BeamPositions, Survey, VirtualImages
 from jax4dstem.coordinates import Calibration
-from jax4dstem.domains import DomainMap, Domains, DomainTables, Embedding, Features, Scores
+from jax4dstem.domains import (
+    DomainCrystals,
+    DomainMap,
+    Domains,
+    DomainTables,
+    Embedding,
+    Features,
+    Scores,
+)
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Entry, Result, Tree, merge, tree_to_xarray
 from jax4dstem.health import Health
@@ -34,6 +42,7 @@ KINDS = {
     "domains": (Domains,),
     "clusters": (DomainTables,),
     "strain": (StrainAnswers, NoStrain),
+    "crystals": (DomainCrystals,),
     "latent": (RegionCodes,),
     "ccstae": (CCSTAEStrain,),
     "health": (Health,),
@@ -55,6 +64,7 @@ class Results:
         domains: Clusters at every level.
         clusters: What each cluster is.
         strain: Strain, in all ways, or why there is none.
+        crystals: The lattice of every domain.
         latent: Learned representations of every region.
         ccstae: Strain by the published network.
         health: What was found, and what is doubtful.
@@ -80,6 +90,7 @@ class Results:
     domains: Domains | None = None
     clusters: DomainTables | None = None
     strain: StrainAnswers | NoStrain | None = None
+    crystals: DomainCrystals | None = None
     latent: RegionCodes | None = None
     ccstae: CCSTAEStrain | None = None
     health: Health | None = None

@@ -19,6 +19,7 @@ from jax4dstem.domains import (
     CLUSTERERS,
     FEATURE_KINDS,
     CepstralTransform,
+    DomainCrystals,
     DomainMap,
     Domains,
     DomainTables,
@@ -35,6 +36,7 @@ from jax4dstem.domains import (
     feature_vectors,
     find_domains,
     map_domains,
+    measure_crystals,
     score_features,
 )
 from jax4dstem.errors import InputError
@@ -47,7 +49,7 @@ from jax4dstem.pipeline.given import (
     scan_condition,
 )
 from jax4dstem.pipeline.sections import Recipe
-from jax4dstem.pipeline.strain import strain, strain_ways
+from jax4dstem.pipeline.strain import known_crystals, strain, strain_ways
 from jax4dstem.regions import RegionCodes, RegionTraining, encode_regions
 from jax4dstem.registry import create
 from jax4dstem.strain import CCSTAEStrain, NoStrain, StrainAnswers, train_ccstae
@@ -205,6 +207,18 @@ def clusters(scan: Dataset, done: Done, recipe: Recipe) -> DomainTables:
         cepstral_transform(recipe),
         levels=done["domains"],
         reference=recipe.cluster.reference,
+    )
+
+
+def crystals(scan: Dataset, done: Done, recipe: Recipe) -> DomainCrystals | Skipped:
+    """The lattice of every domain, where lattices were fitted."""
+    if not isinstance(done["strain"], StrainAnswers):
+        return Skipped()
+    return measure_crystals(
+        done["domain_map"],
+        done["strain"].shown_lattices,
+        pixel=scan.calibration.pixel_inv_angstrom,
+        candidates=known_crystals(scan, recipe),
     )
 
 
@@ -377,6 +391,13 @@ STAGES = (
         _PREPARED,
         ("seed", "strain", "calibration"),
         _needs_domains,
+    ),
+    Stage(
+        "crystals",
+        crystals,
+        (DomainCrystals, Skipped),
+        ("domain_map", "strain"),
+        ("calibration",),
     ),
     Stage(
         "latent",

@@ -1,12 +1,14 @@
 """Stage `strain`: strain in all ways, of the whole scan or of sums of neighbors."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
+from jax4dstem.lattice import zone_lattice
 from jax4dstem.pipeline.given import given_probe
 from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.strain import (
@@ -81,3 +83,14 @@ def strain_reference(scan: Dataset, done: Mapping[str, Any], recipe: Recipe) -> 
         labels = done["domains"].labels["level_1"] if "domains" in done else None
         return StrainReference.domain(labels, options.cluster)
     return StrainReference.median()
+
+
+def known_crystals(scan: Dataset, recipe: Recipe) -> dict[str, np.ndarray]:
+    """Lattices in px of the crystals that a recipe names, by file and zone; none where the detector's pixel is not known."""
+    pixel = scan.calibration.pixel_inv_angstrom
+    if pixel is None:
+        return {}
+    return {
+        f"{Path(path).name} [{' '.join(map(str, zone))}]": zone_lattice(path, zone, pixel)
+        for path, zone in recipe.strain.crystals
+    }

@@ -236,6 +236,15 @@ class StrainMeasurement(Result):
         """g1, g2 of every position as rows (y, x) in px, in scan axes, ``(scan_y, scan_x, 2, 2)``, of the first lattice."""
         return np.asarray(self.model.lattice, np.float64) @ self.lattice.distortion
 
+    @property
+    def shown_lattices(self) -> np.ndarray:
+        """The same of whichever lattice a position shows; NaN where there is none."""
+        shown = np.full_like(self.fitted_lattices, np.nan)
+        for part in self.parts():
+            ok = part.strain.ok
+            shown[ok] = part.fitted_lattices[ok]
+        return shown
+
     def parts(self) -> list["StrainMeasurement"]:
         """One measurement per lattice, which knows nothing of the others' positions."""
         if self.lattices is None or self.lattice_id is None or not self.further:
