@@ -17,7 +17,7 @@ from jax4dstem.health import Health
 from jax4dstem.io.results import read_group
 from jax4dstem.io.schema import SCHEMA, upgrade
 from jax4dstem.regions import RegionCodes
-from jax4dstem.strain import CCSTAEStrain, NoStrain, StrainAnswers
+from jax4dstem.strain import CCSTAEStrain, NoStrain, StrainAnswers, StrainExamples
 
 if TYPE_CHECKING:
     import xarray
@@ -34,6 +34,7 @@ KINDS = {
     "domains": (Domains,),
     "clusters": (DomainTables,),
     "strain": (StrainAnswers, NoStrain),
+    "examples": (StrainExamples,),
     "latent": (RegionCodes,),
     "ccstae": (CCSTAEStrain,),
     "health": (Health,),
@@ -55,6 +56,7 @@ class Results:
         domains: Clusters at every level.
         clusters: What each cluster is.
         strain: Strain, in all ways, or why there is none.
+        examples: Patterns to look at, with the lattices fitted to them.
         latent: Learned representations of every region.
         ccstae: Strain by the published network.
         health: What was found, and what is doubtful.
@@ -80,6 +82,7 @@ class Results:
     domains: Domains | None = None
     clusters: DomainTables | None = None
     strain: StrainAnswers | NoStrain | None = None
+    examples: StrainExamples | None = None
     latent: RegionCodes | None = None
     ccstae: CCSTAEStrain | None = None
     health: Health | None = None
