@@ -22,6 +22,14 @@ def calibration_fit(found: CalibrationFound) -> Figure:
 
     Returns:
         The figure.
+
+    Example:
+        >>> found = CalibrationFound(
+        ...     0.02, 1e-5, np.array([0.01, 0.0]), np.zeros(2), np.zeros((3, 3)), np.zeros(2), np.zeros(2), 9,
+        ...     np.ones((8, 8)),
+        ... )
+        >>> calibration_fit(found).axes[0].get_title('left')
+        'Known, pixel 0.02 1/Å, no ellipse'
     """
     seen = found.mean_pattern
     pattern = np.maximum(

@@ -110,11 +110,11 @@ def shade_of(parent: Color | None, taken: list[Color]) -> Color:
     candidates, where = _candidates()
     if not taken and parent is None:
         return to_rgb(FIRST[0])
-    away = np.min([lab_difference(where, lab(np.array(one))) for one in taken], axis=0)
+    away = np.min([_gap(where, one) for one in taken], axis=0)
     if parent is None or away.max() < APART:
         best = int(away.argmax())
     else:
-        near = lab_difference(where, lab(np.array(parent)))
+        near = _gap(where, parent)
         best = int(np.where(away >= APART, near, np.inf).argmin())
     red, green, blue = candidates[best].tolist()
     return red, green, blue
@@ -162,13 +162,18 @@ def _ids(labels: np.ndarray) -> list[int]:
     return [label for label in np.unique(labels).tolist() if label >= 0]
 
 
+def _gap(where: np.ndarray, color: Color) -> np.ndarray:
+    """Differences of colors in L*a*b*, ``(n, 3)``, from one color."""
+    return np.asarray(lab_difference(where, lab(np.array(color))))
+
+
 @cache
 def _candidates() -> tuple[np.ndarray, np.ndarray]:
     """Colors that differ enough from black and white, and where they lie in L*a*b*."""
     values = np.linspace(0, 1, GRID)
     colors = np.stack(np.meshgrid(values, values, values, indexing="ij"), axis=-1).reshape(-1, 3)
     where = lab(colors)
-    ends = [lab_difference(where, lab(np.array(end))) for end in (NONE, WHITE)]
+    ends = [_gap(where, end) for end in (NONE, WHITE)]
     seen = (np.min(ends, axis=0) >= APART) & (where[:, 0] > DARKEST) & (where[:, 0] < LIGHTEST)
     return colors[seen], where[seen]
 
@@ -178,10 +183,10 @@ def _palette() -> tuple[Color, ...]:
     """The first colors, then always the one that is most different from all before, as long as it differs enough."""
     candidates, where = _candidates()
     found: list[Color] = [to_rgb(name) for name in FIRST]
-    away = np.min([lab_difference(where, lab(np.array(one))) for one in found], axis=0)
+    away = np.min([_gap(where, one) for one in found], axis=0)
     while away.max() >= APART:
         best = int(away.argmax())
         red, green, blue = candidates[best].tolist()
         found.append((red, green, blue))
-        away = np.minimum(away, lab_difference(where, where[best]))
+        away = np.minimum(away, _gap(where, found[-1]))
     return tuple(found)

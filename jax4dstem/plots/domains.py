@@ -39,6 +39,7 @@ from jax4dstem.plots.style import (
 
 MOST_DRAWN = 16  # domains whose patterns are drawn, the largest
 LEGEND_ROWS, LEGEND_COLUMNS = 16, 2
+LEGEND_ROW = 21  # px
 TALL = 0.6  # width over height below which maps stand side by side
 SIDE = 130  # px of a legend's column
 
@@ -61,7 +62,7 @@ def domain_map(results: Results) -> Figure:
         >>> labels, sure = np.array([[0, 0, 1], [0, 1, 1]]), np.ones((2, 3))
         >>> tried = np.array(["sums"]), np.array([2]), np.array([0.9])
         >>> found = DomainMap(labels, sure, np.full((2, 3), -1), sure, "sums", *tried)
-        >>> domain_map(Results(domain_map=found)).axes[0].get_title()
+        >>> domain_map(Results(domain_map=found)).axes[0].get_title('left')
         '2 domains'
     """
     labels = results.fields()["labels"]
@@ -69,9 +70,11 @@ def domain_map(results: Results) -> Figure:
     aspect = float(np.clip(width / height, 0.3, 3.0))
     right = 300.0
     left = WIDTH - right - SIDE - 30
-    tall = float(np.clip(left / aspect, 300, 520))
+    rows = min(LEGEND_ROWS, len(np.unique(labels["domains"].data)))
+    tall = float(np.clip(left / aspect, max(300, LEGEND_ROW * (rows + 1)), 520))
     left = max(min(left, tall * aspect), 240)
     first = left + SIDE + 30
+    places: Any
     if aspect < TALL:
         places, widths = [["domains", "sure", "beside"]], [first, 0.85 * right, 0.85 * right]
     else:
@@ -105,6 +108,12 @@ def level_maps(results: Results) -> Figure:
 
     Raises:
         InputError: The results have no clusters.
+
+    Example:
+        >>> level_maps(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: level_maps: the results have no labels
     """
     tree, colors = results.fields(), division_colors(results)
     shown = [name for name in divisions(tree) if name != "domains"]
@@ -170,6 +179,12 @@ def domain_patterns(results: Results, division: str = "domains") -> Figure:
 
     Raises:
         InputError: The results have no such division.
+
+    Example:
+        >>> domain_patterns(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: domain_patterns: the results have no labels
     """
     group = results.fields()["clusters"].get(division)
     if group is None:
@@ -251,6 +266,12 @@ def clusterings_compared(results: Results) -> Figure:
 
     Raises:
         InputError: The results have none.
+
+    Example:
+        >>> clusterings_compared(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: clusterings_compared: the results have no comparison/labels
     """
     tree = results.fields()
     found, colors = tree["comparison"], division_colors(results)["level_1"]
@@ -278,6 +299,12 @@ def split_curves(results: Results) -> Figure:
 
     Raises:
         InputError: The results have no splits, or only such of a fixed number.
+
+    Example:
+        >>> split_curves(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: split_curves: the results have no splits
     """
     splits = {n: s for n, s in results.fields()["splits"].items() if len(s["k"].data) > 1}
     if not splits:

@@ -39,6 +39,12 @@ def lattice_overlay(results: Results) -> Figure:
 
     Raises:
         InputError: The results have no pattern with strain.
+
+    Example:
+        >>> lattice_overlay(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: lattice_overlay: the results have no strain/examples/pattern
     """
     return _examples(results, ["typical"])
 
@@ -55,6 +61,12 @@ def pattern_examples(results: Results) -> Figure:
 
     Raises:
         InputError: The results have no examples.
+
+    Example:
+        >>> pattern_examples(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: pattern_examples: the results have no strain/examples/pattern
     """
     return _examples(results, ["best", "worst", "boundary", "without strain"])
 

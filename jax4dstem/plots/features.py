@@ -39,6 +39,12 @@ def overview(results: Results) -> Figure:
 
     Raises:
         InputError: The results lack a part of it.
+
+    Example:
+        >>> overview(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: overview: the results have no labels
     """
     tree = results.fields()
     image = tree["images"]["annular_dark_field"].data
@@ -74,6 +80,12 @@ def feature_map(results: Results) -> Figure:
 
     Raises:
         InputError: The results have none.
+
+    Example:
+        >>> feature_map(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: feature_map: the results have no features/mean_pattern
     """
     found = results.fields()["features"]
     mean, mask = found["mean_pattern"].data, found["mask"].data
@@ -110,6 +122,12 @@ def principal_components(results: Results) -> Figure:
 
     Raises:
         InputError: The results have none.
+
+    Example:
+        >>> principal_components(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: principal_components: the results have no pca/explained_variance_ratio
     """
     ratio = results.fields()["pca"]["explained_variance_ratio"].data
     figure = new_figure(WIDTH / 2, 280)
@@ -134,6 +152,12 @@ def embedding(results: Results) -> Figure:
 
     Raises:
         InputError: The results have none.
+
+    Example:
+        >>> embedding(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: embedding: the results have no labels
     """
     shown = divisions(results.fields())
     points = _points(results)[0]

@@ -29,11 +29,12 @@ def virtual_images(results: Results) -> Figure:
         InputError: The results have none.
 
     Example:
+        >>> import numpy as np
         >>> from jax4dstem import Dataset
         >>> from jax4dstem.pipeline import STAGES, analyze_in_memory
         >>> scan = Dataset.from_array(np.random.default_rng(0).poisson(9.0, (3, 4, 16, 16)))
         >>> figure = virtual_images(analyze_in_memory(scan, stages=STAGES[:3]))
-        >>> figure.axes[0].get_title()[:12]
+        >>> figure.axes[0].get_title('left')[:12]
         'Bright field'
     """
     images = results.fields()["images"]
@@ -76,11 +77,12 @@ def direct_beam(results: Results) -> Figure:
         InputError: The results have no direct beam.
 
     Example:
+        >>> import numpy as np
         >>> from jax4dstem import Dataset
         >>> from jax4dstem.pipeline import STAGES, analyze_in_memory
         >>> scan = Dataset.from_array(np.random.default_rng(0).poisson(9.0, (3, 4, 16, 16)))
-        >>> len(direct_beam(analyze_in_memory(scan, stages=STAGES[:2])).axes)  # with color bars
-        12
+        >>> len(direct_beam(analyze_in_memory(scan, stages=STAGES[:2])).axes)
+        6
     """
     tree = results.fields()
     center, found = tree["center"].data, tree["descan"]

@@ -27,6 +27,12 @@ def learned_codes(results: Results, model: str = "ae") -> Figure:
 
     Raises:
         InputError: The results have no such model.
+
+    Example:
+        >>> learned_codes(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: learned_codes: the results have no latent
     """
     tree = results.fields()
     group = tree["latent"].get(model)

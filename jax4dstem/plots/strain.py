@@ -54,6 +54,12 @@ def strain_map(results: Results, way: str = "pooled") -> Figure:
 
     Raises:
         InputError: The results have no strain in this way.
+
+    Example:
+        >>> strain_map(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: strain_map: the results have no strain
     """
     group = strain_of(results, way)
     shape = group["e_xx"].data.shape
@@ -79,6 +85,12 @@ def strain_errors(results: Results, way: str = "pooled") -> Figure:
 
     Raises:
         InputError: The results have no strain in this way.
+
+    Example:
+        >>> strain_errors(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: strain_errors: the results have no strain
     """
     group = strain_of(results, way)
     shape = group["e_xx"].data.shape
@@ -103,6 +115,12 @@ def lattice_map(results: Results) -> Figure:
 
     Raises:
         InputError: The results have no table of lattices.
+
+    Example:
+        >>> lattice_map(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: lattice_map: the results have no strain/lattices/a
     """
     strain = results.fields()["strain"]
     table, number = strain["lattices"], strain["lattice_id"].data
@@ -139,6 +157,12 @@ def second_crystal(results: Results) -> Figure:
 
     Raises:
         InputError: The results have no second crystal.
+
+    Example:
+        >>> second_crystal(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: second_crystal: the results have no strain/second/amount
     """
     group = results.fields()["strain"]["second"]
     there = group["lattice_id"].data >= 0
@@ -170,6 +194,12 @@ def strain_derived(results: Results) -> Figure:
 
     Raises:
         InputError: The results have none.
+
+    Example:
+        >>> strain_derived(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: strain_derived: the results have no strain/derived/dilatation
     """
     strain = results.fields()["strain"]
     group = strain["derived"]
@@ -210,6 +240,12 @@ def base_lattices(results: Results) -> Figure:
 
     Raises:
         InputError: The results have none.
+
+    Example:
+        >>> base_lattices(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: base_lattices: the results have no strain/bases/base
     """
     group = results.fields()["strain"]["bases"]
     base, bases = group["base"].data, group["table"]["strain"].data

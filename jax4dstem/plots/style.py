@@ -24,7 +24,7 @@ WIDTH = 960  # px of the page: beside its contents in a window of 1280 px, and h
 TALLEST = 340  # px of an image
 WIDE = 2.0  # from this width over height on fewer images lie side by side
 TITLE, TEXT, SMALL = 10.5, 9.5, 8.6  # points: 14.6, 13.2 and 11.9 px at 100 %
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "figure.dpi": DPI,
     "font.size": TEXT,
     "axes.titlesize": TITLE,
@@ -125,18 +125,23 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width / DPI, height / DPI), layout="constrained")
 
 
+def figure_of(axes: Axes) -> Figure:
+    """The figure that axes lie in."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
 def size_of(axes: Axes) -> tuple[float, float]:
     """Width and height of axes in px, as they were placed."""
-    figure = axes.get_figure()
-    assert figure is not None
+    figure = figure_of(axes)
     width, height = axes.get_position().size * figure.get_size_inches() * DPI
     return float(width), float(height)
 
 
 def set_title(axes: Axes, title: str) -> None:
     """A title from the left edge of its axes up to where the next ones begin; a long one goes on in a second line."""
-    figure = axes.get_figure()
-    assert figure is not None
+    figure = figure_of(axes)
     own = axes.get_position()
     rows = [each.get_position() for each in figure.axes]
     right = [p.x0 for p in rows if p.x0 >= own.x1 - 1e-6 and p.y0 < own.y1 and p.y1 > own.y0]
@@ -156,9 +161,9 @@ def show_image(
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(visible=True, color="#888888", linewidth=0.6)
-    figure = axes.get_figure()
-    if bar is None or figure is None:
+    if bar is None:
         return drawn
+    figure = figure_of(axes)
     place: dict[str, Any] = {"ax": axes, "fraction": 0.046, "pad": 0.03}
     if figure.get_layout_engine() is None:  # a panel, with room below it
         cax = _inset_below(axes, 18, 11)
@@ -242,8 +247,7 @@ def scale_bar(axes: Axes, width: int, step: float, unit: str) -> None:
     target = max(width * step / 4, step)
     power = 10.0 ** np.floor(np.log10(target))
     length = max(m * power for m in (1, 2, 5) if m * power <= target * (1 + 1e-9))
-    figure = axes.get_figure()
-    assert figure is not None
+    figure = figure_of(axes)
 
     def above(px: float) -> Any:
         """So far above the lower edge, whatever the size of the image."""

@@ -59,6 +59,12 @@ def strain_status(results: Results) -> Figure:
 
     Raises:
         InputError: The results have no strain.
+
+    Example:
+        >>> strain_status(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: strain_status: the results have no strain/lattice/status
     """
     group = results.fields()["strain"]["lattice"]
     status = group["status"].data
@@ -98,6 +104,12 @@ def strain_consensus(results: Results) -> Figure:
 
     Raises:
         InputError: The results have one way at most.
+
+    Example:
+        >>> strain_consensus(Results())
+        Traceback (most recent call last):
+            ...
+        jax4dstem.errors.InputError: strain_consensus: the results have no strain
     """
     ways = ways_of(results)
     if len(ways) < 2 or "lattice" not in ways:

@@ -49,6 +49,7 @@ class Section:
 
 def sections_of(results: Results) -> list[Section]:
     """All sections; of figures that the results have nothing of none is drawn, and sections without any are left out."""
+    levels_only = "domains" not in divisions(results.fields())  # of an older version
     return [
         Section("images", "Images", [
             Picture("virtual_images", "Sums over detector regions that follow the direct beam, and how far the center of mass is from it.", plots.virtual_images),
@@ -57,7 +58,7 @@ def sections_of(results: Results) -> list[Section]:
         Section("patterns", "Mean patterns", list(_patterns(results))),
         Section("strain", "Strain", list(_strain(results)), _about_strain(results)),
         Section("trust", "What can be trusted", list(_trust(results))),
-        Section("levels", "Finer clusters, level by level", list(_levels(results)), folded=True),
+        Section("levels", "Finer clusters, level by level", list(_levels(results)), folded=not levels_only),
         Section("features", "Features and embedding", [
             Picture("feature_map", "Feature pixels are those that vary most between the dashed circles.", plots.feature_map),
             Picture("principal_components", "", plots.principal_components),
