@@ -176,7 +176,7 @@ def test_faults_are_seen():
 
 @pytest.mark.parametrize("count", [1, 20, 80])
 def test_many_domains_are_told_in_the_legend(count):
-    labels = np.arange(count).reshape(1, -1).repeat(4, axis=0)
+    labels = np.arange(count).reshape(1, -1).repeat(40, axis=0)
     sure = np.ones(labels.shape)
     tried = np.array(["sums"]), np.array([count]), np.array([0.9])
     found = Results(domain_map=DomainMap(labels, sure, np.full_like(labels, -1), sure, "sums", *tried))  # fmt: skip

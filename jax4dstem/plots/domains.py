@@ -93,6 +93,8 @@ def domain_map(results: Results) -> Figure:
         axes["beside"], 100 * beside, "Second domain's share", "percent", cmap=AMOUNT, vmin=0,
         vmax=50,
     )  # fmt: skip
+    for each in (axes["sure"], axes["beside"]):
+        each.set_anchor("W")  # the title has room up to the color bar's end
     return figure
 
 

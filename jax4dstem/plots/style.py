@@ -43,6 +43,7 @@ STYLE: Any = {
 LETTER = 0.53 * TITLE / 72 * DPI  # px of a letter of a title, on average
 HEAD, GAP = 34, 16  # px of a title above an image, and around a panel
 BELOW = 88  # px that the histogram or the legend below an image takes
+THIN = 0.15  # rows over columns below which there is no room for a bar
 NARROWEST = 200  # px that the numbers below an image need
 UNDER = 56  # px that a color bar below an image takes
 MISSING = "#d0d0d0"  # positions without a value
@@ -267,8 +268,13 @@ def scale_bar(axes: Axes, width: int, step: float, unit: str) -> None:
 
 
 def scan_bar(axes: Axes, results: Results, width: int) -> None:
-    """The scale bar of a map of the scan; in positions where the step is not known."""
-    scale_bar(axes, width, *calibration_of(results).scan_units)
+    """The scale bar of a map of the scan, in positions where the step is not known; of a line of positions its length in words."""
+    step, unit = calibration_of(results).scan_units
+    rows = len(np.asarray(axes.images[0].get_array())) if axes.images else width
+    if rows < THIN * width:
+        axes.set_xlabel(f"{width * step:.4g} {unit}")
+    else:
+        scale_bar(axes, width, step, unit)
 
 
 def scan_image(
