@@ -90,14 +90,16 @@ def _example(axes: Sequence[Axes], results: Results, found: Tree, n: int) -> Non
     norm = pattern_norm(pattern, found["center"].data[n], float(found["radius"].data[n]))
     options: dict[str, Any] = {"cmap": "magma", "norm": norm}
     at = f"row {y}, column {x}"
-    show_image(axes[0], pattern, f"{kind}: {at}", "electrons", **options)
+    show_image(axes[0], pattern, f"{kind}: {at}", "electrons, root scale", **options)
     scale_bar(axes[0], pattern.shape[1], *results.calibration.reciprocal_units)
     if not np.isfinite(expected).any():
         for each, words in zip(axes[1:], ("No lattice was fitted", ""), strict=True):
             each.axis("off")
             each.set_title(words)
         return
-    show_image(axes[1], pattern, f"Fit{_strain_there(results, y, x)}", "electrons", **options)
+    show_image(
+        axes[1], pattern, f"Fit{_strain_there(results, y, x)}", "electrons, root scale", **options
+    )
     lattice_on(axes[1], found, n)
     # In units of the noise that these electrons are expected to have, which counts of 1 or less have too.
     gap = (pattern - expected) / np.sqrt(np.maximum(expected, 1.0))

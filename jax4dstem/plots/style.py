@@ -174,7 +174,7 @@ def show_image(
         colorbar.formatter = PLAIN
         colorbar.minorformatter = NullFormatter()
     else:
-        colorbar.locator = MaxNLocator(4)
+        colorbar.locator = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
     colorbar.update_ticks()
     return drawn
 

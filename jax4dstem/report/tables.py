@@ -98,7 +98,7 @@ def _cells(group: Tree) -> Iterator[Column]:
         a, b = np.linalg.norm(basis, axis=1)
         known = np.isfinite(basis).all()
         angle = np.degrees(np.arccos(np.clip(basis[0] @ basis[1] / (a * b), -1, 1)))
-        cells.append(f"{a:.3g} × {b:.3g}, {angle:.0f}°" if known else "")
+        cells.append(f"{a:.2f} × {b:.2f}, {angle:.0f}°" if known else "")
     yield Column(
         f"lattice, {group['basis'].units}", cells, "a × b and the angle between, from the cepstrum"
     )
