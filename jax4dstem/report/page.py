@@ -166,12 +166,12 @@ def name_of(results: Results) -> str:
 
 
 def command_of(results: Results, out: Path) -> str:
-    """The command that makes the same results of the same file; "" for a scan in memory."""
-    path = str(results.about.get("input_path", "memory"))
-    if path == "memory":
+    """The command that makes the same results of the same file; "" for a scan in memory, or a recipe of an earlier version."""
+    path, settings = str(results.about.get("input_path", "memory")), changed_settings(results)
+    if path == "memory" or settings is None:
         return ""
     job = "analyze" if results.domain_map is not None or results.domains is not None else "strain"
     words = ["jax4dstem", job, path, "-o", str(out)]
-    for key, value in changed_settings(results).items():
+    for key, value in settings.items():
         words += ["--set", f"{key}={value}"]
     return shlex.join(words)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_hex
 
+from jax4dstem.errors import InputError
 from jax4dstem.fields import Field, Tree
 from jax4dstem.patterns.cepstrum import find_cepstrum_peaks
 from jax4dstem.pipeline.recipe import parse_recipe, recipe_keys, to_toml
@@ -175,9 +176,12 @@ def value_in_words(value: Any, error: float = np.nan) -> str:
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
-def changed_settings(results: Results) -> dict[str, str]:
-    """Recipe values that differ from the defaults, as TOML, by key."""
-    recipe, default = parse_recipe(results.about["recipe"]), Recipe()
+def changed_settings(results: Results) -> dict[str, str] | None:
+    """Recipe values that differ from the defaults, as TOML, by key; None for a recipe of an earlier version."""
+    try:
+        recipe, default = parse_recipe(str(results.about["recipe"])), Recipe()
+    except InputError:
+        return None
     return {
         f"{key.section}.{key.name}" if key.section else key.name: to_toml(key.value_in(recipe))
         for key in recipe_keys()
