@@ -41,7 +41,7 @@ def learned_codes(results: Results, model: str = "ae") -> Figure:
     regions = sorted(group["regions"])
     shown = regions[:MOST_REGIONS]
     rows = -(-len(shown) // 3)
-    figure = new_figure(WIDTH, 660 + 300 * rows)
+    figure = new_figure(WIDTH, 560 + 280 * rows)
     grid = figure.subplots(2 + rows, 3)
     labels = group["labels"].data
     show_image(grid[0, 0], label_image(labels), "Clusters of the codes")
@@ -85,7 +85,7 @@ def _losses(axes: Axes, group: Tree, regions: list[str]) -> None:
             axes.plot(history["validation"].data, color=label_color(i), linestyle="--")
     axes.set(xlabel="epoch", ylabel="loss")
     axes.set_title("Loss (dashed: held-out blocks)")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.legend(loc="best")
 
 
 def _projection(axes: Axes, codes: np.ndarray, labels: np.ndarray) -> None:
