@@ -139,5 +139,13 @@ class Browser:
                 "Input.dispatchKeyEvent", type=kind, key=key, **(text if kind == "keyDown" else {})
             )
 
+    def whole_page(self, path, width):
+        """A picture of the page from top to bottom."""
+        self.resize(width, 900)
+        height = self.run("document.documentElement.scrollHeight")
+        self.resize(width, int(height))
+        self.picture(path)
+        self.resize(width, 900)
+
     def picture(self, path):
         path.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot")["data"]))

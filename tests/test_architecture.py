@@ -50,8 +50,8 @@ LAYERS = [
     {"coordinates", "maxima", "smoothing"},
     {"typing", "errors", "cores", "_version"},
 ]
-# Parts of one layer that may import another: commands draw the report, and open the explorer.
-FREE = {("cli", "report"), ("cli", "explore")}
+# Parts of one layer that may import another: commands draw figures and the report, which is made of them, and open the explorer.
+FREE = {("cli", "report"), ("cli", "plots"), ("report", "plots"), ("cli", "explore")}
 DRAWING = {"report", "plots"}
 
 

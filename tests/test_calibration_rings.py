@@ -15,7 +15,7 @@ from jax4dstem.coordinates import Calibration, ellipse_matrix
 from jax4dstem.detector import Detector
 from jax4dstem.lattice.rings import RingModel, Rings, RingUnknowns
 from jax4dstem.pipeline.calibrate import KnownRings, calibrate
-from jax4dstem.report.calibration_figure import calibration_figure
+from jax4dstem.plots import calibration_fit
 
 SHAPE, PIXEL, ELLIPSE, ASPECT = (144, 128), 0.0165, (0.02, -0.022), 0.95  # 3 %
 GOLD = 4.078 / np.sqrt([3, 4, 8, 11, 12, 16, 19, 20, 24])
@@ -71,7 +71,7 @@ def test_rings_tell_pixel_ellipse_and_center():
     assert np.sqrt(np.mean(z**2)) > 0.3  # not far too wide
     np.testing.assert_allclose(found.fitted, ellipse_matrix(*found.ellipse) @ found.undistorted)
     assert found.applied_to(known).pixel_y_inv_angstrom == pytest.approx(ASPECT * found.pixel)
-    left, right = calibration_figure(found).axes
+    left, right = calibration_fit(found).axes
     assert len(left.lines) == len(right.lines) == len(found.spacings) > 4
 
 

@@ -54,7 +54,7 @@ def run_that_gets(monkeypatch):
             raise given["error"]
 
     monkeypatch.setattr("jax4dstem.pipeline.analyze", analyze, raising=False)
-    monkeypatch.setattr("jax4dstem.report.write_report", lambda out: out / "report.html")
+    monkeypatch.setattr("jax4dstem.report.write_report", lambda out, formats: out / "report.html")
     monkeypatch.setattr("jax4dstem.pipeline.open_results", lambda out: Results(), raising=False)
     return given
 

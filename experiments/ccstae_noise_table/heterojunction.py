@@ -17,7 +17,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from jax4dstem import Dataset, open_dataset, use_all_cores
 from jax4dstem.pipeline import STRAIN_STAGES, analyze_in_memory, load_recipe
-from jax4dstem.report import scale_bar
+from jax4dstem.plots import scale_bar
 from jax4dstem.strain import StrainAnswers
 
 HERE = Path(__file__).parent

@@ -23,7 +23,7 @@ from jax4dstem.pipeline import (
     analyze_in_memory,
     load_recipe,
 )
-from jax4dstem.report import cluster_image
+from jax4dstem.plots import label_image
 
 HERE = Path(__file__).parent
 SEEDS = (1, 2, 3)  # the recipe was made on seed 0
@@ -82,9 +82,9 @@ def draw(truth, found: Results, profile) -> Figure:
     figure = Figure(figsize=(16, 4.6), layout="constrained")
     axes = figure.subplots(1, 4)
     shown = [
-        (cluster_image(truth.label), "true classes", None),
+        (label_image(truth.label), "true classes", None),
         (found.images.annular_dark_field, "annular dark field", "gray"),
-        (cluster_image(found.domains.levels[0]), "clusters of the cepstra", None),
+        (label_image(found.domains.levels[0]), "clusters of the cepstra", None),
     ]
     for one, (image, title, colors) in zip(axes, shown, strict=False):
         one.imshow(image, cmap=colors)

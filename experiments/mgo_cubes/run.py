@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from jax4dstem import open_dataset, use_all_cores
 from jax4dstem.domains import ClusterTable
 from jax4dstem.pipeline import DOMAIN_STAGES, Results, analyze_in_memory, load_recipe
-from jax4dstem.report import cluster_color, cluster_image, draw_cepstrum
+from jax4dstem.plots import draw_cepstrum, label_color, label_image
 
 HERE = Path(__file__).parent
 CALIBRATION = {"pixel_inv_angstrom": 0.03246, "scan_step_nm": 3.03}
@@ -55,14 +55,14 @@ def draw(found: Results, level: str) -> Figure:
     axes = figure.subplots(1, len(ids) + 2)
     axes[0].imshow(found.images.annular_dark_field, cmap="gray")
     axes[0].set_title("annular dark field", fontsize=13)
-    axes[1].imshow(cluster_image(found.domains.labels[level]))
+    axes[1].imshow(label_image(found.domains.labels[level]))
     axes[1].set_title("clusters", fontsize=13)
     axes[1].plot([3, 3 + 50 / 3.03], [40, 40], color="white", lw=4)
     axes[1].text(3 + 25 / 3.03, 38, "50 nm", color="white", ha="center", fontsize=12)
     prepared = found.calibration.binned(found.features.bin)
     for n, cluster in enumerate(ids):
         draw_cepstrum(axes[n + 2], clusters.mean_cepstrum[n], (144, 144), prepared)
-        axes[n + 2].set_title(f"cluster {cluster}", color=cluster_color(int(cluster)), fontsize=13)
+        axes[n + 2].set_title(f"cluster {cluster}", color=label_color(int(cluster)), fontsize=13)
     for one in axes:
         one.set_xticks([])
         one.set_yticks([])

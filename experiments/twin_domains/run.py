@@ -16,7 +16,7 @@ from specimen import PROBE_NM, STEP_NM, twin_domains
 
 from jax4dstem import use_all_cores
 from jax4dstem.pipeline import DOMAIN_STAGES, Results, analyze_in_memory, load_recipe
-from jax4dstem.report import cluster_image
+from jax4dstem.plots import label_image
 
 HERE = Path(__file__).parent
 SEEDS = (1, 2, 3)  # the recipe was made on seed 0
@@ -61,15 +61,15 @@ def draw(truth, found: dict[str, dict]) -> Figure:
     axes = figure.subplots(2, 4)
     cepstral = found["cepstrum"]
     panels = [
-        (cluster_image(truth.label), "true domains", {}),
+        (label_image(truth.label), "true domains", {}),
         (1e3 * np.linalg.norm(truth.tilt, axis=-1), "tilt / mrad", {"cmap": "viridis"}),
         (cepstral.images.annular_dark_field, "annular dark field", {"cmap": "gray"}),
     ]
     for kind in ("cepstrum", "raw"):
         name = "cepstrum" if kind == "cepstrum" else "patterns"
         domains = found[kind].domains
-        panels.append((cluster_image(domains.levels[0]), f"K-means, {name}", {}))
-        panels.append((cluster_image(domains.comparison.labels), f"HDBSCAN, {name}", {}))
+        panels.append((label_image(domains.levels[0]), f"K-means, {name}", {}))
+        panels.append((label_image(domains.comparison.labels), f"HDBSCAN, {name}", {}))
     for one, (image, title, options) in zip(axes.ravel(), panels, strict=False):
         shown = one.imshow(image, **options)
         one.set_title(title, fontsize=15)
@@ -80,7 +80,7 @@ def draw(truth, found: dict[str, dict]) -> Figure:
     axes[0, 0].plot([5, 25], [75, 75], color="white", lw=4)
     axes[0, 0].text(15, 72, f"{20 * STEP_NM:.0f} nm", color="white", ha="center", fontsize=13)
     points = cepstral.scores.scores.reshape(truth.label.size, -1)
-    axes[1, 3].scatter(*points[:, :2].T, c=cluster_image(truth.label.reshape(1, -1))[0], s=3)
+    axes[1, 3].scatter(*points[:, :2].T, c=label_image(truth.label.reshape(1, -1))[0], s=3)
     axes[1, 3].set_title("cepstral components (true colors)", fontsize=15)
     return figure
 

@@ -35,8 +35,9 @@ from jax4dstem.domains import VaryingPixels, feature_vectors
 from jax4dstem.embed import RotationInvariantEstimator, embed_tsne, embed_umap
 from jax4dstem.patterns import to_polar
 from jax4dstem.pipeline import Results, analyze, analyze_dataset, load_recipe
+from jax4dstem.plots import scale_bar
 from jax4dstem.regions import standardize_region
-from jax4dstem.report import scale_bar, write_report
+from jax4dstem.report import write_report
 from jax4dstem.simulate import heterojunction
 
 HERE = Path(__file__).parent

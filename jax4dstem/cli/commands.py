@@ -14,6 +14,7 @@ from jax4dstem.cli.command import command
 from jax4dstem.cli.devices import check_devices, set_up_devices
 from jax4dstem.cli.options import (
     Beam,
+    Drawing,
     File,
     KnownSpecimen,
     Masks,
@@ -124,15 +125,16 @@ def analyze(
     beam: Beam,
     masks: Masks,
     parameters: Parameters,
+    drawing: Drawing,
     overwrite: Overwrite = False,
 ) -> None:
     """Find the domains in a scan: results.h5, figures and report.html in OUT."""
-    recipe = recipe_of(parameters, reading, beam, masks)
+    recipe, formats = recipe_of(parameters, reading, beam, masks), drawing.formats
     begin = _ready(file, out)
     from jax4dstem.pipeline import analyze
 
     analyze(file, out, recipe, typer.echo, overwrite=overwrite)
-    _report(out, begin)
+    _report(out, begin, formats)
 
 
 @command(
@@ -150,6 +152,7 @@ def strain(
     beam: Beam,
     masks: Masks,
     parameters: Parameters,
+    drawing: Drawing,
     overwrite: Overwrite = False,
 ) -> None:
     """Measure strain and rotation with error bars: results.h5, figures and report.html in OUT.
@@ -159,7 +162,7 @@ def strain(
     what the scan shows where that contradicts them.
     """
     recipe = recipe_of(parameters, reading, beam, masks, reference, probe)
-    _measure_strain(file, out, recipe, overwrite)
+    _measure_strain(file, out, recipe, overwrite, drawing.formats)
 
 
 @command(
@@ -175,6 +178,7 @@ def bases(
     beam: Beam,
     masks: Masks,
     parameters: Parameters,
+    drawing: Drawing,
     overwrite: Overwrite = False,
 ) -> None:
     """Learn the base lattices of a scan and read every pattern's strain through them.
@@ -185,7 +189,7 @@ def bases(
     recipe = recipe_of(parameters, reading, beam, masks, reference)
     if not recipe.strain.bases:
         raise InputError("strain.bases is 0: there is nothing to train")
-    _measure_strain(file, out, recipe, overwrite)
+    _measure_strain(file, out, recipe, overwrite, drawing.formats)
 
 
 @command(
@@ -194,20 +198,25 @@ def bases(
     "train ccstae scan.h5 -o out --set ccstae.bases=2 --set ccstae.epochs=30",
 )
 def ccstae(
-    file: File, out: Out, reading: Reading, parameters: Parameters, overwrite: Overwrite = False
+    file: File,
+    out: Out,
+    reading: Reading,
+    parameters: Parameters,
+    drawing: Drawing,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train the published CC-ST-AE on a scan: strain relative to its learned base patterns, without error bars.
 
     Writes /strain/ccstae beside the other ways into results.h5 in OUT. It needs large doses and much time; `strain` is
     more precise.
     """
-    recipe = recipe_of(parameters, reading)
+    recipe, formats = recipe_of(parameters, reading), drawing.formats
     begin = _ready(file, out)
     from jax4dstem.pipeline import CCSTAE_STAGES
     from jax4dstem.pipeline import analyze as run
 
     run(file, out, recipe, typer.echo, CCSTAE_STAGES, overwrite=overwrite)
-    _report(out, begin)
+    _report(out, begin, formats)
 
 
 @command(
@@ -230,22 +239,23 @@ def calibrate(
     _ready(file, out)
     known = _known(specimen)
     from jax4dstem.pipeline.calibrate import calibrate
-    from jax4dstem.report.calibration_figure import draw_calibration
+    from jax4dstem.plots import calibration_fit
 
     found = calibrate(file, out, known, recipe, region, typer.echo)
-    draw_calibration(found.found, found.path.with_name("calibration.png"))
+    calibration_fit(found.found).savefig(found.path.with_name("calibration.png"))
     typer.echo(f"written   {found.path}")
 
 
 @command(app, "demo", "demo --out try --seed 1 --set embed.umap=false")
 def demo(
     parameters: Parameters,
+    drawing: Drawing,
     out: Out = Path("demo"),
     seed: Annotated[int, typer.Option(help="Seed of the simulated scan.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate a WS2/WSe2 heterojunction, analyze it, and compare with the truth."""
-    recipe = recipe_of(parameters)
+    recipe, formats = recipe_of(parameters), drawing.formats
     begin = _ready(None, out)
     from jax4dstem.pipeline import analyze_dataset, open_results
     from jax4dstem.pipeline.demonstration import compare_with_truth
@@ -255,15 +265,16 @@ def demo(
     dataset, truth = heterojunction(seed=seed)
     results = analyze_dataset(dataset, out, recipe, typer.echo, overwrite=overwrite)
     typer.echo(compare_with_truth(open_results(results), truth))
-    _report(out, begin)
+    _report(out, begin, formats)
 
 
-@command(app, "report out", "report demo")
+@command(app, "report out", "report demo --format svg,pdf")
 def report(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A results directory.")],
+    drawing: Drawing,
 ) -> None:
     """Draw figures and report.html again from OUT/results.h5."""
-    _report(out, time.perf_counter())
+    _report(out, time.perf_counter(), drawing.formats)
 
 
 @command(app, "explore scan.h5", "explore out", "explore out --html page.html")
@@ -351,13 +362,15 @@ def _scales_in_words(calibration: "Calibration") -> tuple[str, str]:
     return f"{steps} {step_unit}", f"{pixels} {pixel_unit}"
 
 
-def _measure_strain(file: Path, out: Path, recipe: Recipe, overwrite: bool) -> None:
+def _measure_strain(
+    file: Path, out: Path, recipe: Recipe, overwrite: bool, formats: tuple[str, ...]
+) -> None:
     begin = _ready(file, out)
     from jax4dstem.pipeline import STRAIN_STAGES
     from jax4dstem.pipeline import analyze as run
 
     run(file, out, recipe, typer.echo, STRAIN_STAGES, overwrite=overwrite)
-    health = _report(out, begin)
+    health = _report(out, begin, formats)
     if health is not None and health.no_strain is not None:
         raise NothingFound(health.no_strain)
 
@@ -394,12 +407,12 @@ def _check_writable(out: Path) -> None:
         raise OutputError(f"cannot write to {out}: no permission in {there}")
 
 
-def _report(out: Path, begin: float) -> "Health | None":
+def _report(out: Path, begin: float, formats: tuple[str, ...]) -> "Health | None":
     """Draw the report, say what was found and what is doubtful; results of an earlier version do not tell."""
     from jax4dstem.pipeline import open_results
     from jax4dstem.report import write_report
 
-    page = write_report(out)
+    page = write_report(out, formats)
     health = open_results(out).health
     for line in health.lines if health is not None else ():
         typer.echo(line)

@@ -27,6 +27,27 @@ Overwrite = Annotated[
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """How figures are written."""
+
+    format: Annotated[
+        str | None,
+        typer.Option(metavar="svg,pdf", help="Write OUT/figures in these formats too; png is."),
+    ] = None
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """All formats; InputError where one is none."""
+        if self.format is None:
+            return ("png",)
+        from jax4dstem.report import check_formats
+
+        names = tuple(name.strip().lower() for name in self.format.split(","))
+        check_formats(names)
+        return ("png", *names)
+
+
+@dataclass(frozen=True)
 class Sets:
     """The recipe key that an option sets.
 

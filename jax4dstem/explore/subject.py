@@ -16,7 +16,7 @@ from jax4dstem._version import __version__
 from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
-from jax4dstem.explore.lattices import expected_and_residual, lattices_of
+from jax4dstem.explore.lattices import lattices_of
 from jax4dstem.explore.maps import ScanMap, maps_of
 from jax4dstem.explore.parts import (
     KeptChunks,
@@ -34,7 +34,7 @@ from jax4dstem.pipeline.input import input_of
 from jax4dstem.pipeline.recipe import parse_recipe
 from jax4dstem.pipeline.results import RESULTS, Results, open_results
 from jax4dstem.reducers import Mean
-from jax4dstem.strain import StrainMeasurement
+from jax4dstem.strain import StrainMeasurement, expected_and_residual
 from jax4dstem.stream import map_patterns, reduce_patterns
 
 READING = threading.Lock()  # a preview is read once, whoever asks first
@@ -302,7 +302,7 @@ class Subject:
         y, x = self._inside(y, x)
         if self._electrons is None or self._strain is None:
             raise InputError("there is no fitted lattice of single patterns")
-        found = expected_and_residual(self._electrons, self._strain, y, x)
+        found = expected_and_residual(pattern_of(self._electrons, y, x), self._strain, y, x)
         return Answer({"lattice": False}) if found is None else Answer({"lattice": True}, found)
 
     def virtual(self, mask: np.ndarray, rows: list[int] | None = None) -> Answer:

@@ -10,7 +10,7 @@ from jax4dstem.pipeline.results import Results
 
 
 def compare_with_truth(found: Results, truth: Any) -> str:
-    """One line for the domains and per level of clusters: agreement with the true labels; and the descan error.
+    """One line: how well domains and levels of clusters agree with the true labels, and the error of the descan.
 
     Args:
         found: Answers for a simulated scan, with beam, domain map and domains.
@@ -20,12 +20,10 @@ def compare_with_truth(found: Results, truth: Any) -> str:
         raise InputError("there are no domains to compare with the truth")
     error = found.beam.center - truth.center
     error = np.linalg.norm(error - error.mean(axis=(0, 1)), axis=-1)
-    lines = [f"descan    median error {np.median(error):.3f} px"]
-    for name, labels in {"domains": found.domain_map.labels, **found.domains.labels}.items():
-        plain, merged = domain_agreement(labels, np.asarray(truth.label))
-        count = len(np.unique(labels[labels >= 0]))
-        lines.append(
-            f"{name:9} {count} clusters, adjusted Rand index {plain:.3f} "
-            f"({merged:.3f} merged by majority label)"
-        )
-    return "\n".join(lines)
+    label = np.asarray(truth.label)
+    domains, _ = domain_agreement(found.domain_map.labels, label)
+    levels = [f"{domain_agreement(labels, label)[0]:.3f}" for labels in found.domains.levels]
+    return (
+        f"truth     adjusted Rand index of the domains {domains:.3f}, of levels {', '.join(levels)}; "
+        f"median error of the descan {np.median(error):.3f} px"
+    )

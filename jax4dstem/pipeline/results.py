@@ -25,7 +25,7 @@ from jax4dstem.health import Health
 from jax4dstem.io.results import read_group
 from jax4dstem.io.schema import SCHEMA, upgrade
 from jax4dstem.regions import RegionCodes
-from jax4dstem.strain import CCSTAEStrain, NoStrain, StrainAnswers
+from jax4dstem.strain import CCSTAEStrain, NoStrain, StrainAnswers, StrainExamples
 
 if TYPE_CHECKING:
     import xarray
@@ -43,6 +43,7 @@ KINDS = {
     "clusters": (DomainTables,),
     "strain": (StrainAnswers, NoStrain),
     "crystals": (DomainCrystals,),
+    "examples": (StrainExamples,),
     "latent": (RegionCodes,),
     "ccstae": (CCSTAEStrain,),
     "health": (Health,),
@@ -65,6 +66,7 @@ class Results:
         clusters: What each cluster is.
         strain: Strain, in all ways, or why there is none.
         crystals: The lattice of every domain.
+        examples: Patterns to look at, with the lattices fitted to them.
         latent: Learned representations of every region.
         ccstae: Strain by the published network.
         health: What was found, and what is doubtful.
@@ -91,6 +93,7 @@ class Results:
     clusters: DomainTables | None = None
     strain: StrainAnswers | NoStrain | None = None
     crystals: DomainCrystals | None = None
+    examples: StrainExamples | None = None
     latent: RegionCodes | None = None
     ccstae: CCSTAEStrain | None = None
     health: Health | None = None

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -116,7 +117,10 @@ def analyze_dataset(
             reused = done.reuse(stage)
             if not reused:
                 done.keep(stage, stage.answer(scan, done, recipe))
-            took = "reused" if reused else f"{time.perf_counter() - begin:.1f} s"
+            seconds = time.perf_counter() - begin
+            if not reused:
+                done.seconds[stage.name] = round(seconds, 2)
+            took = "reused" if reused else f"{seconds:.1f} s"
             say(f"[{number}/{len(stages)}] {stage.name:<9} {took}")
         if not store.is_current(keys):
             needs = {stage.name: stage.all_needs(recipe) for stage in stages}
@@ -163,6 +167,7 @@ class _Done(Mapping[str, Result]):
         self.store, self.stage_keys = store, keys
         self.stages = {stage.name: stage for stage in stages}
         self.results: dict[str, Result] = {}
+        self.seconds: dict[str, float] = {}
 
     def reuse(self, stage: Stage) -> bool:
         """Whether the stage is finished already."""
@@ -265,10 +270,11 @@ def _provenance(
     scan: Dataset,
     recipe: Recipe,
     fingerprint: dict[str, Any],
-    done: Mapping[str, Any],
+    done: _Done,
     before: dict[str, Any],
 ) -> dict[str, Any]:
     """Attributes of the results file's root; what this run does not tell is kept from an earlier one."""
+    seconds = json.loads(before.get("seconds", "{}")) | done.seconds
     return before | {
         **_about_scan(scan, recipe, done),
         "version": __version__,
@@ -278,6 +284,7 @@ def _provenance(
         "input_path": fingerprint["path"],
         "input_size": fingerprint["size"],
         "input_hash": fingerprint["hash"],
+        "seconds": json.dumps(seconds),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+
 from jax4dstem.beam import (
     BeamPositions,
     Prepared,
@@ -52,7 +54,14 @@ from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.pipeline.strain import known_crystals, strain, strain_ways
 from jax4dstem.regions import RegionCodes, RegionTraining, encode_regions
 from jax4dstem.registry import create
-from jax4dstem.strain import CCSTAEStrain, NoStrain, StrainAnswers, train_ccstae
+from jax4dstem.strain import (
+    CCSTAEStrain,
+    NoStrain,
+    StrainAnswers,
+    StrainExamples,
+    strain_examples,
+    train_ccstae,
+)
 from jax4dstem.train import Training
 
 Done = Mapping[str, Any]  # results of finished stages by name
@@ -290,6 +299,23 @@ def strain_in_analysis(scan: Dataset, done: Done, recipe: Recipe) -> Result:
     return strain(scan, done, recipe)
 
 
+def examples_in_analysis(scan: Dataset, done: Done, recipe: Recipe) -> Result:
+    """Patterns to look at; the one at a boundary is where the domain is least sure."""
+    return _examples(scan, done, recipe, 1 - done["domain_map"].confidence)
+
+
+def examples(scan: Dataset, done: Done, recipe: Recipe) -> Result:
+    """Patterns to look at, where strain is all that is asked for."""
+    return _examples(scan, done, recipe, None)
+
+
+def _examples(scan: Dataset, done: Done, recipe: Recipe, mixed: np.ndarray | None) -> Result:
+    found = done["strain"]
+    if recipe.strain.bin > 1 or not isinstance(found, StrainAnswers):  # fits are of single patterns
+        return Skipped()
+    return strain_examples(done["survey"].electrons(scan), found, mixed)
+
+
 def health(scan: Dataset, done: Done, recipe: Recipe) -> Health:
     """What was found, and what is doubtful."""
     return _judged(scan, done, done["domain_map"])
@@ -400,6 +426,13 @@ STAGES = (
         ("calibration",),
     ),
     Stage(
+        "examples",
+        examples_in_analysis,
+        (StrainExamples, Skipped),
+        (*_PREPARED, "domain_map", "strain"),
+        ("strain.bin",),
+    ),
+    Stage(
         "latent",
         latent,
         (RegionCodes, Skipped),
@@ -413,6 +446,7 @@ STRAIN_STAGES = (
     BEAM,
     IMAGES,
     STRAIN,
+    Stage("examples", examples, (StrainExamples, Skipped), (*_PREPARED, "strain"), ("strain.bin",)),
     Stage("health", health_of_strain, (Health,), (*_PREPARED, "strain")),
 )
 # `jax4dstem train ccstae`.

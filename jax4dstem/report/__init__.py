@@ -1,7 +1,5 @@
-"""Figures and one self-contained HTML page, drawn from the results file alone."""
+"""One self-contained HTML page of a results directory: what was found, in words, tables and the figures of `plots`."""
 
-from jax4dstem.report.figures import draw_cepstrum
-from jax4dstem.report.page import write_report
-from jax4dstem.report.style import cluster_color, cluster_image, scale_bar
+from jax4dstem.report.page import check_formats, write_report
 
-__all__ = ["cluster_color", "cluster_image", "draw_cepstrum", "scale_bar", "write_report"]
+__all__ = ["check_formats", "write_report"]

@@ -15,6 +15,7 @@ from jax4dstem.strain.convert import to_py4dstem, to_pyxem
 from jax4dstem.strain.decomposition import MeasuredLattices, strain_map
 from jax4dstem.strain.derived import Derived, derive, friedel_asymmetry
 from jax4dstem.strain.dose import StrainDose, predict_dose
+from jax4dstem.strain.examples import StrainExamples, strain_examples
 from jax4dstem.strain.maps import COMPONENTS, Status, StrainMap
 from jax4dstem.strain.measure import (
     LatticeStrain,
@@ -28,6 +29,7 @@ from jax4dstem.strain.pooling import PooledStrain, pool_strain
 from jax4dstem.strain.presence import base_of_positions, lattice_amount
 from jax4dstem.strain.reference import StrainReference
 from jax4dstem.strain.refine import RefinedStrain, refine_strain
+from jax4dstem.strain.residual import expected_and_residual
 from jax4dstem.strain.second import SecondCrystal
 
 __all__ = [
@@ -47,12 +49,14 @@ __all__ = [
     "Status",
     "StrainAnswers",
     "StrainDose",
+    "StrainExamples",
     "StrainMap",
     "StrainMeasurement",
     "StrainReference",
     "StrainWays",
     "base_of_positions",
     "derive",
+    "expected_and_residual",
     "find_strain",
     "friedel_asymmetry",
     "lattice_amount",
@@ -62,6 +66,7 @@ __all__ = [
     "predict_dose",
     "refine_strain",
     "strain_by_bases",
+    "strain_examples",
     "strain_from_cepstrum",
     "strain_in_blocks",
     "strain_map",

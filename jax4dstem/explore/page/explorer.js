@@ -9,8 +9,13 @@ const TABLES = {
   cividis: "00224e002e6a1a386f32436d434e6c535a6d61656f6f70737d7c788c88789b9476aba072bcae6ccdbb63dec958f0d846fee838",
   signed: "0530611752902a71b23f8ec06bacd19bc9e0c2ddece0ecf3f7f6f6fbe5d8fbccb4f5aa89e48066d05548ba2832930e2667001f",
 };
-// Paul Tol's, distinct also with impaired color vision; the report has the same for the same numbers.
-const LABELS = ["4477aa", "ee6677", "228833", "ccbb44", "66ccee", "aa3377", "ee7733", "332288", "009988", "bbbbbb", "663300", "ffaabb"];
+// No two of them look alike; the report has the same for the same domains: `plots.label_color`, as a test knows.
+const LABELS = [
+  "4477aa", "ee6677", "228833", "ccbb44", "66ccee", "aa3377", "693c00", "00ffb4", "e1d2f0", "f07800", "3c00d2", "e169ff", "004b4b", "c3000f",
+  "968778", "ffd2b4", "3c4b00", "96b496", "4b4b5a", "a5ff00", "009696", "877800", "9687a5", "96a5ff", "00c32d", "693c3c", "785ab4", "00ffff",
+  "5a695a", "b4694b", "ffa5c3", "ff0fa5", "ff9678", "e1e1b4", "695a4b", "ffb44b", "004b78", "b4b4b4", "1ea5ff", "c3f0e1", "c300d2", "00c3a5",
+  "692d78", "ff2d00", "a5690f",
+];
 const NO_VALUE = [128, 128, 128], MARK = "#ffffff", ACCENT = "#ff7f0e", OUTLINE = "rgba(0,0,0,0.75)";
 
 const rgb = (hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
@@ -28,8 +33,7 @@ const COLORS = Object.fromEntries(Object.keys(TABLES).map((name) => [name, color
 
 export function labelColor(label) {
   if (!(label >= 0)) return [0, 0, 0];
-  const lighter = Math.min(Math.floor(label / LABELS.length), 3) * 0.25;
-  return rgb(LABELS[label % LABELS.length]).map((c) => Math.round(c + lighter * (255 - c)));
+  return rgb(LABELS[label % LABELS.length]);
 }
 
 // Color of a value of an image {kind, colors, range: [low, high], log}.
