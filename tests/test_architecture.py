@@ -47,8 +47,9 @@ LAYERS = [
     {"fields", "rows", "registry"},
     {"detector"},
     {"noise"},
-    {"coordinates", "maxima", "smoothing"},
-    {"typing", "errors", "cores", "_version"},
+    {"coordinates", "maxima", "smoothing", "thumbnail"},
+    {"indexing", "memory"},
+    {"typing", "errors", "cores", "compiled", "drawing", "_version"},
 ]
 # Parts of one layer that may import another: commands draw the report, and open the explorer.
 FREE = {("cli", "report"), ("cli", "explore")}

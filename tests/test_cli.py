@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from jax4dstem.cli import app
 from jax4dstem.cli.devices import set_up_devices
 from jax4dstem.cli.failures import LOG
+from jax4dstem.compiled import kept_in
 from jax4dstem.coordinates import Calibration
 from jax4dstem.errors import InputError
 from jax4dstem.pipeline import Results, load_recipe
@@ -271,7 +272,7 @@ def test_the_environment_of_the_user_wins(monkeypatch):
     monkeypatch.setattr(os, "environ", dict(os.environ))
     set_up_devices()
     assert 1 <= int(os.environ["JAX_NUM_CPU_DEVICES"]) <= 8
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"].endswith("jax4dstem")
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(kept_in())
     own = {"JAX_NUM_CPU_DEVICES": "3", "JAX_COMPILATION_CACHE_DIR": "/mine"}
     monkeypatch.setattr(os, "environ", dict(own))
     set_up_devices()

@@ -31,7 +31,6 @@ from jax4dstem.pipeline.recipe import dump_recipe
 from jax4dstem.pipeline.sections import Recipe
 
 if TYPE_CHECKING:
-    from jax4dstem.coordinates import Calibration
     from jax4dstem.dataset import Dataset
     from jax4dstem.health import Health
     from jax4dstem.pipeline.calibrate import Known
@@ -83,7 +82,7 @@ def info(file: File, reading: Reading, parameters: Parameters) -> None:
     size *= dataset.detector_shape[0] * dataset.detector_shape[1]
     seen = glance(dataset)
     typer.echo(f"file      {file}")
-    step, pixel = _scales_in_words(dataset.calibration)
+    step, pixel = dataset.calibration.in_words
     typer.echo(f"scan      {scan[0]} x {scan[1]} positions (y, x), step {step}")
     typer.echo(f"detector  {detector[0]} x {detector[1]} px (y, x), pixel {pixel}")
     typer.echo(f"type      {dataset.dtype}, {size / 2**20:,.1f} MiB as read")
@@ -340,15 +339,6 @@ def dose(
 def recipe(parameters: Parameters) -> None:
     """Print a recipe: every key with its meaning, unit, range and value, to start one's own from."""
     typer.echo(dump_recipe(recipe_of(parameters)), nl=False)
-
-
-def _scales_in_words(calibration: "Calibration") -> tuple[str, str]:
-    """Scan step and detector pixel, in y and x where they differ."""
-    (step, step_unit), (pixel, pixel_unit) = calibration.scan_units, calibration.reciprocal_units
-    step_y, pixel_y = calibration.scan_step_y_nm, calibration.pixel_y_inv_angstrom
-    steps = f"{step:g}" if step_y is None else f"{step_y:g} x {step:g}"
-    pixels = f"{pixel:g}" if pixel_y is None else f"{pixel_y:g} x {pixel:g}"
-    return f"{steps} {step_unit}", f"{pixels} {pixel_unit}"
 
 
 def _measure_strain(file: Path, out: Path, recipe: Recipe, overwrite: bool) -> None:

@@ -332,7 +332,7 @@ def measure_strain(
         detector: Noise, saturation and usable pixels; None for counted electrons in every pixel.
         probe: Picture of the direct beam that all disks look like, such as the mean of a scan of vacuum; None for a soft
             disk, or an image that is learned from the scan where its disks contradict that.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         Strain with error bars, and the fits.

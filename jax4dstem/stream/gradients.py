@@ -42,7 +42,7 @@ def grad_patterns(
         per_position: Pytrees of arrays p with leading axes ``(scan_y, scan_x)``; no gradient is taken.
         weights: w ``(scan_y, scan_x)``; default 1. A position of weight 0 is left out, whatever it holds.
         tile_bytes: Bound on the patterns in one tile, in bytes as float32.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         L, and its gradient as a pytree like ``shared``, in NumPy.

@@ -38,7 +38,7 @@ def map_patterns(
         per_position: Pytrees of arrays with leading axes ``(scan_y, scan_x)``.
         out: An open HDF5 group that receives the result instead of memory.
         tile_bytes: Bound on the patterns in one tile, in bytes as float32.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         The pytree of ``fn`` with arrays ``(scan_y, scan_x, ...)``, in NumPy or, with ``out``, as HDF5

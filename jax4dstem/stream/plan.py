@@ -11,8 +11,9 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
+from jax4dstem.compiled import keep_compiled
 from jax4dstem.cores import cpu_devices
 from jax4dstem.dataset import Dataset, Step
 from jax4dstem.errors import InputError
@@ -107,6 +108,7 @@ class Plan:
     @classmethod
     def of(cls, dataset: Dataset, tile_bytes: int) -> "Plan":
         """Of tiles of at most so many bytes, as float32, on the local devices."""
+        keep_compiled()
         mesh = _local_mesh()
         pattern_bytes = 4 * prod(dataset.detector_shape)
         cut = tuple(
@@ -153,7 +155,7 @@ class Plan:
             desc=progress,
             unit="pattern",
             unit_scale=True,
-            disable=True if progress is None else None,  # None: only on a terminal
+            disable=True if progress is None else None,  # None: in terminals and notebooks only
         )
         with bar, ThreadPoolExecutor(max_workers=1) as reader:
             ahead = reader.submit(read, mine[0]) if mine else None

@@ -58,7 +58,7 @@ def reduce_patterns(
         weights: ``(scan_y, scan_x)`` or ``(scan_y, scan_x, k)``; default 1. One-hot weights of k
             labels give the statistic of every cluster in the same pass, with reducers that allow it.
         tile_bytes: Bound on the patterns in one tile, in bytes as float32.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         The reducer's result (a tuple of results for a tuple of reducers), as NumPy arrays.
