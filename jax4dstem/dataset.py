@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -644,7 +645,11 @@ def _chain_of_scan(fns: tuple[Callable, ...]) -> Callable:
 
 
 def value_spec(dataset: Dataset, steps: tuple[Step, ...]) -> Any:
-    """Shapes and dtypes of what a chain returns at one position of a scan."""
+    """Shapes and dtypes of what a chain returns at one position of a scan.
+
+    Raises:
+        InputError: A step fails, and has been given a map of the scan as if it were the same for all positions.
+    """
 
     def spec(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
@@ -655,7 +660,18 @@ def value_spec(dataset: Dataset, steps: tuple[Step, ...]) -> Any:
     )
     shared = tuple(step.shared for step in steps)
     pattern = spec(dataset.detector_shape, dataset.dtype)
-    return jax.eval_shape(chain(tuple(step.fn for step in steps)), pattern, per_position, shared)
+    try:
+        return jax.eval_shape(
+            chain(tuple(step.fn for step in steps)), pattern, per_position, shared
+        )
+    except Exception as error:
+        for leaf in jax.tree.leaves(shared):
+            if np.shape(leaf)[:2] == dataset.scan_shape:
+                raise InputError(
+                    f"an argument of shape {np.shape(leaf)} is given whole to every pattern, and the function fails: "
+                    "pass what differs between positions as per_position=(values,)"
+                ) from error
+        raise
 
 
 @dataclass(frozen=True)
@@ -705,9 +721,65 @@ def check_shape(shape: tuple[int, ...], what: str) -> None:
         raise InputError(f"{what} is empty: shape {shape}")
 
 
+def check_dataset(given: Any, what: str) -> None:
+    """Raise InputError, with what to do, unless what was given is a dataset.
+
+    Args:
+        given: What stands where a dataset should.
+        what: The function it was given to.
+
+    Example:
+        >>> check_dataset("scan.h5", "measure_strain")
+        Traceback (most recent call last):
+        ...
+        jax4dstem.errors.InputError: measure_strain takes a Dataset, not a path: open_dataset('scan.h5') gives one
+    """
+    if isinstance(given, Dataset):
+        return
+    kind = type(given).__name__
+    patterns = getattr(given, "patterns", None)
+    if isinstance(given, str | PathLike):
+        text = f"not a path: open_dataset({str(given)!r}) gives one"
+    elif np.ndim(given) == 4:
+        text = f"not {kind}: Dataset.from_array(array) makes one"
+    elif isinstance(patterns, Dataset):
+        text = f"not {kind}: its attribute patterns is one"
+    elif callable(given):
+        text = "not a function: that comes first, as in map_patterns(fn, scan)"
+    else:
+        text = f"not {kind}"
+    raise InputError(f"{what} takes a Dataset, {text}")
+
+
+def check_centers(center: np.ndarray, scan_shape: tuple[int, int], what: str) -> None:
+    """Raise InputError unless there is a center (y, x) for every position.
+
+    Args:
+        center: ``(scan_y, scan_x, 2)``.
+        scan_shape: ``(scan_y, scan_x)``.
+        what: The function it was given to.
+
+    Example:
+        >>> check_centers(np.zeros((3, 4, 2)), (3, 4), "measure_strain")
+    """
+    shape = (*scan_shape, 2)
+    if np.shape(center) == shape:
+        return
+    advice = "align_scan(scan, survey).center is that"
+    if np.shape(center) == (2,):
+        advice += f"; np.broadcast_to(center, {shape}) where the beam stands still"
+    raise InputError(
+        f"{what} needs the direct beam's center at every position, {shape}, not {np.shape(center)}: {advice}"
+    )
+
+
 def check_per_position(per_position: Sequence[Any], scan_shape: tuple[int, int]) -> None:
     """Raise InputError unless every leaf starts with the scan axes."""
     for leaf in jax.tree.leaves(tuple(per_position)):
+        if isinstance(leaf, Dataset):
+            raise InputError(
+                "a per-position argument is a map of the scan in memory, not a Dataset"
+            )
         if np.shape(leaf)[:2] != scan_shape:
             raise InputError(
                 f"a per-position argument has shape {np.shape(leaf)}; "

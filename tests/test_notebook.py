@@ -1,6 +1,7 @@
 """What one does with a scan in a notebook: index it, look at it, read it, and what wrong arguments are told."""
 
 import io
+import json
 import os
 import struct
 import subprocess
@@ -13,7 +14,16 @@ import pytest
 from PIL import Image
 
 import jax4dstem
-from jax4dstem import Calibration, Dataset, InputError, map_patterns, memory
+from jax4dstem import (
+    Calibration,
+    Dataset,
+    InputError,
+    analyze,
+    map_patterns,
+    memory,
+    survey_scan,
+)
+from jax4dstem.pipeline import STAGES
 from jax4dstem.thumbnail import pictures, png
 
 
@@ -227,5 +237,74 @@ def test_what_the_user_tells_jax_wins(how, tmp_path):
 
 
 def test_names_of_the_main_jobs_are_in_tab_completion():
-    wanted = {"analyze", "find_domains", "measure_strain", "plots", "simulate"}
+    wanted = {"analyze", "find_domains", "map_domains", "measure_strain", "plots", "simulate"}
     assert wanted <= set(dir(jax4dstem))
+
+
+def test_results_show_what_they_hold_not_their_arrays(scan):
+    survey = survey_scan(scan)
+    text = repr(survey)
+    assert "\n  dose      6 x 9 float32 electrons: sum of each pattern\n" in text
+    assert "\n  detector  ScanDetector\n" in text
+    assert "masked" not in text  # there is none
+    assert len(text) < 1000
+    found = analyze(scan, stages=STAGES[:2])
+    assert repr(found) == "<Results of memory\n  survey      Survey\n  beam        BeamPositions>"
+
+
+def test_analyze_takes_a_file_or_a_dataset_and_gives_results(scan, counts, tmp_path):
+    np.save(tmp_path / "scan.npy", counts)
+    found = analyze(scan, recipe={"seed": 3}, stages=STAGES[:2])
+    stored = analyze(
+        tmp_path / "scan.npy", tmp_path / "out", {"seed": 3}, lambda _: None, STAGES[:2]
+    )
+    np.testing.assert_array_equal(found.beam.center, stored.beam.center)
+    assert stored.about["seed"] == found.about["seed"] == 3
+    assert (tmp_path / "out" / "results.h5").exists()
+    with pytest.raises(InputError, match=r"cluster\.kk"):
+        analyze(scan, recipe={"cluster.kk": 3})
+
+
+# By what is typed, what is answered; in a session of its own, as here wrong types are seen before.
+MISTAKES = {
+    "survey_scan('scan.h5')": "survey_scan takes a Dataset, not a path: open_dataset('scan.h5') gives one",
+    "measure_strain(counts, centers, 2.0)": "measure_strain takes a Dataset, not ndarray: Dataset.from_array(array) makes one",
+    "map_patterns(scan, jnp.sum)": "map_patterns takes a Dataset, not a function: that comes first, as in map_patterns(fn, scan)",
+    "reduce_patterns(Mean(), prepared)": "reduce_patterns takes a Dataset, not Prepared: its attribute patterns is one",
+    "align_scan(None, None)": "align_scan takes a Dataset, not NoneType",
+    "analyze(counts)": "analyze takes a Dataset, not ndarray: Dataset.from_array(array) makes one",
+    "map_patterns(bright_field, scan, centers, 3.0)": "an argument of shape (6, 9, 2) is given whole to every pattern, and the "
+    "function fails: pass what differs between positions as per_position=(values,)",
+    "measure_strain(scan, np.array([8.0, 9.0]), 2.0)": "measure_strain needs the direct beam's center at every position, "
+    "(6, 9, 2), not (2,): align_scan(scan, survey).center is that; np.broadcast_to(center, (6, 9, 2)) where the beam "
+    "stands still",
+    "map_patterns(jnp.add, scan, per_position=(scan,))": "a per-position argument is a map of the scan in memory, not a Dataset",
+}  # fmt: skip
+SESSION = """
+import json, sys
+import jax.numpy as jnp, numpy as np
+from jax4dstem import *
+counts, centers = np.ones((6, 9, 16, 18), np.uint8), np.zeros((6, 9, 2), np.float32)
+counts[..., 6:10, 7:11] += 60
+scan = Dataset.from_array(counts)
+survey = survey_scan(scan)
+prepared = prepare_patterns(scan, survey, align_scan(scan, survey))
+said = {}
+for typed in json.loads(sys.argv[1]):
+    try:
+        eval(typed)
+    except InputError as error:
+        said[typed] = str(error)
+print(json.dumps(said))
+"""
+
+
+def test_a_mistaken_argument_gets_one_sentence():
+    process = subprocess.run(
+        [sys.executable, "-c", SESSION, json.dumps(list(MISTAKES))],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    assert json.loads(process.stdout) == MISTAKES

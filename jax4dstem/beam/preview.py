@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.dataset import Dataset
+from jax4dstem.dataset import Dataset, check_dataset
 from jax4dstem.fields import DETECTOR, SCAN, Result, entry
 from jax4dstem.patterns.align import find_direct_beam
 from jax4dstem.patterns.detectors import annular_dark_field
@@ -57,6 +57,7 @@ def preview_scan(scan: Dataset) -> ScanPreview:
         >>> seen.dark_field.shape, seen.center.round(1).tolist(), seen.n_mean
         ((3, 4), [15.5, 14.5], 12)
     """
+    check_dataset(scan, "preview_scan")
     clean = scan.map(_or_zero)
     rows, cols = (
         np.unique(np.linspace(0, size - 1, min(PER_SIDE, size)).astype(int)).tolist()

@@ -86,6 +86,18 @@ class Results:
     about: dict[str, Any] = field(default_factory=dict)
     stored: Tree | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        """The input, and which answers there are, in a line each."""
+        there = {name: getattr(self, name) for name in KINDS}
+        lines = [
+            f"  {name:<10}  {type(item).__name__}"
+            for name, item in there.items()
+            if item is not None
+        ]
+        path = Path(str(self.about.get("input_path", "memory"))).name
+        found = self.health.lines if self.health is not None else ()
+        return "\n".join([f"<Results of {path}", *lines, *(f"  {line}" for line in found)]) + ">"
+
     @classmethod
     def of(cls, answers: Mapping[str, Result], about: dict[str, Any]) -> "Results":
         """From answers by the name of their stage."""

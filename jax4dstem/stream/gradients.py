@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from jax4dstem.dataset import Dataset, Step, chain, check_per_position, value_spec
 from jax4dstem.errors import InputError
-from jax4dstem.stream.plan import TILE_BYTES, Plan, check_not_traced
+from jax4dstem.stream.plan import TILE_BYTES, Plan, check_lifted
 
 
 def grad_patterns(
@@ -64,7 +64,7 @@ def grad_patterns(
     """
     if weights is None:
         weights = np.ones(dataset.scan_shape, np.float32)
-    check_not_traced("grad_patterns", dataset, shared, held, per_position, weights)
+    check_lifted("grad_patterns", dataset, shared, held, per_position, weights)
     check_per_position((*per_position, weights), dataset.scan_shape)
     step = Step(loss, (shared, *held), tuple(per_position))
     _check_loss(value_spec(dataset, (*dataset.steps, step)), shared)

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from jax4dstem.dataset import Dataset, Step, chain, check_per_position, value_spec
 from jax4dstem.errors import InputError
-from jax4dstem.stream.plan import TILE_BYTES, Plan, Tile, check_not_traced
+from jax4dstem.stream.plan import TILE_BYTES, Plan, Tile, check_lifted
 
 
 def map_patterns(
@@ -54,7 +54,7 @@ def map_patterns(
         >>> map_patterns(lambda pattern, gain: gain * pattern.sum(), scan, 0.5).shape
         (4, 5)
     """
-    check_not_traced("map_patterns", dataset, shared, per_position)
+    check_lifted("map_patterns", dataset, shared, per_position)
     check_per_position(per_position, dataset.scan_shape)
     steps = (*dataset.steps, Step(fn, shared, tuple(per_position)))
     plan = Plan.of(dataset, tile_bytes)

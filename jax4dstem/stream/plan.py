@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from jax4dstem.compiled import keep_compiled
 from jax4dstem.cores import cpu_devices
-from jax4dstem.dataset import Dataset, Step
+from jax4dstem.dataset import Dataset, Step, check_dataset
 from jax4dstem.errors import InputError
 
 TILE_BYTES = 64 * 2**20  # patterns held at once, as float32; freed memory this small is used again
@@ -175,8 +175,9 @@ def _local_mesh() -> Mesh:
     return Mesh(np.array(jax.local_devices()), ("data",), axis_types=(AxisType.Auto,))
 
 
-def check_not_traced(lift: str, dataset: Dataset, *arguments: Any) -> None:
-    """Raise InputError where a lift is called inside of jax.grad, jax.jit or jax.vmap."""
+def check_lifted(lift: str, dataset: Dataset, *arguments: Any) -> None:
+    """Raise InputError where a lift is given no dataset, or called inside of jax.grad, jax.jit or jax.vmap."""
+    check_dataset(dataset, lift)
     chained = [(step.shared, step.per_position) for step in dataset.steps]
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, chained))):
         raise InputError(

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from jax4dstem.dataset import Dataset, Step, chain, check_per_position, value_spec
 from jax4dstem.stream.mapping import map_chain
-from jax4dstem.stream.plan import TILE_BYTES, Plan, check_not_traced
+from jax4dstem.stream.plan import TILE_BYTES, Plan, check_lifted
 
 
 @runtime_checkable
@@ -77,7 +77,7 @@ def reduce_patterns(
         reducer = _Together(reducer)
     if weights is None:
         weights = np.ones(dataset.scan_shape, np.float32)
-    check_not_traced("reduce_patterns", dataset, weights)
+    check_lifted("reduce_patterns", dataset, weights)
     check_per_position((weights,), dataset.scan_shape)
     steps = (*dataset.steps, Step(_pair_with_weight, (), (np.asarray(weights, np.float32),)))
     fns = tuple(step.fn for step in steps)
