@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jax4dstem._version import __version__
-from jax4dstem.cli.command import command
+from jax4dstem.cli.command import command, examples_in_words
 from jax4dstem.cli.devices import check_devices, set_up_devices
 from jax4dstem.cli.options import (
     Beam,
@@ -27,6 +27,7 @@ from jax4dstem.cli.options import (
 )
 from jax4dstem.errors import InputError, NothingFound, OutputError
 from jax4dstem.io.readable import check_readable
+from jax4dstem.pipeline.presets import QUICK, QUICK_IN_WORDS
 from jax4dstem.pipeline.recipe import dump_recipe
 from jax4dstem.pipeline.sections import Recipe
 
@@ -37,11 +38,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="From raw 4D-STEM data to domains and strain, in one command.",
+    epilog=examples_in_words("demo", "analyze scan.h5 -o out", "explore out"),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-train = typer.Typer(help="Train a model on a scan.", no_args_is_help=True)
+train = typer.Typer(
+    help="Train a model on a scan.",
+    epilog=examples_in_words("train bases scan.h5 -o out", "train ccstae scan.h5 -o out"),
+    no_args_is_help=True,
+)
 app.add_typer(train, name="train")
 
 
@@ -115,7 +121,12 @@ def _electrons_in_words(dataset: "Dataset", recipe: "Recipe") -> str:
     )
 
 
-@command(app, "analyze scan.h5 -o out", "analyze scan.h5 -o out --pixel 0.016 --set cluster.k=3")
+@command(
+    app,
+    "analyze scan.h5 -o out",
+    "analyze scan.h5 -o out --quick",
+    "analyze scan.h5 -o out --pixel 0.016 --set cluster.k=3",
+)
 def analyze(
     file: File,
     out: Out,
@@ -123,13 +134,18 @@ def analyze(
     beam: Beam,
     masks: Masks,
     parameters: Parameters,
+    quick: Annotated[
+        bool, typer.Option("--quick", help=f"Domains and images only: {QUICK_IN_WORDS}.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Find the domains in a scan: results.h5, figures and report.html in OUT."""
-    recipe = recipe_of(parameters, reading, beam, masks)
+    recipe = recipe_of(parameters, reading, beam, masks, preset=QUICK if quick else None)
     begin = _ready(file, out)
     from jax4dstem.pipeline import analyze
 
+    if quick:
+        typer.echo(f"quick     {QUICK_IN_WORDS}: run without --quick for these")
     analyze(file, out, recipe, typer.echo, overwrite=overwrite)
     _report(out, begin)
 
@@ -333,6 +349,18 @@ def dose(
     from jax4dstem.pipeline.dose import dose_of_results
 
     dose_of_results(out, error, typer.echo)
+
+
+@command(app, "compare out1 out2", "compare demo demo-without-umap")
+def compare(
+    out1: Annotated[Path, typer.Argument(metavar="OUT1", help="A results directory.")],
+    out2: Annotated[Path, typer.Argument(metavar="OUT2", help="Another one, of the same scan.")],
+) -> None:
+    """Compare two runs on one scan: domains, images, and strain in units of the joint error bars."""
+    from jax4dstem.pipeline import compare_results, open_results
+
+    for line in compare_results(open_results(out1), open_results(out2)).lines:
+        typer.echo(line)
 
 
 @command(app, "recipe > recipe.toml", "recipe -r old.toml --set cluster.k=3")

@@ -62,9 +62,9 @@ def grad_patterns(
 
     Reference: ours.
     """
+    check_lifted("grad_patterns", dataset, shared, held, per_position, weights)
     if weights is None:
         weights = np.ones(dataset.scan_shape, np.float32)
-    check_lifted("grad_patterns", dataset, shared, held, per_position, weights)
     check_per_position((*per_position, weights), dataset.scan_shape)
     step = Step(loss, (shared, *held), tuple(per_position))
     _check_loss(value_spec(dataset, (*dataset.steps, step)), shared)

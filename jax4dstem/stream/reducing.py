@@ -75,9 +75,9 @@ def reduce_patterns(
     """
     if isinstance(reducer, tuple):
         reducer = _Together(reducer)
+    check_lifted("reduce_patterns", dataset, weights)
     if weights is None:
         weights = np.ones(dataset.scan_shape, np.float32)
-    check_lifted("reduce_patterns", dataset, weights)
     check_per_position((weights,), dataset.scan_shape)
     steps = (*dataset.steps, Step(_pair_with_weight, (), (np.asarray(weights, np.float32),)))
     fns = tuple(step.fn for step in steps)
