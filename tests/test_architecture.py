@@ -37,7 +37,7 @@ LAYERS = [
     {"embed"},
     {"train"},
     {"models"},
-    {"simulate"},
+    {"simulate", "datasets"},
     {"lattice"},
     {"patterns"},
     {"reducers"},

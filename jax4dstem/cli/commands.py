@@ -252,15 +252,22 @@ def calibrate(
     typer.echo(f"written   {found.path}")
 
 
-@command(app, "demo", "demo --out try --seed 1 --set embed.umap=false")
+@command(app, "demo", "demo --save scan.h5", "demo --out try --seed 1 --set embed.umap=false")
 def demo(
     parameters: Parameters,
     out: Out = Path("demo"),
     seed: Annotated[int, typer.Option(help="Seed of the simulated scan.")] = 0,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the simulated scan to FILE, and analyze nothing."),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate a WS2/WSe2 heterojunction, analyze it, and compare with the truth."""
     recipe = recipe_of(parameters)
+    if save is not None:
+        _save_demo(save, seed)
+        return
     begin = _ready(None, out)
     from jax4dstem.pipeline import analyze_dataset, open_results
     from jax4dstem.pipeline.demonstration import compare_with_truth
@@ -271,6 +278,18 @@ def demo(
     results = analyze_dataset(dataset, out, recipe, typer.echo, overwrite=overwrite)
     typer.echo(compare_with_truth(open_results(results), truth))
     _report(out, begin)
+
+
+def _save_demo(path: Path, seed: int) -> None:
+    _check_writable(path.parent)
+    check_devices()
+    from jax4dstem.io import write_scan
+    from jax4dstem.simulate import heterojunction
+
+    typer.echo("simulating a WS2/WSe2 heterojunction")
+    dataset, _ = heterojunction(seed=seed, progress="simulating")
+    typer.echo(f"written   {write_scan(dataset, path)}, {path.stat().st_size / 2**20:.0f} MiB")
+    typer.echo(f"          now try: jax4dstem analyze {path} -o out")
 
 
 @command(app, "report out", "report demo")

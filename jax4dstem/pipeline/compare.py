@@ -11,7 +11,7 @@ from jax4dstem.domains import agreement
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Result, entry
 from jax4dstem.pipeline.results import Results
-from jax4dstem.strain import COMPONENTS, NoStrain, StrainMap
+from jax4dstem.strain import COMPONENTS, StrainAnswers, StrainMap
 
 IMAGES = ("bright_field", "annular_dark_field")
 NORMAL_MEDIAN = 0.67449  # of |z|, z from the normal distribution
@@ -167,14 +167,15 @@ def _images(first: Results, second: Results) -> Iterator[tuple[str, float]]:
 def _strains(first: Results, second: Results) -> Iterator[tuple[str, StrainMap, StrainMap]]:
     """Strain of every pattern, and pooled, of both runs."""
     one, other = first.strain, second.strain
-    if one is None or other is None or isinstance(one, NoStrain) or isinstance(other, NoStrain):
+    if not isinstance(one, StrainAnswers) or not isinstance(other, StrainAnswers):
         return
-    yield "pattern", one.strain, other.strain
-    yield "pooled", one.pooled.strain, other.pooled.strain
+    if (one.strain.ok & other.strain.ok).any():
+        yield "pattern", one.strain, other.strain
+        yield "pooled", one.pooled.strain, other.pooled.strain
 
 
 def _compared(way: str, one: StrainMap, other: StrainMap) -> Iterator[tuple[Any, ...]]:
-    """A row per component: name, positions, offset, scatter, in bars, beyond three."""
+    """A row per component, of maps that overlap: name, positions, offset, scatter, in bars, beyond three."""
     both = one.ok & other.ok
     for name in COMPONENTS:
         difference = getattr(other, name)[both] - getattr(one, name)[both]
@@ -182,10 +183,9 @@ def _compared(way: str, one: StrainMap, other: StrainMap) -> Iterator[tuple[Any,
             difference = wrap_angle(difference, one.period)
         bar = np.hypot(one.std(name)[both], other.std(name)[both])
         z = np.abs(difference) / bar
-        offset = np.median(difference) if both.any() else np.nan
-        scatter = np.median(np.abs(difference - offset)) / NORMAL_MEDIAN if both.any() else np.nan
-        typical = np.median(z) / NORMAL_MEDIAN if both.any() else np.nan
-        beyond = np.mean(z > MANY_BARS) if both.any() else np.nan
+        offset = np.median(difference)
+        scatter = np.median(np.abs(difference - offset)) / NORMAL_MEDIAN
+        typical, beyond = np.median(z) / NORMAL_MEDIAN, np.mean(z > MANY_BARS)
         yield f"{way} {name}", int(both.sum()), offset, scatter, typical, beyond
 
 
@@ -196,7 +196,7 @@ def _notes(
     if first.about.get("input_hash") != second.about.get("input_hash"):
         yield "the two runs are of different data"
     for run, found in (("first", first), ("second", second)):
-        if found.strain is None or isinstance(found.strain, NoStrain):
+        if not isinstance(found.strain, StrainAnswers) or not found.strain.strain.ok.any():
             yield f"the {run} run has no strain"
         if found.domain_map is None:
             yield f"the {run} run has no domain map"
