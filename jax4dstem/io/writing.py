@@ -36,7 +36,8 @@ def write_scan(scan: Dataset, path: str | Path) -> Path:
 
     Example:
         >>> import tempfile
-        >>> from jax4dstem import Calibration, open_dataset
+        >>> import numpy as np
+        >>> from jax4dstem.io import open_dataset
         >>> scan = Dataset.from_array(np.ones((2, 3, 8, 8), np.uint16), Calibration(0.02, 3.0))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     open_dataset(write_scan(scan, f"{folder}/scan.h5"))
