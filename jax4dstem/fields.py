@@ -161,7 +161,11 @@ class Result:
         """Name, shape, units and meaning of every attribute, a line each."""
         declared = _declared(type(self))
         known = [(name, getattr(self, name), about) for name, _, about in declared]
-        given = [item for item in known if item[1] is not None]
+        given = [
+            (name, value, about)
+            for name, value, about in known
+            if value is not None and not (isinstance(value, dict) and not value)
+        ]
         wide = max((len(name) for name, *_ in given), default=0)
         lines = [f"  {name:{wide}}  {_in_words(value, e, self)}" for name, value, e in given]
         return "\n".join([f"<{type(self).__name__}", *lines]) + ">"

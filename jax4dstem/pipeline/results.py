@@ -95,8 +95,10 @@ class Results:
             if item is not None
         ]
         path = Path(str(self.about.get("input_path", "memory"))).name
-        found = self.health.lines if self.health is not None else ()
-        return "\n".join([f"<Results of {path}", *lines, *(f"  {line}" for line in found)]) + ">"
+        if self.health is not None:
+            lines += [f"  found       {line}" for line in self.health.found]
+            lines.append(f"  doubts      {len(self.health.doubts)}, in health.doubts")
+        return "\n".join([f"<Results of {path}", *lines]) + ">"
 
     @classmethod
     def of(cls, answers: Mapping[str, Result], about: dict[str, Any]) -> "Results":
