@@ -3,6 +3,7 @@ from . import (
     anomaly,
     beam,
     calibrate,
+    datasets,
     domains,
     embed,
     explore,
@@ -23,7 +24,7 @@ from . import (
 from .beam import align_scan, measure_images, prepare_patterns, survey_scan
 from .coordinates import Calibration
 from .dataset import Dataset
-from .domains import find_domains
+from .domains import find_domains, map_domains
 from .errors import InputError, OutputError
 from .fields import Field, Result
 from .io import open_dataset
@@ -68,6 +69,7 @@ __all__ = [
     "calibrate",
     "center_of_mass",
     "center_pattern",
+    "datasets",
     "domains",
     "embed",
     "ewpc",
@@ -79,6 +81,7 @@ __all__ = [
     "health",
     "io",
     "lattice",
+    "map_domains",
     "map_patterns",
     "measure_images",
     "measure_strain",

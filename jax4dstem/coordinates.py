@@ -86,6 +86,32 @@ class Calibration:
             return 1.0
         return self.pixel_y_inv_angstrom / self.pixel_inv_angstrom
 
+    @property
+    def in_words(self) -> tuple[str, str]:
+        """Scan step and detector pixel with units, in y and x where they differ.
+
+        Example:
+            >>> Calibration(0.02, 3.0, scan_step_y_nm=2.0).in_words
+            ('2 x 3 nm', '0.02 1/Å')
+        """
+        (step, step_unit), (pixel, pixel_unit) = self.scan_units, self.reciprocal_units
+        step_y, pixel_y = self.scan_step_y_nm, self.pixel_y_inv_angstrom
+        steps = f"{step:g}" if step_y is None else f"{step_y:g} x {step:g}"
+        pixels = f"{pixel:g}" if pixel_y is None else f"{pixel_y:g} x {pixel:g}"
+        return f"{steps} {step_unit}", f"{pixels} {pixel_unit}"
+
+    def every(self, rows: int, cols: int) -> "Calibration":
+        """Return the calibration of a scan of every so many rows and columns.
+
+        Example:
+            >>> Calibration(scan_step_nm=2.0).every(1, 3).in_words[0]
+            '2 x 6 nm'
+        """
+        step, step_y = self.scan_step_nm, self.scan_step_y_nm
+        step_y = _times(rows, step if step_y is None else step_y)
+        step = _times(cols, step)
+        return replace(self, scan_step_nm=step, scan_step_y_nm=None if step_y == step else step_y)
+
     def binned(self, factor: int) -> "Calibration":
         """Return the calibration after summing ``factor`` x ``factor`` detector pixels."""
         return replace(

@@ -4,14 +4,24 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from math import prod
+from os import PathLike
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
+from jax4dstem import drawing
 from jax4dstem.coordinates import Calibration
 from jax4dstem.errors import InputError
+from jax4dstem.indexing import chosen_positions
+from jax4dstem.memory import check_memory, in_bytes
+from jax4dstem.thumbnail import html_of, pictures
 from jax4dstem.typing import Array, Num
+
+THUMBNAIL_BYTES = 16 * 2**20  # read for a picture in a notebook: a tenth of a second from a disk
+THUMBNAIL_CHUNKS = 4, 32  # along a side of the scan, however large or small a chunk is
 
 
 class Doubt(str):
@@ -225,6 +235,15 @@ class ListedPositions(SourceView):
         return patterns[:, cols]
 
 
+def _spread(size: int, chunk: int, most: int) -> tuple[int, ...]:
+    """Up to 32 of so many rows, in at most ``most`` chunks: the rows of a chunk are read together anyway."""
+    chunks = -(-size // chunk)
+    chosen = np.unique(np.linspace(0, chunks - 1, min(most, chunks)).astype(int))
+    there = np.concatenate([np.arange(c * chunk, min((c + 1) * chunk, size)) for c in chosen])
+    shown = np.linspace(0, len(there) - 1, min(THUMBNAIL_CHUNKS[1], len(there))).astype(int)
+    return tuple(there[shown].tolist())
+
+
 def _runs(numbers: tuple[int, ...], chunk: int) -> list[tuple[slice, np.ndarray]]:
     """Slices that hold the numbers, and where in them; a compressed chunk is as slow to read as one of its parts."""
     follows = [b == a + 1 or (b > a and b // chunk == a // chunk) for a, b in pairwise(numbers)]
@@ -250,6 +269,9 @@ class Dataset:
     function to the chain; the chain is compiled into the same kernel as whatever is lifted over the
     dataset, so preprocessing costs no second pass and no copy on disk.
 
+    ``scan[y, x]`` is a pattern, ``scan[10:20, ::2]`` the lazy scan of those rows and columns, ``np.asarray(scan)`` all
+    patterns; all as the chain makes them.
+
     Attributes:
         source: Reads rectangles of the scan.
         calibration: Physical scales.
@@ -261,8 +283,10 @@ class Dataset:
     Example:
         >>> import numpy as np
         >>> scan = Dataset.from_array(np.ones((2, 3, 8, 8), np.uint16))
-        >>> scan.map(lambda pattern, gain: gain * pattern, 2.0).shape
-        (2, 3, 8, 8)
+        >>> scan.map(lambda pattern, gain: gain * pattern, 2.0)[1, 2].sum().item()
+        128.0
+        >>> scan[:, 1:]
+        <Dataset: 2 x 2 positions, 8 x 8 px, uint16, 512 bytes, step 1 positions, pixel 1 px>
     """
 
     source: PatternSource
@@ -331,6 +355,132 @@ class Dataset:
         return self.shape[0] * self.shape[1]
 
     @property
+    def nbytes(self) -> int:
+        """Size of the raw patterns in bytes, uncompressed."""
+        return self.n_patterns * prod(self.detector_shape) * self.dtype.itemsize
+
+    def __getitem__(self, key: Any) -> Any:
+        """A pattern, or a part of the scan.
+
+        Args:
+            key: ``[y, x]`` gives the pattern there, ``(det_y, det_x)`` in NumPy. Anything with a slice gives the lazy scan
+                of those rows and columns; a number beside it is a single row or column. A boolean map of the scan gives
+                those positions, as `at` does.
+
+        Raises:
+            InputError: There is no such position.
+        """
+        if isinstance(key, np.ndarray) and key.dtype == bool:
+            return self.at(key)
+        rows, cols = chosen_positions(key, self.scan_shape)
+        if isinstance(rows, int) and isinstance(cols, int):
+            return self._pattern(rows, cols)
+        rows, cols = (range(k, k + 1) if isinstance(k, int) else k for k in (rows, cols))
+        if rows.step == cols.step == 1:
+            return self.crop_scan(rows.start, rows.stop, cols.start, cols.stop)
+        part = self.sample_scan(rows, cols)
+        return replace(part, calibration=self.calibration.every(rows.step, cols.step))
+
+    def __iter__(self) -> Any:
+        """A scan is not gone through in Python: see `map_patterns`."""
+        raise InputError(
+            "a scan cannot be looped over: map_patterns(fn, scan) calls fn with every pattern, "
+            "np.asarray(scan) reads all of them, scan[y, x] one"
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All patterns, ``(scan_y, scan_x, det_y, det_x)``, as the chain makes them, for ``np.asarray(scan)``.
+
+        Raises:
+            InputError: They take more than half of the machine's memory, or the chain does not make one array.
+        """
+        if copy is False:
+            raise InputError(
+                "the patterns of a scan are read from its source: copy=False cannot be"
+            )
+        made = self.sample
+        if not isinstance(made, jax.ShapeDtypeStruct):
+            raise InputError("the chain of this dataset makes several arrays: use map_patterns")
+        size = self.n_patterns * prod(made.shape) * made.dtype.itemsize
+        check_memory(max(self.nbytes, size), "np.asarray of this scan", "scan[:64]")
+        height, width = self.scan_shape
+        patterns = self.source.read(slice(0, height), slice(0, width))
+        if self.steps:
+            fns = tuple(step.fn for step in self.steps)
+            patterns = np.asarray(_chain_of_scan(fns)(patterns, *self._arguments()))
+        return np.array(patterns, dtype)
+
+    def _pattern(self, y: int, x: int) -> Any:
+        """What the chain makes of one pattern."""
+        pattern = np.array(self.source.read(slice(y, y + 1), slice(x, x + 1))[0, 0])
+        if not self.steps:
+            return pattern
+        per_position, shared = self._arguments()
+        here = jax.tree.map(lambda leaf: leaf[y, x], per_position)
+        made = chain(tuple(step.fn for step in self.steps))(pattern, here, shared)
+        return jax.tree.map(np.asarray, made)
+
+    def _arguments(self) -> tuple[Any, Any]:
+        """Of all steps: what differs per position, as arrays over the scan, and what does not."""
+        per_position = tuple(step.per_position for step in self.steps)
+        return jax.tree.map(np.asarray, per_position), tuple(step.shared for step in self.steps)
+
+    def __repr__(self) -> str:
+        """File, shape, type, size and scales in one line; nothing is read."""
+        name = f" {Path(self.path).name}" if self.path else ""
+        scan, detector, kind, size, step, pixel = self._words()
+        return f"<Dataset{name}: {scan}, {detector}, {kind}, {size}, step {step}, pixel {pixel}>"
+
+    def _words(self) -> tuple[str, ...]:
+        return (
+            f"{self.shape[0]} x {self.shape[1]} positions",
+            f"{self.shape[2]} x {self.shape[3]} px" + self._steps_in_words(),
+            str(self.dtype),
+            in_bytes(self.nbytes),
+            *self.calibration.in_words,
+        )
+
+    def _steps_in_words(self) -> str:
+        if not self.steps:
+            return ""
+        made = self.sample
+        shape = getattr(made, "shape", None)
+        result = (
+            "several arrays" if shape is None else f"{' x '.join(map(str, shape))} {made.dtype}"
+        )
+        return f" in {len(self.steps)} step{'s' * (len(self.steps) > 1)} to {result}"
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks, with a picture of few raw patterns: a dark field of part of the scan, and their mean."""
+        try:
+            few = self._few()
+        except (OSError, InputError):  # a file that is gone must still be described
+            few = None
+        shown = None if few is None else pictures(few, self.scan_shape)
+        name = Path(self.path).name if self.path else "in memory"
+        titles = ("scan", "detector", "type", "size", "step", "pixel")
+        notes = tuple(("doubt", doubt) for doubt in self.doubts)
+        rows = (("Dataset", name), *zip(titles, self._words(), strict=True), *notes)
+        return html_of(rows, shown)
+
+    def _few(self) -> np.ndarray:
+        """Raw patterns of rows and columns all over the scan, few enough to be read while one waits."""
+        height, width = self.source.chunks
+        chunk = self.nbytes // self.n_patterns * height * width
+        most = int(np.clip(np.sqrt(THUMBNAIL_BYTES / chunk), *THUMBNAIL_CHUNKS))
+        rows, cols = map(_spread, self.scan_shape, (height, width), (most, most))
+        few = ScanSample(self.source, rows, cols)
+        return few.read(slice(0, len(rows)), slice(0, len(cols)))
+
+    def plot(self) -> Any:
+        """Mean pattern and dark field of the scan, whose patterns are read once.
+
+        Returns:
+            A matplotlib figure; see `plots.scan_overview`.
+        """
+        return drawing.plots().scan_overview(self)
+
+    @property
     def missing(self) -> np.ndarray:
         """Positions of which the file holds no pattern, as after an aborted scan: ``(scan_y, scan_x)``."""
         return missing_positions(self.source)
@@ -361,7 +511,7 @@ class Dataset:
         """Restrict the scan to ``[y0, y1) x [x0, x1)``; only those patterns are read.
 
         Raises:
-            InputError: The rectangle is empty, leaves the scan, or the chain has per-position steps.
+            InputError: The rectangle is empty or leaves the scan.
         """
         height, width = self.scan_shape
         if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
@@ -369,9 +519,8 @@ class Dataset:
                 f"scan crop rows {y0}:{y1}, columns {x0}:{x1} is empty or outside the "
                 f"{height} x {width} scan"
             )
-        if any(step.per_position for step in self.steps):
-            raise InputError("crop the scan before adding steps that differ per position")
-        return replace(self, source=ScanCrop(self.source, y0, y1, x0, x1))
+        source = ScanCrop(self.source, y0, y1, x0, x1)
+        return self._over(source, (slice(y0, y1), slice(x0, x1)))
 
     def without(self, masked: np.ndarray) -> "Dataset":
         """The scan without the patterns of some positions, as if the file did not have them.
@@ -392,17 +541,15 @@ class Dataset:
         """Keep the positions where the given rows and columns cross; only those patterns are read.
 
         Raises:
-            InputError: A row or column is outside the scan, or the chain has per-position steps.
+            InputError: A row or column is outside the scan.
         """
         for name, chosen, size in zip(
             ("row", "column"), (rows, cols), self.scan_shape, strict=True
         ):
             if not len(chosen) or min(chosen) < 0 or max(chosen) >= size:
                 raise InputError(f"a {name} to sample lies outside the {size} {name}s of the scan")
-        if any(step.per_position for step in self.steps):
-            raise InputError("sample the scan before adding steps that differ per position")
         source = ScanSample(self.source, tuple(map(int, rows)), tuple(map(int, cols)))
-        return replace(self, source=source)
+        return self._over(source, np.ix_(source.rows, source.cols))
 
     def at(self, chosen: np.ndarray) -> "Dataset":
         """The chosen positions alone, row by row of the scan, as a scan of one column.
@@ -411,15 +558,25 @@ class Dataset:
             chosen: True for those positions, ``(scan_y, scan_x)``.
 
         Raises:
-            InputError: The mask has another shape than the scan, or the chain has per-position steps.
+            InputError: The mask has another shape than the scan.
         """
         if chosen.shape != self.scan_shape:
             raise InputError(
                 f"the scan mask has the shape {chosen.shape}, the scan {self.scan_shape}"
             )
-        if any(step.per_position for step in self.steps):
-            raise InputError("choose positions before adding steps that differ per position")
-        return replace(self, source=ListedPositions(self.source, *np.nonzero(chosen)))
+        rows, cols = np.nonzero(chosen)
+        return self._over(ListedPositions(self.source, rows, cols), (rows[:, None], cols[:, None]))
+
+    def _over(self, source: PatternSource, where: Any) -> "Dataset":
+        """The same of some positions; ``where`` they are in arrays over the scan."""
+        steps = tuple(
+            replace(
+                step,
+                per_position=jax.tree.map(lambda leaf: np.asarray(leaf)[where], step.per_position),
+            )
+            for step in self.steps
+        )
+        return replace(self, source=source, steps=steps)
 
     def crop_detector(self, y0: int, y1: int, x0: int, x1: int) -> "Dataset":
         """Restrict every pattern to ``[y0, y1) x [x0, x1)``.
@@ -472,8 +629,27 @@ def chain(fns: tuple[Callable, ...]) -> Callable:
     return jax.jit(run, inline=True)
 
 
+@functools.lru_cache(maxsize=16)
+def _chain_of_scan(fns: tuple[Callable, ...]) -> Callable:
+    """The functions of several steps over all patterns of a scan in memory, a row at a time."""
+    run = chain(fns)
+
+    def row(patterns: Any, per_position: Any, shared: Any) -> Any:
+        return jax.vmap(run, (0, 0, None))(patterns, per_position, shared)
+
+    return jax.jit(
+        lambda patterns, per_position, shared: jax.lax.map(
+            lambda part: row(part[0], part[1], shared), (patterns, per_position)
+        )
+    )
+
+
 def value_spec(dataset: Dataset, steps: tuple[Step, ...]) -> Any:
-    """Shapes and dtypes of what a chain returns at one position of a scan."""
+    """Shapes and dtypes of what a chain returns at one position of a scan.
+
+    Raises:
+        InputError: A step fails, and has been given a map of the scan as if it were the same for all positions.
+    """
 
     def spec(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
@@ -484,7 +660,18 @@ def value_spec(dataset: Dataset, steps: tuple[Step, ...]) -> Any:
     )
     shared = tuple(step.shared for step in steps)
     pattern = spec(dataset.detector_shape, dataset.dtype)
-    return jax.eval_shape(chain(tuple(step.fn for step in steps)), pattern, per_position, shared)
+    try:
+        return jax.eval_shape(
+            chain(tuple(step.fn for step in steps)), pattern, per_position, shared
+        )
+    except Exception as error:
+        for leaf in jax.tree.leaves(shared):
+            if np.shape(leaf)[:2] == dataset.scan_shape:
+                raise InputError(
+                    f"an argument of shape {np.shape(leaf)} is given whole to every pattern, and the function fails: "
+                    "pass what differs between positions as per_position=(values,)"
+                ) from error
+        raise
 
 
 @dataclass(frozen=True)
@@ -534,9 +721,65 @@ def check_shape(shape: tuple[int, ...], what: str) -> None:
         raise InputError(f"{what} is empty: shape {shape}")
 
 
+def check_dataset(given: Any, what: str) -> None:
+    """Raise InputError, with what to do, unless what was given is a dataset.
+
+    Args:
+        given: What stands where a dataset should.
+        what: The function it was given to.
+
+    Example:
+        >>> check_dataset("scan.h5", "measure_strain")
+        Traceback (most recent call last):
+        ...
+        jax4dstem.errors.InputError: measure_strain takes a Dataset, not a path: open_dataset('scan.h5') gives one
+    """
+    if isinstance(given, Dataset):
+        return
+    kind = type(given).__name__
+    patterns = getattr(given, "patterns", None)
+    if isinstance(given, str | PathLike):
+        text = f"not a path: open_dataset({str(given)!r}) gives one"
+    elif np.ndim(given) == 4:
+        text = f"not {kind}: Dataset.from_array(array) makes one"
+    elif isinstance(patterns, Dataset):
+        text = f"not {kind}: its attribute patterns is one"
+    elif callable(given):
+        text = "not a function: that comes first, as in map_patterns(fn, scan)"
+    else:
+        text = f"not {kind}"
+    raise InputError(f"{what} takes a Dataset, {text}")
+
+
+def check_centers(center: np.ndarray, scan_shape: tuple[int, int], what: str) -> None:
+    """Raise InputError unless there is a center (y, x) for every position.
+
+    Args:
+        center: ``(scan_y, scan_x, 2)``.
+        scan_shape: ``(scan_y, scan_x)``.
+        what: The function it was given to.
+
+    Example:
+        >>> check_centers(np.zeros((3, 4, 2)), (3, 4), "measure_strain")
+    """
+    shape = (*scan_shape, 2)
+    if np.shape(center) == shape:
+        return
+    advice = "align_scan(scan, survey).center is that"
+    if np.shape(center) == (2,):
+        advice += f"; np.broadcast_to(center, {shape}) where the beam stands still"
+    raise InputError(
+        f"{what} needs the direct beam's center at every position, {shape}, not {np.shape(center)}: {advice}"
+    )
+
+
 def check_per_position(per_position: Sequence[Any], scan_shape: tuple[int, int]) -> None:
     """Raise InputError unless every leaf starts with the scan axes."""
     for leaf in jax.tree.leaves(tuple(per_position)):
+        if isinstance(leaf, Dataset):
+            raise InputError(
+                "a per-position argument is a map of the scan in memory, not a Dataset"
+            )
         if np.shape(leaf)[:2] != scan_shape:
             raise InputError(
                 f"a per-position argument has shape {np.shape(leaf)}; "

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Tree = dict[str, Any]  # nested groups, with a `Field` per dataset
 _ENTRY, _PATH = "entry", "path"
+WIDEST = 100  # letters of what a dictionary holds, where a result tells what it is
 SCAN = "scan_y scan_x"
 DETECTOR = "det_y det_x"
 _R = TypeVar("_R", bound="Result")
@@ -141,12 +142,33 @@ class Result:
         >>> @dataclass(frozen=True)
         ... class Dose(Result):
         ...     dose: np.ndarray = entry("scan_y scan_x", "electrons", "sum of each pattern", "images/dose")
+        >>> Dose(np.ones((2, 3)))
+        <Dose
+          dose  2 x 3 float64 electrons: sum of each pattern>
         >>> tree = Dose(np.ones((2, 3))).fields()
         >>> tree["images"]["dose"].units
         'electrons'
         >>> float(Dose.from_fields(tree).dose.sum())
         6.0
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Take our representation, which shows no arrays, before a dataclass writes its own."""
+        super().__init_subclass__(**options)
+        cls.__repr__ = Result.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        """Name, shape, units and meaning of every attribute, a line each."""
+        declared = _declared(type(self))
+        known = [(name, getattr(self, name), about) for name, _, about in declared]
+        given = [
+            (name, value, about)
+            for name, value, about in known
+            if value is not None and not (isinstance(value, dict) and not value)
+        ]
+        wide = max((len(name) for name, *_ in given), default=0)
+        lines = [f"  {name:{wide}}  {_in_words(value, e, self)}" for name, value, e in given]
+        return "\n".join([f"<{type(self).__name__}", *lines]) + ">"
 
     def fields(self) -> Tree:
         """All fields, as nested groups; `from_fields` is the inverse."""
@@ -219,6 +241,22 @@ class Result:
             calibration: Of the scan.
         """
         return tree_to_xarray(self.fields(), calibration or Calibration())
+
+
+def _in_words(value: Any, about: Entry | None, result: Result) -> str:
+    """An attribute of a result in one line."""
+    if isinstance(value, dict):
+        return f"{len(value)} by name: {', '.join(map(str, value))}"[:WIDEST]
+    if about is None or isinstance(value, Result):
+        return type(value).__name__
+    field = about.field(value, result)
+    if np.ndim(value):
+        what = f"{' x '.join(map(str, np.shape(value)))} {np.asarray(value).dtype}"
+    else:
+        what = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{what} {field.units}".rstrip() + (
+        f": {field.description}" if field.description else ""
+    )
 
 
 def dims_of(kind: type[Result]) -> dict[str, tuple[str, ...]]:

@@ -26,7 +26,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 # Modules that compile much the same; all tests of a group, or else of a module, run in one worker.
 GROUPS = {
     "strain": "architecture strain strain_answers strain_independent ccstae calibration calibration_rings masks",
-    "pipeline": "pipeline docs answers health given_masks cli plots",
+    "pipeline": "pipeline docs answers health given_masks cli plots notebook compare",
 }
 GROUP_OF = {f"test_{name}": group for group, names in GROUPS.items() for name in names.split()}
 

@@ -37,7 +37,7 @@ LAYERS = [
     {"embed"},
     {"train"},
     {"models"},
-    {"simulate"},
+    {"simulate", "datasets"},
     {"lattice"},
     {"patterns"},
     {"reducers"},
@@ -47,8 +47,9 @@ LAYERS = [
     {"fields", "rows", "registry"},
     {"detector"},
     {"noise"},
-    {"coordinates", "maxima", "smoothing"},
-    {"typing", "errors", "cores", "_version"},
+    {"coordinates", "maxima", "smoothing", "thumbnail"},
+    {"indexing", "memory"},
+    {"typing", "errors", "cores", "compiled", "drawing", "_version"},
 ]
 # Parts of one layer that may import another: commands draw figures and the report, which is made of them, and open the explorer.
 FREE = {("cli", "report"), ("cli", "plots"), ("report", "plots"), ("cli", "explore")}

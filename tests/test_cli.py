@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from jax4dstem.cli import app
 from jax4dstem.cli.devices import set_up_devices
 from jax4dstem.cli.failures import LOG
+from jax4dstem.compiled import kept_in
 from jax4dstem.coordinates import Calibration
 from jax4dstem.errors import InputError
-from jax4dstem.pipeline import Results, load_recipe
+from jax4dstem.pipeline import QUICK, Results, load_recipe
 from jax4dstem.pipeline.calibrate import KnownLattice, KnownRings, calibration_toml
 
 HEAVY = {"jax", "flax", "sklearn", "xarray", "scipy", "matplotlib", "h5py", "umap"}
@@ -24,8 +25,10 @@ COMMANDS = [
     "analyze",
     "strain",
     "train bases",
+    "train ccstae",
     "calibrate",
     "explore",
+    "compare",
     "dose",
     "demo",
     "report",
@@ -82,7 +85,7 @@ def test_help_and_wrong_options_load_nothing_heavy():
     assert "LOADED [] True" in process.stdout
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["", "train", *COMMANDS])
 def test_every_help_shows_two_examples_that_the_command_line_accepts(command, monkeypatch):
     monkeypatch.setenv("TERMINAL_WIDTH", "200")
     text = run(*command.split(), "--help").output
@@ -91,6 +94,7 @@ def test_every_help_shows_two_examples_that_the_command_line_accepts(command, mo
     for example in examples:
         words = example.split(" > ")[0].split()[1:]
         assert " ".join(words).startswith(command)
+        assert command or words[0] in COMMANDS
         result = run(
             *words, "--help"
         )  # the parser goes through all options before the help is shown
@@ -128,6 +132,17 @@ def test_options_become_recipe_values(scan, tmp_path, run_that_gets):
     assert run("analyze", scan, "-o", out).exit_code == 0
     assert run_that_gets["overwrite"] is False
     assert not run_that_gets["stages"]
+
+
+def test_quick_is_a_recipe_that_single_values_overrule(scan, tmp_path, run_that_gets):
+    file = tmp_path / "recipe.toml"
+    file.write_text("seed = 4\n[strain]\nenabled = true\n")
+    given = ["--quick", "-r", file, "--set", "embed.umap=true"]
+    result = run("analyze", scan, "-o", tmp_path / "out", *given)
+    assert result.exit_code == 0, result.output
+    assert run_that_gets["recipe"] == load_recipe(None, {**QUICK, "embed.umap": True, "seed": 4})
+    assert not run_that_gets["stages"]  # the same program
+    assert result.output.splitlines()[0].startswith("quick     domains are told by sums")
 
 
 def test_a_calibration_file_is_that_of_the_recipe(scan, tmp_path, run_that_gets):
@@ -271,7 +286,7 @@ def test_the_environment_of_the_user_wins(monkeypatch):
     monkeypatch.setattr(os, "environ", dict(os.environ))
     set_up_devices()
     assert 1 <= int(os.environ["JAX_NUM_CPU_DEVICES"]) <= 8
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"].endswith("jax4dstem")
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(kept_in())
     own = {"JAX_NUM_CPU_DEVICES": "3", "JAX_COMPILATION_CACHE_DIR": "/mine"}
     monkeypatch.setattr(os, "environ", dict(own))
     set_up_devices()

@@ -266,8 +266,8 @@ def test_learned_representations_of_every_region(scan_file, tmp_path):
         "latent.min_size": 20,
     }
     out = tmp_path / "out"
-    results = analyze(scan_file[0], out, load_recipe(None, overrides), lambda _: None)
-    tree = read_group(results)[0]
+    found = analyze(scan_file[0], out, load_recipe(None, overrides), lambda _: None)
+    tree, results = found.fields(), out / "results.h5"
     regions = tree["labels"]["level_1"].data
     for model in ("ae", "vae"):
         group = tree["latent"][model]

@@ -5,6 +5,7 @@ from jax4dstem.beam.images import VirtualImages, measure_images
 from jax4dstem.beam.photon_transfer import PhotonTransfer, photon_transfer
 from jax4dstem.beam.positions import BeamPositions, align_scan, mean_beam
 from jax4dstem.beam.prepared import Prepared, prepare_patterns
+from jax4dstem.beam.preview import ScanPreview, preview_scan
 from jax4dstem.beam.survey import Survey, survey_scan
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "PhotonTransfer",
     "Prepared",
     "ScanDetector",
+    "ScanPreview",
     "Survey",
     "VirtualImages",
     "align_scan",
@@ -21,5 +23,6 @@ __all__ = [
     "measure_images",
     "photon_transfer",
     "prepare_patterns",
+    "preview_scan",
     "survey_scan",
 ]

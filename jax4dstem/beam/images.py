@@ -7,7 +7,7 @@ import numpy as np
 
 from jax4dstem.beam.positions import BeamPositions
 from jax4dstem.beam.survey import Survey
-from jax4dstem.dataset import Dataset
+from jax4dstem.dataset import Dataset, check_dataset
 from jax4dstem.fields import SCAN, Result, entry
 from jax4dstem.patterns.align import DirectBeam
 from jax4dstem.patterns.detectors import (
@@ -84,6 +84,7 @@ def measure_images(
         >>> images.bright_field.shape, images.center_of_mass.shape
         ((3, 4), (3, 4, 2))
     """
+    check_dataset(scan, "measure_images")
     center = beam.center
     bright, inner = bright_field * beam.radius, dark_field_inner * beam.radius
     if dark_field_outer is None:

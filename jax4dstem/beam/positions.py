@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from jax4dstem.beam.survey import Survey
 from jax4dstem.beam.symmetry import has_partners, is_hidden, symmetric_centers, symmetry_of
-from jax4dstem.dataset import Dataset
+from jax4dstem.dataset import Dataset, check_dataset
 from jax4dstem.errors import InputError
 from jax4dstem.fields import SCAN, Result, entry
 from jax4dstem.patterns.align import (
@@ -104,6 +104,7 @@ def align_scan(
         >>> align_scan(scan, survey_scan(scan)).center.shape
         (3, 4, 2)
     """
+    check_dataset(scan, "align_scan")
     expected = survey.center if center is None else np.asarray(center, np.float64)
     if expected.shape not in ((2,), (*scan.scan_shape, 2)):
         raise InputError(

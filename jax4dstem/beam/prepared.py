@@ -12,7 +12,7 @@ import numpy as np
 from jax4dstem.beam.positions import BeamPositions
 from jax4dstem.beam.survey import Survey
 from jax4dstem.coordinates import Calibration
-from jax4dstem.dataset import BinDetector, Dataset
+from jax4dstem.dataset import BinDetector, Dataset, check_dataset
 from jax4dstem.patterns.align import DirectBeam, center_pattern, middle
 from jax4dstem.patterns.detectors import normalize_dose, normalize_peak
 from jax4dstem.patterns.features import ring_radii
@@ -101,7 +101,7 @@ def prepare_patterns(
         >>> prepared.shape, prepared.center.tolist()  # the middle of four pixels that became one
         ((16, 16), [7.75, 7.75])
     """
-
+    check_dataset(scan, "prepare_patterns")
     height, width = scan.pattern_shape
     dose = float(np.median(survey.dose[survey.valid]))
     chain = survey.repaired(scan)

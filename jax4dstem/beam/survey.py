@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.beam.detector import DetectorOptions, ScanDetector, find_noise
-from jax4dstem.dataset import Dataset
+from jax4dstem.dataset import Dataset, check_dataset
 from jax4dstem.detector import find_bad_pixels, repair_pixels
 from jax4dstem.errors import InputError
 from jax4dstem.fields import DETECTOR, SCAN, Result, entry, group
@@ -116,6 +116,7 @@ def survey_scan(
         >>> survey_scan(Dataset.from_array(counts)).center.round().tolist()
         [8.0, 7.0]
     """
+    check_dataset(scan, "survey_scan")
     options = detector or DetectorOptions()
     bad = _known_bad(scan, options)
     if scan_mask is not None and scan_mask.shape != scan.scan_shape:

@@ -1,4 +1,4 @@
-"""The command line: ``jax4dstem info | analyze | strain | train | demo | explore | report | recipe``.
+"""The command line: ``jax4dstem info | analyze | strain | train | demo | explore | compare | report | recipe``.
 
 Nothing here loads JAX before a command has looked at its options.
 """

@@ -20,7 +20,7 @@ def command(group: typer.Typer, *examples: str) -> Callable[[Callable], Callable
         group: Where the command is added; its name is that of the function.
         examples: Lines that the help shows, without the program's name.
     """
-    epilog = "Examples:\n\n" + "\n\n".join(f"jax4dstem {example}" for example in examples)
+    epilog = examples_in_words(*examples)
 
     def register(run: Callable) -> Callable:
         paragraphs = (inspect.getdoc(run) or "").split("\n\n")
@@ -29,6 +29,11 @@ def command(group: typer.Typer, *examples: str) -> Callable[[Callable], Callable
         return run
 
     return register
+
+
+def examples_in_words(*examples: str) -> str:
+    """Examples as the end of a help shows them; lines without the program's name."""
+    return "Examples:\n\n" + "\n\n".join(f"jax4dstem {example}" for example in examples)
 
 
 def _expanded(run: Callable) -> Callable:

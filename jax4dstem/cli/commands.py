@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jax4dstem._version import __version__
-from jax4dstem.cli.command import command
+from jax4dstem.cli.command import command, examples_in_words
 from jax4dstem.cli.devices import check_devices, set_up_devices
 from jax4dstem.cli.options import (
     Beam,
@@ -28,22 +28,27 @@ from jax4dstem.cli.options import (
 )
 from jax4dstem.errors import InputError, NothingFound, OutputError
 from jax4dstem.io.readable import check_readable
+from jax4dstem.pipeline.presets import QUICK, QUICK_IN_WORDS
 from jax4dstem.pipeline.recipe import dump_recipe
 from jax4dstem.pipeline.sections import Recipe
 
 if TYPE_CHECKING:
-    from jax4dstem.coordinates import Calibration
     from jax4dstem.dataset import Dataset
     from jax4dstem.health import Health
     from jax4dstem.pipeline.calibrate import Known
 
 app = typer.Typer(
     help="From raw 4D-STEM data to domains and strain, in one command.",
+    epilog=examples_in_words("demo", "analyze scan.h5 -o out", "explore out"),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-train = typer.Typer(help="Train a model on a scan.", no_args_is_help=True)
+train = typer.Typer(
+    help="Train a model on a scan.",
+    epilog=examples_in_words("train bases scan.h5 -o out", "train ccstae scan.h5 -o out"),
+    no_args_is_help=True,
+)
 app.add_typer(train, name="train")
 
 
@@ -84,7 +89,7 @@ def info(file: File, reading: Reading, parameters: Parameters) -> None:
     size *= dataset.detector_shape[0] * dataset.detector_shape[1]
     seen = glance(dataset)
     typer.echo(f"file      {file}")
-    step, pixel = _scales_in_words(dataset.calibration)
+    step, pixel = dataset.calibration.in_words
     typer.echo(f"scan      {scan[0]} x {scan[1]} positions (y, x), step {step}")
     typer.echo(f"detector  {detector[0]} x {detector[1]} px (y, x), pixel {pixel}")
     typer.echo(f"type      {dataset.dtype}, {size / 2**20:,.1f} MiB as read")
@@ -117,7 +122,12 @@ def _electrons_in_words(dataset: "Dataset", recipe: "Recipe") -> str:
     )
 
 
-@command(app, "analyze scan.h5 -o out", "analyze scan.h5 -o out --pixel 0.016 --set cluster.k=3")
+@command(
+    app,
+    "analyze scan.h5 -o out",
+    "analyze scan.h5 -o out --quick",
+    "analyze scan.h5 -o out --pixel 0.016 --set cluster.k=3",
+)
 def analyze(
     file: File,
     out: Out,
@@ -126,13 +136,19 @@ def analyze(
     masks: Masks,
     parameters: Parameters,
     drawing: Drawing,
+    quick: Annotated[
+        bool, typer.Option("--quick", help=f"Domains and images only: {QUICK_IN_WORDS}.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Find the domains in a scan: results.h5, figures and report.html in OUT."""
-    recipe, formats = recipe_of(parameters, reading, beam, masks), drawing.formats
+    recipe = recipe_of(parameters, reading, beam, masks, preset=QUICK if quick else None)
+    formats = drawing.formats
     begin = _ready(file, out)
     from jax4dstem.pipeline import analyze
 
+    if quick:
+        typer.echo(f"quick     {QUICK_IN_WORDS}: run without --quick for these")
     analyze(file, out, recipe, typer.echo, overwrite=overwrite)
     _report(out, begin, formats)
 
@@ -246,16 +262,23 @@ def calibrate(
     typer.echo(f"written   {found.path}")
 
 
-@command(app, "demo", "demo --out try --seed 1 --set embed.umap=false")
+@command(app, "demo", "demo --save scan.h5", "demo --out try --seed 1 --set embed.umap=false")
 def demo(
     parameters: Parameters,
     drawing: Drawing,
     out: Out = Path("demo"),
     seed: Annotated[int, typer.Option(help="Seed of the simulated scan.")] = 0,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the simulated scan to FILE, and analyze nothing."),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate a WS2/WSe2 heterojunction, analyze it, and compare with the truth."""
     recipe, formats = recipe_of(parameters), drawing.formats
+    if save is not None:
+        _save_demo(save, seed)
+        return
     begin = _ready(None, out)
     from jax4dstem.pipeline import analyze_dataset, open_results
     from jax4dstem.pipeline.demonstration import compare_with_truth
@@ -266,6 +289,18 @@ def demo(
     results = analyze_dataset(dataset, out, recipe, typer.echo, overwrite=overwrite)
     typer.echo(compare_with_truth(open_results(results), truth))
     _report(out, begin, formats)
+
+
+def _save_demo(path: Path, seed: int) -> None:
+    _check_writable(path.parent)
+    check_devices()
+    from jax4dstem.io import write_scan
+    from jax4dstem.simulate import heterojunction
+
+    typer.echo("simulating a WS2/WSe2 heterojunction")
+    dataset, _ = heterojunction(seed=seed, progress="simulating")
+    typer.echo(f"written   {write_scan(dataset, path)}, {path.stat().st_size / 2**20:.0f} MiB")
+    typer.echo(f"          now try: jax4dstem analyze {path} -o out")
 
 
 @command(app, "report out", "report demo --format svg,pdf")
@@ -347,19 +382,22 @@ def dose(
     dose_of_results(out, error, typer.echo)
 
 
+@command(app, "compare out1 out2", "compare demo demo-without-umap")
+def compare(
+    out1: Annotated[Path, typer.Argument(metavar="OUT1", help="A results directory.")],
+    out2: Annotated[Path, typer.Argument(metavar="OUT2", help="Another one, of the same scan.")],
+) -> None:
+    """Compare two runs on one scan: domains, images, and strain in units of the joint error bars."""
+    from jax4dstem.pipeline import compare_results, open_results
+
+    for line in compare_results(open_results(out1), open_results(out2)).lines:
+        typer.echo(line)
+
+
 @command(app, "recipe > recipe.toml", "recipe -r old.toml --set cluster.k=3")
 def recipe(parameters: Parameters) -> None:
     """Print a recipe: every key with its meaning, unit, range and value, to start one's own from."""
     typer.echo(dump_recipe(recipe_of(parameters)), nl=False)
-
-
-def _scales_in_words(calibration: "Calibration") -> tuple[str, str]:
-    """Scan step and detector pixel, in y and x where they differ."""
-    (step, step_unit), (pixel, pixel_unit) = calibration.scan_units, calibration.reciprocal_units
-    step_y, pixel_y = calibration.scan_step_y_nm, calibration.pixel_y_inv_angstrom
-    steps = f"{step:g}" if step_y is None else f"{step_y:g} x {step:g}"
-    pixels = f"{pixel:g}" if pixel_y is None else f"{pixel_y:g} x {pixel:g}"
-    return f"{steps} {step_unit}", f"{pixels} {pixel_unit}"
 
 
 def _measure_strain(

@@ -1,8 +1,8 @@
 """What JAX computes on: told to it before it is loaded, and looked at before anything is computed."""
 
 import os
-from pathlib import Path
 
+from jax4dstem.compiled import DIRECTORY, SECONDS, SHORTEST, kept_in
 from jax4dstem.cores import cpu_devices
 from jax4dstem.errors import InputError
 
@@ -13,10 +13,9 @@ def set_up_devices() -> None:
     JAX reads these variables when it is loaded, so that they cost nothing where it is not.
     """
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cpu_devices()))
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(cache) / "jax4dstem")
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    if DIRECTORY not in os.environ:
+        os.environ[DIRECTORY] = str(kept_in())
+        os.environ.setdefault(SHORTEST, str(SECONDS))
 
 
 def check_devices() -> None:

@@ -324,12 +324,13 @@ class Parameters:
     ] = None
 
 
-def recipe_of(parameters: Parameters, *groups: Any) -> Recipe:
-    """The recipe from its file, `--calibration`, `--set` and the groups' options, of which later ones win.
+def recipe_of(parameters: Parameters, *groups: Any, preset: dict[str, Any] | None = None) -> Recipe:
+    """The recipe from its file, a preset, `--calibration`, `--set` and the groups' options, of which later ones win.
 
     Args:
         parameters: The recipe file and its single values.
         groups: `Reading`, `Beam`, `Masks`, `Reference`.
+        preset: Values by dotted key.
 
     Raises:
         InputError: A value cannot be read, or the recipe is none.
@@ -339,7 +340,7 @@ def recipe_of(parameters: Parameters, *groups: Any) -> Recipe:
         given.update(_overrides(group))
     calibration = given.pop("calibration", {})
     settings = dict(_parse_setting(text) for text in parameters.settings or [])
-    return load_recipe(parameters.recipe, calibration | settings | given)
+    return load_recipe(parameters.recipe, (preset or {}) | calibration | settings | given)
 
 
 def read_calibration(path: Path) -> dict[str, Any]:

@@ -149,6 +149,12 @@ def from_attributes(*attributes: Mapping[str, Any]) -> Told:
         value = next((number for number in found if number is not None), None)
         if value is not None:
             scales[name] = value
+    for name, along_y in SECOND_SCALE.items():
+        value = next(
+            (n for n in (positive(source.get(along_y)) for source in attributes) if n), None
+        )
+        if value is not None and name in scales:
+            scales[name] = value, scales[name]
     return Told(scales, "attributes in the file")
 
 

@@ -52,9 +52,12 @@ def read(path: Path, layout: Layout) -> Stored:
 def _open(path: Path) -> Any:
     try:
         import zarr
+        from zarr.storage import ZipStore
     except ImportError as error:
         raise InputError(f"{path} needs zarr: pip install 'jax4dstem[zarr]'") from error
     try:
+        if path.is_file():  # a store in a zip file, whatever it is called
+            return zarr.open(ZipStore(str(path), mode="r"), mode="r")
         return zarr.open(str(path), mode="r")
     except Exception as error:  # zarr's own errors differ between versions
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

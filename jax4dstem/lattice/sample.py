@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jax4dstem.dataset import Dataset
+from jax4dstem.dataset import ArraySource, Dataset
 
 BLOCK = 4  # positions along each side of a block, whose mean shows weak disks
 MAX_BLOCKS = 6  # blocks along each side of the scan
@@ -15,7 +15,7 @@ class ScanSample(NamedTuple):
     """Sampled positions, in memory.
 
     Attributes:
-        dataset: Their patterns, with the detector steps of the scan.
+        dataset: Their patterns, with the steps of the scan.
         rows: Scan rows, block by block.
         cols: Scan columns, in the same way.
         block: Positions along y and x in a block.
@@ -40,7 +40,7 @@ def sample_scan(dataset: Dataset) -> ScanSample:
     """Up to 6 x 6 evenly spread blocks of 4 x 4 positions, fewer for large patterns.
 
     Args:
-        dataset: A scan whose steps do not differ per position.
+        dataset: The scan.
 
     Returns:
         The sampled positions and their patterns, read.
@@ -54,9 +54,7 @@ def sample_scan(dataset: Dataset) -> ScanSample:
     rows, cols = (_blocks(size, blocks) for size in dataset.scan_shape)
     chosen = dataset.sample_scan(rows.tolist(), cols.tolist())
     patterns = chosen.source.read(slice(0, len(rows)), slice(0, len(cols)))
-    in_memory = Dataset.from_array(patterns, calibration=dataset.calibration)
-    for step in dataset.steps:
-        in_memory = in_memory.map(step.fn, *step.shared)
+    in_memory = Dataset(ArraySource(patterns), dataset.calibration, chosen.steps)
     block = min(BLOCK, dataset.scan_shape[0]), min(BLOCK, dataset.scan_shape[1])
     return ScanSample(in_memory, rows, cols, block)
 

@@ -100,6 +100,20 @@ class Results:
     about: dict[str, Any] = field(default_factory=dict)
     stored: Tree | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        """The input, and which answers there are, in a line each."""
+        there = {name: getattr(self, name) for name in KINDS}
+        lines = [
+            f"  {name:<10}  {type(item).__name__}"
+            for name, item in there.items()
+            if item is not None
+        ]
+        path = Path(str(self.about.get("input_path", "memory"))).name
+        if self.health is not None:
+            lines += [f"  found       {line}" for line in self.health.found]
+            lines.append(f"  doubts      {len(self.health.doubts)}, in health.doubts")
+        return "\n".join([f"<Results of {path}", *lines]) + ">"
+
     @classmethod
     def of(cls, answers: Mapping[str, Result], about: dict[str, Any]) -> "Results":
         """From answers by the name of their stage."""

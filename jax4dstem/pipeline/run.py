@@ -14,13 +14,13 @@ import numpy as np
 import sklearn
 
 from jax4dstem._version import __version__
-from jax4dstem.dataset import Dataset
+from jax4dstem.dataset import Dataset, check_dataset
 from jax4dstem.errors import OutputError
 from jax4dstem.fields import Result
 from jax4dstem.io import open_dataset
 from jax4dstem.pipeline.given import check_given_fits, hash_of_given
-from jax4dstem.pipeline.recipe import check_recipe_fits, dump_recipe
-from jax4dstem.pipeline.results import RESULTS, Results
+from jax4dstem.pipeline.recipe import check_recipe_fits, dump_recipe, load_recipe
+from jax4dstem.pipeline.results import RESULTS, Results, open_results
 from jax4dstem.pipeline.sections import Recipe
 from jax4dstem.pipeline.stages import STAGES, Stage, check_kinds
 from jax4dstem.pipeline.store import STAGES_FOLDER, Store, stage_key
@@ -29,27 +29,29 @@ HASHED_BLOCKS, BLOCK = 64, 2**16
 
 
 def analyze(
-    path: str | Path,
-    out: str | Path,
-    recipe: Recipe | None = None,
+    scan: Dataset | str | Path,
+    out: str | Path | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
     say: Callable[[str], Any] = print,
     stages: tuple[Stage, ...] = STAGES,
     *,
     overwrite: bool = False,
-) -> Path:
-    """Run every stage on a file and write ``OUT/results.h5``.
+) -> Results:
+    """Run every stage on a file or a dataset; with a directory, write ``OUT/results.h5`` too.
+
+    With a directory, a second run reuses the stages that are finished, and an interrupted one continues.
 
     Args:
-        path: The raw data; see `open_dataset` for what can be read.
-        out: Directory for the results; made when it does not exist.
-        recipe: Every parameter; the default finds what it can from the data.
-        say: Receives one line per stage.
+        scan: The raw data, or the path of a file; see `open_dataset` for what can be read.
+        out: Directory for the results; made when it does not exist. None keeps them in memory only.
+        recipe: Every parameter, or those that differ from the default, by dotted key; the default finds what it can.
+        say: Receives one line per stage that is written.
         stages: What to run; the default is everything. Results of other stages that are in OUT already stay, as long as they
             fit.
         overwrite: Whether results of another input in OUT are removed.
 
     Returns:
-        The path of the results file.
+        The answers, as `open_results` gives them.
 
     Raises:
         InputError: The data or recipe cannot be used, or OUT holds results of another input; nothing has been written.
@@ -58,14 +60,23 @@ def analyze(
     Example:
         >>> import tempfile
         >>> import numpy as np
+        >>> scan = Dataset.from_array(np.random.default_rng(0).poisson(9.0, (3, 4, 16, 16)))
+        >>> analyze(scan, recipe={"prepare.repair_pixels": False}, stages=STAGES[:1]).survey.dose.shape
+        (3, 4)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     np.save(f"{folder}/scan.npy", np.random.default_rng(0).poisson(9.0, (3, 4, 16, 16)))
-        ...     analyze(f"{folder}/scan.npy", f"{folder}/out", say=lambda line: None, stages=STAGES[:1]).name
-        'results.h5'
+        ...     np.save(f"{folder}/scan.npy", np.asarray(scan))
+        ...     found = analyze(f"{folder}/scan.npy", f"{folder}/out", say=lambda line: None, stages=STAGES[:1])
+        >>> found.survey.dose.shape
+        (3, 4)
     """
-    recipe = recipe or Recipe()
-    scan = open_dataset(path, **recipe.reading())
-    return analyze_dataset(scan, out, recipe, say, stages, overwrite=overwrite)
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(None, dict(recipe or {}))
+    if isinstance(scan, str | Path):
+        scan = open_dataset(scan, **recipe.reading())
+    check_dataset(scan, "analyze")
+    if out is None:
+        return analyze_in_memory(scan, recipe, stages)
+    return open_results(analyze_dataset(scan, out, recipe, say, stages, overwrite=overwrite))
 
 
 def analyze_dataset(
@@ -77,14 +88,14 @@ def analyze_dataset(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Run every stage on a dataset; see `analyze`.
+    """Run every stage on a dataset and write ``OUT/results.h5``; see `analyze`.
 
     Args:
         scan: The patterns.
         out: Directory for the results; made when it does not exist.
         recipe: Every parameter; None takes the default.
         say: Receives one line per stage.
-        stages: What to run.
+        stages: What to run; results of other stages that are in OUT already stay, as long as they fit.
         overwrite: Whether results of another input in OUT are removed.
 
     Returns:

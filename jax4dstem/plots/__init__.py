@@ -18,6 +18,7 @@ from jax4dstem.plots.features import embedding, feature_map, overview, principal
 from jax4dstem.plots.images import direct_beam, virtual_images
 from jax4dstem.plots.lab import color_difference
 from jax4dstem.plots.latent import learned_codes
+from jax4dstem.plots.scans import scan_overview
 from jax4dstem.plots.strain import (
     base_lattices,
     lattice_map,
@@ -52,6 +53,7 @@ __all__ = [
     "pattern_examples",
     "principal_components",
     "scale_bar",
+    "scan_overview",
     "second_crystal",
     "split_curves",
     "strain_consensus",

@@ -104,7 +104,7 @@ def heterojunction(
         detector_shape: ``(det_y, det_x)``; its shorter side always covers 2.05 Å⁻¹.
         dose: Expected electrons per pattern.
         seed: Of the noise; the specimen is always the same.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         The dataset, in memory and calibrated, and its truth.

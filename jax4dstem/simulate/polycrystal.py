@@ -87,7 +87,7 @@ def polycrystal(
         n_grains: Voronoi cells; 1 gives a single crystal.
         gradient: Largest change of a strain component per scan position inside a grain.
         seed: Of grains, strains and noise.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         The dataset, in memory, and its truth.

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.disks import patch_side
@@ -39,7 +39,7 @@ def simulate_scan(
         noise: How counts scatter around the expected electrons.
         seed: Of the noise; not negative.
         tile: Positions in memory as floating-point patterns at once.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         Counts ``(scan_y, scan_x, det_y, det_x)``: uint16, or uint32 where a dose exceeds 60,000; float32
@@ -76,7 +76,7 @@ def simulate_scan(
         desc=progress,
         unit="pattern",
         unit_scale=True,
-        disable=True if progress is None else None,  # None: only on a terminal
+        disable=True if progress is None else None,  # None: in terminals and notebooks only
     )
 
     with bar, ThreadPoolExecutor() as counters:

@@ -102,7 +102,7 @@ def strain_by_bases(
         n_bases: At most so many; fewer for few patterns.
         steps: Of training.
         seed: Of the starting bases and the order of the patterns.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         The strain and the bases.

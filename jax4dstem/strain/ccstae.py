@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.coordinates import Calibration, radius_from, strain_in_scan_axes
-from jax4dstem.dataset import BinDetector, Dataset
+from jax4dstem.dataset import BinDetector, Dataset, check_centers, check_dataset
 from jax4dstem.detector import Detector, repair_pixels
 from jax4dstem.errors import InputError
 from jax4dstem.fields import SCAN, Result, entry, group
@@ -99,6 +99,8 @@ def train_ccstae(
 
     Reference: "Extremely Noisy 4D-TEM Strain Mapping Using Cycle Consistent Spatial Transforming Autoencoders".
     """
+    check_dataset(scan, "train_ccstae")
+    check_centers(beam_center, scan.scan_shape, "train_ccstae")
     counted = map_patterns(total_counts, scan) > 0
     if not counted.any():
         raise InputError("every pattern is empty")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.dataset import Dataset
+from jax4dstem.dataset import Dataset, check_centers, check_dataset
 from jax4dstem.detector import IDEAL, Detector
 from jax4dstem.fields import DETECTOR, SCAN, Entry, Field, Result, Tree, entry, group
 from jax4dstem.lattice.bootstrap import error_inflation
@@ -324,7 +324,7 @@ def measure_strain(
     reference: StrainReference | None = None,
     detector: Detector | None = None,
     probe: np.ndarray | None = None,
-    progress: str | None = None,
+    progress: str | None = "fitting lattices",
 ) -> StrainMeasurement:
     """Fit a lattice to the counts of every position, with nothing but the direct beam to start from.
 
@@ -341,13 +341,14 @@ def measure_strain(
         detector: Noise, saturation and usable pixels; None for counted electrons in every pixel.
         probe: Picture of the direct beam that all disks look like, such as the mean of a scan of vacuum; None for a soft
             disk, or an image that is learned from the scan where its disks contradict that.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         Strain with error bars, and the fits.
 
     Raises:
-        InputError: No lattice is found, or the given one leaves fewer than three reflections.
+        InputError: No lattice is found, or the given one leaves fewer than three reflections; or there is not a center
+            for every position.
 
     Example:
         >>> from jax4dstem.simulate import polycrystal
@@ -357,6 +358,8 @@ def measure_strain(
         >>> bool(np.nanmedian(abs(found.strain.e_xx - truth.e_xx)) < 3e-3)
         True
     """
+    check_dataset(scan, "measure_strain")
+    check_centers(beam_center, scan.scan_shape, "measure_strain")
     calibration = scan.calibration
     reference = (reference or StrainReference.median()).seen_through(calibration.to_scan_axes)
     center = np.asarray(beam_center, np.float32)

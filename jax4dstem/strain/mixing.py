@@ -39,7 +39,7 @@ def mix_bases(
         scan: Raw counts, as for `measure_strain`.
         measured: Fits of one lattice each.
         bases: Learned from these fits.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         The same bases with the shares, and the strain that follows from them.

@@ -117,7 +117,7 @@ def find_seconds(
         learned: Of the lattice, which both crystals have.
         fits: Of one lattice at every position.
         among: Positions that may be looked at.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         What was found; None where no position asks. The patterns of other positions are not read again.

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from jax4dstem.dataset import Dataset, Step, chain, check_per_position, value_spec
 from jax4dstem.errors import InputError
-from jax4dstem.stream.plan import TILE_BYTES, Plan, check_not_traced
+from jax4dstem.stream.plan import TILE_BYTES, Plan, check_lifted
 
 
 def grad_patterns(
@@ -42,7 +42,7 @@ def grad_patterns(
         per_position: Pytrees of arrays p with leading axes ``(scan_y, scan_x)``; no gradient is taken.
         weights: w ``(scan_y, scan_x)``; default 1. A position of weight 0 is left out, whatever it holds.
         tile_bytes: Bound on the patterns in one tile, in bytes as float32.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         L, and its gradient as a pytree like ``shared``, in NumPy.
@@ -62,9 +62,9 @@ def grad_patterns(
 
     Reference: ours.
     """
+    check_lifted("grad_patterns", dataset, shared, held, per_position, weights)
     if weights is None:
         weights = np.ones(dataset.scan_shape, np.float32)
-    check_not_traced("grad_patterns", dataset, shared, held, per_position, weights)
     check_per_position((*per_position, weights), dataset.scan_shape)
     step = Step(loss, (shared, *held), tuple(per_position))
     _check_loss(value_spec(dataset, (*dataset.steps, step)), shared)

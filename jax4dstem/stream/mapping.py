@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from jax4dstem.dataset import Dataset, Step, chain, check_per_position, value_spec
 from jax4dstem.errors import InputError
-from jax4dstem.stream.plan import TILE_BYTES, Plan, Tile, check_not_traced
+from jax4dstem.stream.plan import TILE_BYTES, Plan, Tile, check_lifted
 
 
 def map_patterns(
@@ -38,7 +38,7 @@ def map_patterns(
         per_position: Pytrees of arrays with leading axes ``(scan_y, scan_x)``.
         out: An open HDF5 group that receives the result instead of memory.
         tile_bytes: Bound on the patterns in one tile, in bytes as float32.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         The pytree of ``fn`` with arrays ``(scan_y, scan_x, ...)``, in NumPy or, with ``out``, as HDF5
@@ -54,7 +54,7 @@ def map_patterns(
         >>> map_patterns(lambda pattern, gain: gain * pattern.sum(), scan, 0.5).shape
         (4, 5)
     """
-    check_not_traced("map_patterns", dataset, shared, per_position)
+    check_lifted("map_patterns", dataset, shared, per_position)
     check_per_position(per_position, dataset.scan_shape)
     steps = (*dataset.steps, Step(fn, shared, tuple(per_position)))
     plan = Plan.of(dataset, tile_bytes)

@@ -11,10 +11,11 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
+from jax4dstem.compiled import keep_compiled
 from jax4dstem.cores import cpu_devices
-from jax4dstem.dataset import Dataset, Step
+from jax4dstem.dataset import Dataset, Step, check_dataset
 from jax4dstem.errors import InputError
 
 TILE_BYTES = 64 * 2**20  # patterns held at once, as float32; freed memory this small is used again
@@ -107,6 +108,7 @@ class Plan:
     @classmethod
     def of(cls, dataset: Dataset, tile_bytes: int) -> "Plan":
         """Of tiles of at most so many bytes, as float32, on the local devices."""
+        keep_compiled()
         mesh = _local_mesh()
         pattern_bytes = 4 * prod(dataset.detector_shape)
         cut = tuple(
@@ -153,7 +155,7 @@ class Plan:
             desc=progress,
             unit="pattern",
             unit_scale=True,
-            disable=True if progress is None else None,  # None: only on a terminal
+            disable=True if progress is None else None,  # None: in terminals and notebooks only
         )
         with bar, ThreadPoolExecutor(max_workers=1) as reader:
             ahead = reader.submit(read, mine[0]) if mine else None
@@ -173,8 +175,9 @@ def _local_mesh() -> Mesh:
     return Mesh(np.array(jax.local_devices()), ("data",), axis_types=(AxisType.Auto,))
 
 
-def check_not_traced(lift: str, dataset: Dataset, *arguments: Any) -> None:
-    """Raise InputError where a lift is called inside of jax.grad, jax.jit or jax.vmap."""
+def check_lifted(lift: str, dataset: Dataset, *arguments: Any) -> None:
+    """Raise InputError where a lift is given no dataset, or called inside of jax.grad, jax.jit or jax.vmap."""
+    check_dataset(dataset, lift)
     chained = [(step.shared, step.per_position) for step in dataset.steps]
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, chained))):
         raise InputError(

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from jax4dstem.dataset import Dataset, Step, chain, check_per_position, value_spec
 from jax4dstem.stream.mapping import map_chain
-from jax4dstem.stream.plan import TILE_BYTES, Plan, check_not_traced
+from jax4dstem.stream.plan import TILE_BYTES, Plan, check_lifted
 
 
 @runtime_checkable
@@ -58,7 +58,7 @@ def reduce_patterns(
         weights: ``(scan_y, scan_x)`` or ``(scan_y, scan_x, k)``; default 1. One-hot weights of k
             labels give the statistic of every cluster in the same pass, with reducers that allow it.
         tile_bytes: Bound on the patterns in one tile, in bytes as float32.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         The reducer's result (a tuple of results for a tuple of reducers), as NumPy arrays.
@@ -75,9 +75,9 @@ def reduce_patterns(
     """
     if isinstance(reducer, tuple):
         reducer = _Together(reducer)
+    check_lifted("reduce_patterns", dataset, weights)
     if weights is None:
         weights = np.ones(dataset.scan_shape, np.float32)
-    check_not_traced("reduce_patterns", dataset, weights)
     check_per_position((weights,), dataset.scan_shape)
     steps = (*dataset.steps, Step(_pair_with_weight, (), (np.asarray(weights, np.float32),)))
     fns = tuple(step.fn for step in steps)

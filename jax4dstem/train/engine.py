@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from jax4dstem.errors import InputError
 from jax4dstem.models import join, split
@@ -72,7 +72,7 @@ def train(
         checkpoint: A directory where the state is kept after every epoch; a run that was killed continues
             from there and ends with the same weights. Belongs to one model, data and options.
         about: Where the data come from; kept with the model.
-        progress: Label of the progress bar, shown on a terminal.
+        progress: Label of the progress bar, shown in terminals and notebooks.
 
     Returns:
         The trained model with the history of its losses.
