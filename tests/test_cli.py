@@ -26,6 +26,7 @@ COMMANDS = [
     "train bases",
     "calibrate",
     "explore",
+    "export",
     "dose",
     "demo",
     "report",
