@@ -3,7 +3,20 @@
 None of them is needed; what one of their objects is made of is imported when it is asked for.
 """
 
+from jax4dstem.neighbors.bragg import FittedDisks, fitted_disks
+from jax4dstem.neighbors.emd import write_emd
 from jax4dstem.neighbors.export import MAP_FORMATS, export_maps
 from jax4dstem.neighbors.maps import Map, find_maps, list_maps
+from jax4dstem.neighbors.py4dstem import to_py4dstem_calibration
 
-__all__ = ["MAP_FORMATS", "Map", "export_maps", "find_maps", "list_maps"]
+__all__ = [
+    "MAP_FORMATS",
+    "FittedDisks",
+    "Map",
+    "export_maps",
+    "find_maps",
+    "fitted_disks",
+    "list_maps",
+    "to_py4dstem_calibration",
+    "write_emd",
+]
