@@ -7,6 +7,7 @@ from jax4dstem.neighbors.bragg import FittedDisks, fitted_disks
 from jax4dstem.neighbors.emd import write_emd
 from jax4dstem.neighbors.export import MAP_FORMATS, export_maps
 from jax4dstem.neighbors.hyperspy import from_hyperspy, map_to_hyperspy, to_hyperspy
+from jax4dstem.neighbors.libertem import libertem_udf
 from jax4dstem.neighbors.maps import Map, find_maps, list_maps
 from jax4dstem.neighbors.py4dstem import to_py4dstem_calibration
 
@@ -18,6 +19,7 @@ __all__ = [
     "find_maps",
     "fitted_disks",
     "from_hyperspy",
+    "libertem_udf",
     "list_maps",
     "map_to_hyperspy",
     "to_hyperspy",
