@@ -85,7 +85,12 @@ def test_a_table_has_a_row_per_position_and_gives_the_numbers_back(results, tree
     assert list(rows[0]) == ["scan_y", "scan_x", "y (nm)", "x (nm)", "e_xx", "theta (rad)", "domains"]  # fmt: skip
     assert len(rows) == 15
     last = rows[-1]
-    assert [last[key] for key in ("scan_y", "scan_x", "y (nm)", "x (nm)")] == ["2", "4", "5", "8"]
+    assert [last[key] for key in ("scan_y", "scan_x", "y (nm)", "x (nm)")] == [
+        "2",
+        "4",
+        "5.0",
+        "8.0",
+    ]
     pooled = tree["strain"]["pooled"]
     theta = np.array([row["theta (rad)"] for row in rows], np.float32).reshape(SHAPE)
     np.testing.assert_array_equal(theta, pooled["theta"].data)

@@ -1,7 +1,7 @@
 """Maps of results as files that every other program reads."""
 
 from collections.abc import Callable, Sequence
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +50,16 @@ def as_csv(maps: Sequence[Map], calibration: Calibration) -> Files:
     shape = maps[0].data.shape
     rows, cols = np.indices(shape)
     step, unit = calibration.scan_units
-    columns = [("scan_y", rows), ("scan_x", cols)]
+    columns: list[tuple[str, Any]] = [("scan_y", rows), ("scan_x", cols)]
     if unit == "nm":
         step_y = calibration.scan_step_y_nm or step
-        columns += [(f"y ({unit})", step_y * rows), (f"x ({unit})", step * cols)]
+        places = (step_y * rows).astype(np.float32), (step * cols).astype(np.float32)
+        columns += zip((f"y ({unit})", f"x ({unit})"), places, strict=True)
     columns += [(_header(item), item.data) for item in maps]
-    formats = ["%d" if data.dtype.kind in "bui" else _digits(data.dtype) for _, data in columns]
-    table = np.empty(rows.size, [(f"c{i}", data.dtype) for i, (_, data) in enumerate(columns)])
-    for i, (_, data) in enumerate(columns):
-        table[f"c{i}"] = data.ravel()
-    text = StringIO()
-    text.write(",".join(name for name, _ in columns) + "\n")
-    np.savetxt(text, table, fmt=formats, delimiter=",")
-    return {"maps.csv": text.getvalue().encode()}
+    header = ",".join(name for name, _ in columns)
+    rows_of_text = map(",".join, zip(*(_as_text(data) for _, data in columns), strict=True))
+    text = "\n".join([header, *rows_of_text, ""])
+    return {"maps.csv": text.encode()}
 
 
 def as_npy(maps: Sequence[Map], calibration: Calibration) -> Files:
@@ -127,7 +124,7 @@ def export_maps(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     [table] = export_maps(strain, ["e_xx", "theta"], folder, to="csv", calibration=Calibration(scan_step_nm=2))
         ...     table.read_text().splitlines()[:2]
-        ['scan_y,scan_x,y (nm),x (nm),e_xx,theta (rad)', '0,0,0,0,0,0']
+        ['scan_y,scan_x,y (nm),x (nm),e_xx,theta (rad)', '0,0,0.0,0.0,0.0,0.0']
     """
     if to not in MAP_FORMATS:
         raise InputError(f"maps cannot be written as {to!r}; expected {', '.join(MAP_FORMATS)}")
@@ -173,9 +170,10 @@ def _imagej_type(data: np.ndarray) -> np.ndarray:
     return data.astype(np.float32)
 
 
-def _digits(dtype: np.dtype) -> str:
-    """As many digits as give the number back."""
-    return "%.9g" if dtype.itemsize <= 4 else "%.17g"
+def _as_text(data: np.ndarray) -> list[str]:
+    """Every number, by as few digits as give it back."""
+    numbers = data.astype(np.uint8) if data.dtype.kind == "b" else data
+    return numbers.ravel().astype(str).tolist()
 
 
 def _header(item: Map) -> str:
