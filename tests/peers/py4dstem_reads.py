@@ -46,7 +46,6 @@ def main():
     pixel = calibration.get_Q_pixel_size()  # which its strain map leaves out
     reference = np.array(numbers, float).reshape(2, 2) / pixel
     calstate = dict(vectors.calstate)  # what it has decided to use itself
-    vectors.setcal(center=True, ellipse=True, pixel=True, rotate=True)
     told = {
         "version": py4DSTEM.__version__,
         "sums": lists(cube.data.sum(axis=(2, 3))),
