@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -290,6 +291,15 @@ def find(tree: Tree, path: str) -> Any:
     for name in path.split("/"):
         found = found.get(name) if isinstance(found, dict) else None
     return found
+
+
+def fields_of(tree: Tree, path: str = "") -> Iterator[tuple[str, Field]]:
+    """All fields of a tree, with their paths."""
+    for name, item in tree.items():
+        if isinstance(item, Field):
+            yield path + name, item
+        elif isinstance(item, dict):
+            yield from fields_of(item, f"{path}{name}/")
 
 
 def tree_to_xarray(

@@ -24,6 +24,7 @@ ROOMS = sorted(file.parent.name for file in ROOT.glob("*/__init__.py"))
 # From the top down, as in docs/design.md; imports point only downwards, or stay within a room.
 LAYERS = [
     {"cli", "explore", "report", "plots"},
+    {"neighbors"},
     {"pipeline"},
     {"health"},
     {

@@ -29,6 +29,7 @@ COMMANDS = [
     "calibrate",
     "explore",
     "compare",
+    "export",
     "dose",
     "demo",
     "report",

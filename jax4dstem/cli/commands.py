@@ -1,6 +1,7 @@
 """The commands. Each looks at its options first, then loads what it needs."""
 
 import os
+import re
 import threading
 import time
 import webbrowser
@@ -310,6 +311,46 @@ def report(
 ) -> None:
     """Draw figures and report.html again from OUT/results.h5."""
     _report(out, time.perf_counter(), drawing.formats)
+
+
+@command(
+    app,
+    "export out --maps e_xx,domains --to tif",
+    "export out --maps strain/lattice/e_xx,confidence --to csv --folder tables",
+    "export out",
+)
+def export(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A results directory.")],
+    maps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Paths in the results file, or their ends, separated by commas; without it a list of what there is.",
+        ),
+    ] = None,
+    to: Annotated[str, typer.Option(help="tif, csv, npy or npz.")] = "tif",
+    folder: Annotated[
+        Path | None, typer.Option(help="For the files; OUT/maps by default.", show_default=False)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are there.")
+    ] = False,
+) -> None:
+    """Write maps of OUT/results.h5 as files for other programs.
+
+    A TIFF per map has the size of its pixels; a CSV table has a row per position, with units in its header.
+    """
+    check_readable(out)
+    from jax4dstem.neighbors import export_maps, list_maps
+    from jax4dstem.pipeline import open_results
+
+    if maps is None:
+        for item in list_maps(open_results(out).fields()):
+            typer.echo(f"{item.path}  {item.units and f'({item.units}) '}{item.about}")
+        return
+    names = re.split(r",(?![^\[]*\])", maps)  # commas between brackets are of one name
+    for path in export_maps(out, names, folder or out / "maps", to=to, overwrite=overwrite):
+        typer.echo(f"written   {path}")
 
 
 @command(app, "explore scan.h5", "explore out", "explore out --html page.html")

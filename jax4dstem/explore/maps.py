@@ -1,11 +1,10 @@
 """Which fields of results are maps of the scan, and how each is to be shown."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from jax4dstem.fields import Field, Tree
+from jax4dstem.fields import Field, Tree, fields_of
 
 MOST_COMPONENTS = 4  # of a vector per position that is shown as so many maps
 ORDER = ("images", "labels", "strain", "latent", "beam", "embedding")  # groups that are shown first
@@ -41,15 +40,6 @@ def maps_of(tree: Tree, scan_shape: tuple[int, int]) -> dict[str, ScanMap]:
         for item in _maps_of_field(path, field)
     ]
     return {item.name: item for item in sorted(found, key=_place)}
-
-
-def fields_of(tree: Tree, path: str = "") -> Iterator[tuple[str, Field]]:
-    """All fields of a tree, with their paths."""
-    for name, item in tree.items():
-        if isinstance(item, Field):
-            yield path + name, item
-        elif isinstance(item, dict):
-            yield from fields_of(item, f"{path}{name}/")
 
 
 def _maps_of_field(path: str, field: Field) -> list[ScanMap]:

@@ -91,17 +91,18 @@ def _py4dstem_ellipse(
 def _py4dstem_turn(radians: Any, degrees: Any, flip: Any) -> dict[str, Any]:
     """Scan-detector rotation and flip.
 
-    py4DSTEM defines the rotation as counter-clockwise from real to diffraction space, as we do; its flip exchanges the
-    detector's axes, which is a mirrored y after a quarter turn.
+    py4DSTEM (0.14.18: Bragg vectors, strain, phase contrast) takes vectors from the detector to the scan by an exchange of the
+    axes, if there is a flip, and a rotation counter-clockwise on the screen; ours goes from the scan to the detector.
+    Only its picture `compare_QR_rotation` has the opposite sign.
     """
     angle, in_degrees = finite(radians), finite(degrees)
     if angle is None and in_degrees is not None:
         angle = np.deg2rad(in_degrees)
     if angle is None and not flip:
         return {}
-    if flip:
-        return {"scan_rotation": -(angle or 0.0) - pi / 2, "scan_flip": True}
-    return {"scan_rotation": angle}
+    if flip:  # an exchange is a mirrored y after a quarter turn
+        return {"scan_rotation": (angle or 0.0) - pi / 2, "scan_flip": True}
+    return {"scan_rotation": -angle}
 
 
 def _hspy_axes(parent: h5py.Group, count: int) -> list[Axis]:
