@@ -6,6 +6,7 @@ executed by the build, the Python of other pages by ``tests/test_docs.py``.
 
 import os
 import sys
+from importlib.metadata import version as installed
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -16,11 +17,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT), os.environ.get("PYTHON
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(DOCS / "_build" / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
-import jax4dstem  # noqa: E402
-
 project = "jax4dstem"
 author = "The jax4dstem developers"
-release = version = jax4dstem.__version__
+release = version = installed("jax4dstem")
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",

@@ -5,20 +5,23 @@ meaning after a colon.
 """
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
 from pathlib import Path
 
-import jax4dstem
-
+PACKAGE = importlib.util.find_spec("jax4dstem")
 PAGES = Path(__file__).with_name("api")
 LISTS = re.compile(r"^```\{names\} (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def public_names() -> dict[str, object]:
     """Everything public by its full name: what rooms offer first, what the package itself offers last."""
-    rooms = [f"jax4dstem.{room.name}" for room in pkgutil.iter_modules(jax4dstem.__path__)]
+    rooms = [
+        f"jax4dstem.{room.name}"
+        for room in pkgutil.iter_modules(PACKAGE.submodule_search_locations)
+    ]
     found = {}
     for room in (*rooms, "jax4dstem"):
         module = importlib.import_module(room)
