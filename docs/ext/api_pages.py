@@ -91,9 +91,16 @@ def skip_of_others(app, what, name, item, skip, options) -> bool | None:
     return True if getattr(item, "__module__", "").startswith("sklearn.") else None
 
 
+def keep_colons(app, what, name, item, options, lines) -> None:
+    """A colon in the first line of a property belongs to its sentence; Napoleon takes what stands before it for a type."""
+    if what in ("property", "attribute"):
+        lines.insert(0, "")
+
+
 def setup(app):
     """Directives and check."""
     app.connect("autodoc-skip-member", skip_of_others)
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)  # before Napoleon's
     app.add_directive("names", Names)
     app.add_directive("top-level", TopLevel)
     app.connect("env-updated", warn_of_missing)
