@@ -229,11 +229,13 @@ def public_names(module: str) -> set[str]:
 
 
 def code_of(file: Path) -> str:
-    """Python source, or the Python blocks of a page."""
+    """Python source, or the Python blocks of a page and the cells of a notebook."""
     text = file.read_text()
     if file.suffix == ".py":
         return text
-    blocks = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+    blocks = re.findall(
+        r"```(?:python|\{code-cell\} ipython3)\n(?::\w.*\n)*(.*?)```", text, re.DOTALL
+    )
     return "\n".join(blocks)
 
 

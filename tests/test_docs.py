@@ -16,9 +16,10 @@ from jax4dstem.pipeline import analyze_dataset, load_recipe
 from jax4dstem.simulate import polycrystal
 
 PROJECT = Path(__file__).resolve().parents[1]
-PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")])
+DOCS = PROJECT / "docs"
+PAGES = sorted([PROJECT / "README.md", *DOCS.glob("*.md"), *DOCS.glob("howto/*.md"), *DOCS.glob("concepts/*.md")])  # fmt: skip
 WHOLE = ("python", "representations")  # pages that go from counts to answers
-LINKED = [*PAGES, PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md",
+LINKED = [*PAGES, *DOCS.glob("notebooks/*.md"), *DOCS.glob("api/*.md"), PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md",
           *PROJECT.glob("experiments/**/README.md"), *PROJECT.glob("benchmarks/README.md")]  # fmt: skip
 # The quickest run that has an answer of every stage.
 QUICK = {"embed.umap": False, "cluster.methods": ["kmeans"], "strain.bases": 0, "strain.further": []}  # fmt: skip
@@ -77,6 +78,12 @@ def test_the_page_of_the_results_is_up_to_date():
     page = (PROJECT / "docs" / "results.md").read_text()
     written = runpy.run_path(str(PROJECT / "docs" / "result_fields.py"))["page_with_fields"](page)
     assert written == page, "run `python docs/result_fields.py`"
+
+
+def test_every_public_name_is_on_a_page_of_the_site():
+    names = runpy.run_path(str(DOCS / "public_names.py"))
+    assert names["missing"]() == [], "list them in docs/api under `{names} ROOM`"
+    assert names["surplus"]() == []
 
 
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(PROJECT)))

@@ -329,7 +329,7 @@ def sample_pattern(
 
 
 def fourier_shift(pattern: Pattern, shift: Point) -> Float[Array, "det_y det_x"]:
-    r"""Move a periodic pattern by :math:`\mathcal F^{-1}[e^{-2πi k·s} \mathcal F I]`.
+    r"""Move a periodic pattern by :math:`\mathcal F^{-1}[e^{-2\pi i k \cdot s} \mathcal F I]`.
 
     Exactly invertible for odd sizes (at even sizes the Nyquist row and column lose their phase);
     sharp edges ring.
