@@ -327,8 +327,8 @@ def test_py4dstem_turns_the_detector(tmp_path, scan, flip):
     dataset = open_dataset(tmp_path / "a.h5")
     assert dataset.calibration.pixel_inv_angstrom == pytest.approx(0.3 / (2 * np.pi))
     assert any("'furlong' not used" in doubt for doubt in dataset.doubts)
-    # py4DSTEM turns from the detector to the scan, counter-clockwise on the screen, after an exchange of axes with a flip.
-    c, s = np.cos(angle), -np.sin(angle)
+    # From scan to detector: turned counter-clockwise on the screen, then, with a flip, the axes exchanged.
+    c, s = np.cos(angle), np.sin(angle)
     turn = np.array([[c, -s], [s, c]])
     turn = turn[::-1] if flip else turn
     wanted = (0.02, -0.01, 0.004, 0.01)

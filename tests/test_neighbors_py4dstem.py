@@ -123,6 +123,11 @@ def test_we_find_in_their_file_what_they_know(tmp_path):
     assert scan.shape == (2, 3, 4, 5)
     np.testing.assert_array_equal(scan.source.read(slice(0, 2), slice(0, 3)).ravel(), range(120))
     assert scan.calibration.scan_step_nm == 2.5
+    # Its Bragg vectors turn against the definition by which its files are read.
+    turned = replace(scan.calibration, scan_rotation=-scan.calibration.scan_rotation)
+    if scan.calibration.scan_flip:
+        turned = replace(turned, scan_rotation=turned.scan_rotation - np.pi)
+    scan = scan.with_calibration(scan_rotation=turned.scan_rotation)
     found = theirs["from_center"] @ scan.calibration.to_scan_axes
     np.testing.assert_allclose(found * scan.calibration.pixel_inv_angstrom, theirs["calibrated"])
 

@@ -31,6 +31,10 @@ def scan_shape_of(file: h5py.File, item: Any) -> tuple[tuple[int, int], str] | N
     return None
 
 
+# What `QR_sense` says in a file whose `QR_rotation` turns from the detector to the scan, counter-clockwise on the screen.
+DETECTOR_TO_SCAN = "detector to scan"
+
+
 def scales_of(file: h5py.File, item: Any) -> tuple[Told, ...]:
     """Scales from plain attributes, py4DSTEM's calibration, and the metadata of the microscope."""
     beam = get(item.parent, "metadata/Acquisition_instrument/TEM")
@@ -68,7 +72,13 @@ def _py4dstem_scales(file: h5py.File, item: Any) -> Told:
         elif read is not None:
             ignored.append(f"{letter}_pixel_size: {read}")
     scales = _py4dstem_ellipse(scales, *(finite(value(name)) for name in ("a", "b", "theta")))
-    turn = _py4dstem_turn(value("QR_rotation"), value("QR_rotation_degrees"), value("QR_flip"))
+    sense = value("QR_sense")
+    turn = _py4dstem_turn(
+        value("QR_rotation"),
+        value("QR_rotation_degrees"),
+        value("QR_flip"),
+        backwards=isinstance(sense, bytes) and sense.decode() == DETECTOR_TO_SCAN,
+    )
     return Told(scales | turn, "the py4DSTEM calibration in the file", tuple(ignored))
 
 
@@ -88,21 +98,22 @@ def _py4dstem_ellipse(
     return scales
 
 
-def _py4dstem_turn(radians: Any, degrees: Any, flip: Any) -> dict[str, Any]:
+def _py4dstem_turn(radians: Any, degrees: Any, flip: Any, *, backwards: bool) -> dict[str, Any]:
     """Scan-detector rotation and flip.
 
-    py4DSTEM (0.14.18: Bragg vectors, strain, phase contrast) takes vectors from the detector to the scan by an exchange of the
-    axes, if there is a flip, and a rotation counter-clockwise on the screen; ours goes from the scan to the detector.
-    Only its picture `compare_QR_rotation` has the opposite sign.
+    py4DSTEM defines the rotation as counter-clockwise from real to diffraction space, as we do; its flip exchanges the
+    detector's axes, which is a mirrored y after a quarter turn. Its Bragg vectors and strain (0.14.18) turn the other way, from the
+    detector to the scan, and so do files that say so (`neighbors.write_emd`).
     """
     angle, in_degrees = finite(radians), finite(degrees)
     if angle is None and in_degrees is not None:
         angle = np.deg2rad(in_degrees)
     if angle is None and not flip:
         return {}
-    if flip:  # an exchange is a mirrored y after a quarter turn
-        return {"scan_rotation": (angle or 0.0) - pi / 2, "scan_flip": True}
-    return {"scan_rotation": -angle}
+    angle = -(angle or 0.0) if backwards else angle or 0.0
+    if flip:
+        return {"scan_rotation": -angle - pi / 2, "scan_flip": True}
+    return {"scan_rotation": angle}
 
 
 def _hspy_axes(parent: h5py.Group, count: int) -> list[Axis]:

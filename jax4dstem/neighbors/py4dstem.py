@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jax4dstem.coordinates import Calibration
+from jax4dstem.io.hdf5_scales import DETECTOR_TO_SCAN
 
 
 def to_py4dstem_calibration(calibration: Calibration) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def to_py4dstem_calibration(calibration: Calibration) -> dict[str, Any]:
         calibration: Ours.
 
     Returns:
-        ``QR_rotation`` in radians, ``QR_rotation_degrees``, ``QR_flip``, and where they are known ``a``, ``b``, ``theta``, ``Q_pixel_size``, ``Q_pixel_units``,
+        ``QR_rotation`` in radians, ``QR_rotation_degrees``, ``QR_flip``, ``QR_sense`` (ours: which way that turns), and where they are known ``a``, ``b``, ``theta``, ``Q_pixel_size``, ``Q_pixel_units``,
         ``R_pixel_size`` and ``R_pixel_units``.
 
     Example:
@@ -43,6 +44,7 @@ def to_py4dstem_calibration(calibration: Calibration) -> dict[str, Any]:
         "QR_rotation": rotation,
         "QR_rotation_degrees": degrees(rotation),
         "QR_flip": flip,
+        "QR_sense": DETECTOR_TO_SCAN,
     }
     if not isclose(*factors):
         along_a = left[:, 1]  # where the ellipse is longest it has to shrink most
