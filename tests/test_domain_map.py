@@ -18,6 +18,7 @@ from jax4dstem.domains.peaks import density_peaks
 from jax4dstem.domains.shares import share_out, without_mixtures
 from jax4dstem.domains.signal import signal_components
 from jax4dstem.domains.steps import steps_across
+from jax4dstem.domains.unusual import typicality, unusual_positions
 from jax4dstem.fields import merge
 from jax4dstem.simulate import heterojunction, polycrystal
 
@@ -190,3 +191,33 @@ def test_steps_are_differences_of_the_two_sides_where_there_are_positions(rng):
         left
     ].mean(axis=0)
     np.testing.assert_allclose(across[3, 4], expected, rtol=1e-6)
+
+
+def test_what_is_no_mixture_of_domains_is_unusual(rng):
+    """Five positions of another kind are found among two thousand, of which many are mixtures of three domains."""
+    corners = 25 * np.eye(3, 10)
+    labels = rng.integers(0, 3, 2000)
+    share = np.where(rng.random(2000) < 0.8, 1.0, rng.uniform(0.4, 1, 2000))[:, None]
+    mixed = share * corners[labels] + (1 - share) * rng.dirichlet(np.ones(3), 2000) @ corners
+    scores, rest = mixed + rng.standard_normal((2000, 10)), rng.chisquare(100, 2000)
+    probability = typicality(scores, rest, labels)
+    for share_below in (0.01, 0.1):
+        assert np.mean(probability < share_below) < 1.5 * share_below
+    assert unusual_positions(probability).sum() <= 1
+    scores[:3, 7] += 12  # seen by the components
+    rest[3:5] += 150  # and not
+    found = unusual_positions(typicality(scores, rest, labels))
+    assert found[:5].all()
+    assert found.sum() <= 6
+
+
+@pytest.mark.whole
+def test_a_few_patterns_of_another_crystal_are_unusual(halves):
+    assert halves[0].unusual.sum() <= 1
+    scan, _ = polycrystal((16, 16), (64, 64), n_grains=1, dose=1e6, background=0.2, seed=3)
+    counts = np.array(scan.source.array)
+    where = [2, 9, 9], [3, 9, 10]
+    counts[where] = np.rot90(counts[where], axes=(1, 2))  # of a hexagonal lattice: by 30 degrees
+    planted = map_of(Dataset.from_array(counts))
+    assert planted.unusual[where].all()
+    assert planted.unusual.sum() <= 4

@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from jax4dstem.beam import Prepared
 from jax4dstem.domains.clustering import LEVEL, Domains
-from jax4dstem.domains.embedding import score_features
+from jax4dstem.domains.embedding import Scores, score_features
 from jax4dstem.domains.feature_kinds import AngularPatterns, CepstralPixels, DiskSums, FeatureKind
 from jax4dstem.domains.features import choose_features, feature_vectors, pattern_moments
 from jax4dstem.domains.gaps import join_without_gaps
@@ -19,6 +19,7 @@ from jax4dstem.domains.peaks import density_peaks
 from jax4dstem.domains.shares import inside_domains, share_out, without_mixtures
 from jax4dstem.domains.signal import Signal, signal_components
 from jax4dstem.domains.steps import steps_across
+from jax4dstem.domains.unusual import typicality, unusual_positions
 from jax4dstem.embed import subsample
 from jax4dstem.errors import InputError
 from jax4dstem.fields import SCAN, Result, entry
@@ -50,6 +51,9 @@ class DomainMap(Result):
         kinds: All kinds that were tried, ``(kinds,)``.
         number: Domains by each, the same shape.
         clarity: Mean silhouette of each, the same shape; NaN for one domain.
+        typicality: Probability that a position of the domains is as unlike all of their mixtures, ``(scan_y, scan_x)``; NaN where
+            there is no pattern. None in results of older versions.
+        unusual: Positions unlike any domain; of these one in twenty is expected to be so by chance, the same shape.
 
     Example:
         >>> labels, certain = np.array([[0, 0, 1]]), np.ones((1, 3))
@@ -72,6 +76,16 @@ class DomainMap(Result):
     kinds: np.ndarray = entry("candidate", "", "kinds of features that were tried", "domains/kinds")
     number: np.ndarray = entry("candidate", "", "domains by each kind", "domains/number")
     clarity: np.ndarray = entry("candidate", "1", "mean silhouette of each", "domains/clarity")
+    typicality: np.ndarray | None = entry(
+        SCAN,
+        "1",
+        "probability that a position of the domains is as unlike all of their mixtures",
+        "labels/typicality",
+        default=None,
+    )
+    unusual: np.ndarray | None = entry(
+        SCAN, "", "unlike any domain, one in twenty by chance", "labels/unusual", default=None
+    )
 
     @property
     def size(self) -> np.ndarray:
@@ -121,7 +135,7 @@ def map_domains(
     Every kind of features is looked at alike: components that neighbors share, peaks of their density, joined where there is no gap
     between them, so that what varies without a gap is one domain, and without those that are mixtures of two others. Positions on sharp borders
     bridge no gap, if the domains are as clear without them. Of the divisions that are not much coarser than the finest, and
-    about as clear as the clearest of these, the coarsest counts. Shares, and with them the domains of mixed positions, come from
+    about as clear as the clearest of these, the coarsest counts. What is unlike all mixtures of domains is said beside it. Shares, and with them the domains of mixed positions, come from
     sums over disks, which are linear in the counts.
 
     Args:
@@ -154,12 +168,19 @@ def map_domains(
         "cepstrum": CepstralPixels(),
     }
     moments = pattern_moments(prepared)
-    signals = {name: _signal(prepared, kind, moments, seed) for name, kind in tried.items()}
-    linear = signals.get("sums") or _signal(prepared, DiskSums(), moments, seed)
+    sums = tried.get("sums", DiskSums())
+    scores = {kind: _scores(prepared, kind, moments) for kind in {*tried.values(), sums}}
+    signals = {
+        name: signal_components(scores[kind].scores, valid, seed=seed)
+        for name, kind in tried.items()
+    }
+    linear = signals.get("sums") or signal_components(scores[sums].scores, valid, seed=seed)
     divisions = {name: _divide(signal, linear, valid, seed) for name, signal in signals.items()}
     kind = list(tried)[_choose(list(divisions.values()))]
     features = linear if len(linear.ratio) else signals[kind]
     found = share_out(features.points, _by_size(divisions[kind].labels))
+    of_sums = scores[sums]
+    typical = typicality(of_sums.scores[valid], np.asarray(of_sums.rest)[valid], found.label)
     return DomainMap(
         to_map(found.label.astype(np.int32), valid, -1),
         to_map(found.confidence.astype(np.float32), valid),
@@ -169,13 +190,14 @@ def map_domains(
         np.array(list(tried)),
         np.array([division.number for division in divisions.values()], np.int32),
         np.array([division.clarity for division in divisions.values()]),
+        to_map(typical.astype(np.float32), valid),
+        to_map(unusual_positions(typical), valid, False),
     )
 
 
-def _signal(prepared: Prepared, kind: FeatureKind, moments: MomentsResult, seed: int) -> Signal:
+def _scores(prepared: Prepared, kind: FeatureKind, moments: MomentsResult) -> Scores:
     vectors = feature_vectors(prepared, kind, choose_features(prepared, kind, moments))
-    scores = score_features(vectors, prepared.valid, COMPONENTS).scores
-    return signal_components(scores, prepared.valid, seed=seed)
+    return score_features(vectors, prepared.valid, COMPONENTS)
 
 
 def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Division:

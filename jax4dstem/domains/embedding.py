@@ -1,7 +1,7 @@
 """Scores and embeddings of a scan's feature vectors: PCA, UMAP, codes of an autoencoder."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +34,8 @@ class Scores(Result):
         components: Principal components as rows, ``(components, features)``.
         explained_variance: Variance of every score, ``(components,)``.
         explained_variance_ratio: Its share of the total variance, ``(components,)``.
+        rest: Sum of the squares of what the components leave of every feature vector, ``(scan_y, scan_x)``; NaN where the
+            pattern is invalid. None in results of older versions.
     """
 
     scores: np.ndarray = entry(
@@ -48,6 +50,13 @@ class Scores(Result):
     )
     explained_variance_ratio: np.ndarray = entry(
         "component", "1", "share of the total variance", "pca/explained_variance_ratio"
+    )
+    rest: np.ndarray | None = entry(
+        SCAN,
+        "",
+        "sum of squares that the components leave of the features",
+        "pca/rest",
+        default=None,
     )
 
 
@@ -74,14 +83,23 @@ def score_features(vectors: Dataset, valid: np.ndarray, n_components: int = 10) 
     covariance = reduce_patterns(Covariance(), vectors, weights=valid, progress="covariance")
     pca = fit_pca(covariance, n_components)
     components = pca.components.astype(np.float32)
-    scores = map_patterns(project, vectors, pca.mean, components, progress="PCA scores")
+    scores, rest = map_patterns(
+        _project_with_rest, vectors, pca.mean, components, progress="PCA scores"
+    )
     return Scores(
         np.where(valid[..., None], scores, np.nan).astype(np.float32),
         pca.mean,
         components,
         pca.explained_variance,
         pca.explained_variance_ratio,
+        np.where(valid, rest, np.nan).astype(np.float32),
     )
+
+
+def _project_with_rest(features: Any, mean: Any, components: Any) -> tuple[Any, Any]:
+    """Scores of a feature vector, and the sum of the squares of what they leave."""
+    scores = project(features, mean, components)
+    return scores, jnp.sum((features - mean - scores @ components) ** 2)
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,9 @@ def _found(evidence: Evidence) -> list[str]:
 def _domain_line(found: DomainMap) -> str:
     number, sure = len(found.size), 100 * np.nanmean(found.confidence > SURE)
     told = f", told by {found.kind}; {sure:.0f} % of the positions are sure to 95 %"
-    return f"{number} domain{'s' * (number != 1)}" + told * (number > 1)
+    unusual = 0 if found.unusual is None else int(found.unusual.sum())
+    unlike = f"; {unusual} position{'s' * (unusual != 1)} unlike any of them" * (unusual > 0)
+    return f"{number} domain{'s' * (number != 1)}" + told * (number > 1) + unlike
 
 
 def _strain_line(evidence: Evidence) -> str:
