@@ -78,7 +78,7 @@ def finished(scan_file, tmp_path_factory):
 
 def test_domains_are_found(finished):
     out, labels, output = finished
-    assert "[8/13] domains" in output
+    assert "[8/14] domains" in output
     tree, _ = read_group(out / "results.h5")
     agreement = domain_agreement(tree["labels"]["level_1"].data, labels)
     assert agreement == (1.0, 1.0)

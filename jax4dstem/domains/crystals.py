@@ -44,15 +44,16 @@ class DomainCrystals(Result):
         members: Positions of one domain alone that show its lattice, ``(domains,)``.
         lattice: g1, g2 as rows (y, x) in px, median of the members, ``(domains, 2, 2)``; NaN where there is none.
         a: Length of the first basis vector of the cell in real space, ``(domains,)``.
-        b: Of the second.
-        gamma: Angle between them in degrees.
-        a_std: Standard error of a.
-        b_std: The same of b.
-        gamma_std: The same of gamma.
+        b: Of the second, ``(domains,)``.
+        gamma: Angle between them in degrees, ``(domains,)``.
+        a_std: Standard error of a, ``(domains,)``.
+        b_std: The same of b, ``(domains,)``.
+        gamma_std: The same of gamma, ``(domains,)``.
         strain: e_xx, e_yy, e_xy and theta (radians) relative to the reference domain's lattice, ``(domains, 4)``; NaN for
             another kind of lattice.
         strain_std: Standard errors, those of the reference domain contained, the same shape.
-        spread: Standard deviation of e_xx, e_yy, e_xy and theta over the members: noise, and what varies inside the domain.
+        spread: Standard deviation of e_xx, e_yy, e_xy and theta over the members, ``(domains, 4)``: noise, and what varies
+            inside the domain.
         relation: How each lattice lies to the reference's, in words; only what is significant, ``(domains,)``.
         candidate: Name of the most probable of the given crystals, "" without any, ``(domains,)``.
         probability: Of every given crystal, and last of none of them, ``(domains, candidates + 1)``; NaN without a lattice.
@@ -107,7 +108,7 @@ class DomainCrystals(Result):
         "domain", "", "most probable of the given crystals", "domains/candidate"
     )
     probability: np.ndarray = entry(
-        "domain candidate",
+        "domain crystal",
         "1",
         "of each given crystal, and last of none of them",
         "domains/probability",

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Tree
+from jax4dstem.noise import COUNTED
 from jax4dstem.pipeline.results import Results
 from jax4dstem.plots.style import (
     SIGNED,
@@ -102,7 +103,8 @@ def _example(axes: Sequence[Axes], results: Results, found: Tree, n: int) -> Non
     )
     lattice_on(axes[1], found, n)
     # In units of the noise that these electrons are expected to have, which counts of 1 or less have too.
-    gap = (pattern - expected) / np.sqrt(np.maximum(expected, 1.0))
+    noise = COUNTED.variance(np.maximum(expected, 1.0))
+    gap = (pattern - expected) / np.sqrt(noise)
     chi = _dispersion(results, y, x)
     title = "What the fit leaves" + (f", χ² {chi:.2f}" if np.isfinite(chi) else "")
     show_image(
@@ -134,13 +136,13 @@ def lattice_on(axes: Axes, found: Tree, n: int) -> None:
         )  # fmt: skip
 
 
-def pattern_norm(pattern: np.ndarray, center: np.ndarray, radius: float) -> PowerNorm:
+def pattern_norm(image: np.ndarray, center: np.ndarray, radius: float) -> PowerNorm:
     """Colors by the root of the counts, whose noise is the same everywhere, up to the brightest beside the direct beam."""
-    outside = np.isfinite(pattern)
+    outside = np.isfinite(image)
     if np.isfinite(center).all():
-        y, x = np.indices(pattern.shape)
+        y, x = np.indices(image.shape)
         outside &= np.hypot(y - center[0], x - center[1]) > BEAM * radius
-    top = float(np.percentile(pattern[outside], BRIGHT)) if outside.any() else 1.0
+    top = float(np.percentile(image[outside], BRIGHT)) if outside.any() else 1.0
     return PowerNorm(0.5, 0.0, max(top, 1.0))
 
 

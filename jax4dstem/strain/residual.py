@@ -15,7 +15,7 @@ from jax4dstem.typing import Array, Float, Pattern, Point
 
 
 def expected_and_residual(
-    pattern: np.ndarray, strain: StrainMeasurement, y: int, x: int
+    electrons: np.ndarray, strain: StrainMeasurement, y: int, x: int
 ) -> np.ndarray | None:
     """What the lattice fitted at a position leads one to expect there, and what is there beyond it.
 
@@ -23,7 +23,7 @@ def expected_and_residual(
     background is that of the scan.
 
     Args:
-        pattern: Of the position, in electrons, as the fit took it, ``(det_y, det_x)``.
+        electrons: Of the position, as the fit took it, ``(det_y, det_x)``.
         strain: What was fitted.
         y: Row of the scan.
         x: Column of the scan.
@@ -48,7 +48,7 @@ def expected_and_residual(
             model = part.model
             patch = patch_side_around(float(model.radius), model.tightest)
             lattice = part.lattice.center[y, x], part.lattice.distortion[y, x]
-            return np.asarray(_compare(patch, pattern, *lattice, model))
+            return np.asarray(_compare(patch, electrons, *lattice, model))
     return None
 
 
