@@ -11,6 +11,7 @@ from jax4dstem.strain import NoStrain, StrainAnswers
 SURE = 0.95  # probability of a domain
 NO_BREAK = "\N{NO-BREAK SPACE}"
 MOST_SHARES = 6  # domains whose shares are told
+MOST_UNUSUAL = 5  # positions that are named
 TOLD_BY = {
     "sums": "sums over disks",
     "cepstrum": "their cepstra",
@@ -58,8 +59,10 @@ def _domains(results: Results) -> Iterator[str]:
         return
     if len(found.size) < 2:
         yield "Nothing tells parts of it apart: it is one domain."
-        return
-    yield _domain_sentence(found)
+    else:
+        yield _domain_sentence(found)
+    if found.unusual is not None and found.unusual.any():
+        yield _unusual_sentence(found.unusual, np.asarray(found.typicality))
 
 
 def _domain_sentence(found: DomainMap) -> str:
@@ -72,6 +75,19 @@ def _domain_sentence(found: DomainMap) -> str:
         f"It shows {len(found.size)} domains ({told} of the positions), told apart by {TOLD_BY.get(found.kind, found.kind)}; "
         f"{sure:.3g} % of the positions are assigned with a probability above {100 * SURE:.0f} %, "
         f"and {two:.2g} % show two domains at once."
+    )
+
+
+def _unusual_sentence(unusual: np.ndarray, typicality: np.ndarray) -> str:
+    """The most unusual positions first."""
+    where = np.argwhere(unusual)
+    order = np.argsort(typicality[unusual], kind="stable")[:MOST_UNUSUAL]
+    named = ", ".join(f"({y}, {x})" for y, x in where[order].tolist())
+    more = ", ..." * (len(where) > MOST_UNUSUAL)
+    one = len(where) == 1
+    return (
+        f"{len(where)} position{'' if one else 's'} {'is' if one else 'are'} unlike all of it, one in twenty of such by chance; "
+        f"row and column: {named}{more}."
     )
 
 
