@@ -200,13 +200,13 @@ def test_what_is_no_mixture_of_domains_is_unusual(rng):
     share = np.where(rng.random(2000) < 0.8, 1.0, rng.uniform(0.4, 1, 2000))[:, None]
     mixed = share * corners[labels] + (1 - share) * rng.dirichlet(np.ones(3), 2000) @ corners
     scores, rest = mixed + rng.standard_normal((2000, 10)), rng.chisquare(100, 2000)
-    probability = typicality(scores, rest, labels)
+    probability = typicality(scores, rest, labels, share[:, 0] < 0.9)
     for share_below in (0.01, 0.1):
         assert np.mean(probability < share_below) < 1.5 * share_below
     assert unusual_positions(probability).sum() <= 1
     scores[:3, 7] += 12  # seen by the components
     rest[3:5] += 150  # and not
-    found = unusual_positions(typicality(scores, rest, labels))
+    found = unusual_positions(typicality(scores, rest, labels, share[:, 0] < 0.9))
     assert found[:5].all()
     assert found.sum() <= 6
 

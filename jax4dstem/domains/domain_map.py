@@ -180,7 +180,9 @@ def map_domains(
     features = linear if len(linear.ratio) else signals[kind]
     found = share_out(features.points, _by_size(divisions[kind].labels))
     of_sums = scores[sums]
-    typical = typicality(of_sums.scores[valid], np.asarray(of_sums.rest)[valid], found.label)
+    typical = typicality(
+        of_sums.scores[valid], np.asarray(of_sums.rest)[valid], found.label, found.second >= 0
+    )
     return DomainMap(
         to_map(found.label.astype(np.int32), valid, -1),
         to_map(found.confidence.astype(np.float32), valid),

@@ -15,13 +15,16 @@ KNOWN = 30  # positions that a domain's own spread is taken from; of fewer it is
 RIDGE = 1e-6  # of the mean variance
 
 
-def typicality(scores: np.ndarray, rest: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def typicality(
+    scores: np.ndarray, rest: np.ndarray, labels: np.ndarray, mixed: np.ndarray
+) -> np.ndarray:
     """Probability that a position of the domains is as unlike them, ``(n,)``.
 
     Args:
         scores: Principal components of features with equal noise, ``(n, d)``.
         rest: Squares of what they leave of the features, ``(n,)``.
         labels: Domain of every position, numbered from 0, ``(n,)``.
+        mixed: Whether it shows another one, too; what varies inside domains makes such positions scatter more, ``(n,)``.
 
     Returns:
         Probabilities; uniform where nothing is unusual.
@@ -32,14 +35,15 @@ def typicality(scores: np.ndarray, rest: np.ndarray, labels: np.ndarray) -> np.n
         >>> scores[200:, 0] += 20
         >>> scores[0, 0] = 10  # half of each
         >>> scores[1, 1] = 9  # neither
-        >>> found = typicality(scores, rng.chisquare(50, 400), labels)
+        >>> found = typicality(scores, rng.chisquare(50, 400), labels, labels < 0)
         >>> bool(found[0] > 0.01), bool(found[1] < 1e-4)
         (True, True)
     """
     means = np.array([np.median(scores[labels == n], axis=0) for n in range(labels.max() + 1)])
     outside = _outside(scores, means, labels)
     measures = [rest] if outside is None else [outside, rest]
-    z = np.max([_deviation(np.log(np.maximum(each, 1e-30)), labels) for each in measures], axis=0)
+    kinds = np.unique(2 * labels + mixed, return_inverse=True)[1]
+    z = np.max([_deviation(np.log(np.maximum(each, 1e-30)), kinds) for each in measures], axis=0)
     return np.minimum(len(measures) * stats.norm.sf(z), 1.0)
 
 
@@ -70,13 +74,13 @@ def _outside(scores: np.ndarray, means: np.ndarray, labels: np.ndarray) -> np.nd
     return np.sum((white - white @ basis @ basis.T) ** 2, axis=1)
 
 
-def _deviation(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Standard deviations above the median of the same domain, as its middle two thirds have them."""
+def _deviation(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Standard deviations above the median of the same kind of positions, as its middle two thirds have them."""
     low, middle, high = np.percentile(values, [15.87, 50, 84.13])
     of_all = middle, (high - low) / 2
     deviation = np.empty(len(values))
-    for n in range(labels.max() + 1):
-        own = labels == n
+    for n in range(kinds.max() + 1):
+        own = kinds == n
         center, spread = of_all
         if own.sum() >= KNOWN:
             low, center, high = np.percentile(values[own], [15.87, 50, 84.13])

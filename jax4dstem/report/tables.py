@@ -20,7 +20,7 @@ from jax4dstem.plots.style import calibration_of
 
 SPACINGS = 4  # the strongest of a mean cepstrum
 ERROR = "_std"
-TOLD = {"id", "size"}  # columns of /domains that the table has already
+TOLD = {"id", "size", "members"}  # columns of /domains that the table has already
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,13 @@ def division_table(results: Results, division: str) -> Table | None:
     if division != "domains":
         parents = group["parent"].data.tolist()
         columns.append(Column("part of", ["whole scan" if p < 0 else str(p) for p in parents]))
-    columns += [*_cells(group), *_relations(group), _spacings(results, group)]
-    if division == "domains":
-        columns += _further(tree.get("domains", {}), len(ids))
+    columns.append(
+        Column("state", group["state"].data.tolist(), "by the peaks of the mean cepstrum")
+    )
+    further = tree.get("domains", {}) if division == "domains" else {}
+    if "a" not in further:  # no lattice was fitted
+        columns += [_cells(group), *_relations(group), _spacings(results, group)]
+    columns += _further(further, len(ids))
     colors = division_colors(results)[division]
     return Table(title_of(division), columns, [to_hex(colors[number]) for number in ids])
 
@@ -91,16 +95,15 @@ def _sizes(results: Results, division: str, group: Tree) -> Iterator[Column]:
         yield Column("mean probability", [f"{each:.3f}" for each in sure], "of the assignment")
 
 
-def _cells(group: Tree) -> Iterator[Column]:
-    """State and lattice of the mean cepstrum."""
-    yield Column("state", group["state"].data.tolist(), "by the peaks of the mean cepstrum")
+def _cells(group: Tree) -> Column:
+    """Lattice of the mean cepstrum."""
     cells = []
     for basis in group["basis"].data:
         a, b = np.linalg.norm(basis, axis=1)
         known = np.isfinite(basis).all()
         angle = np.degrees(np.arccos(np.clip(basis[0] @ basis[1] / (a * b), -1, 1)))
         cells.append(f"{a:.2f} × {b:.2f}, {angle:.0f}°" if known else "")
-    yield Column(
+    return Column(
         f"lattice, {group['basis'].units}", cells, "a × b and the angle between, from the cepstrum"
     )
 
@@ -140,7 +143,8 @@ def _further(group: Tree, count: int) -> Iterator[Column]:
                 for value, each in zip(item.data.tolist(), errors, strict=True)
             ]
             unit = "" if item.units in ("", "1") else f", {item.units}"
-            yield Column(name.replace("_", " ") + unit, cells, item.description)
+            if any(cells):
+                yield Column(name.replace("_", " ") + unit, cells, item.description)
 
 
 def _is_column(item: Any, count: int) -> bool:
