@@ -10,7 +10,7 @@ from jax4dstem.fields import Field, Tree, merge
 from jax4dstem.health import Evidence, judge
 from jax4dstem.pipeline import analyze_in_memory, load_recipe
 from jax4dstem.simulate import polycrystal
-from jax4dstem.strain import StrainWays, find_strain
+from jax4dstem.strain import StrainWays, find_strain, strain_examples
 
 pytestmark = pytest.mark.whole
 
@@ -48,6 +48,10 @@ def by_hand(scan) -> Tree:
         ways=StrainWays(bases=0, further=()),
         detector=survey.detector.of_electrons,
     )
+    crystals = domains.measure_crystals(
+        domain_map, strain.shown_lattices, pixel=scan.calibration.pixel_inv_angstrom
+    )
+    examples = strain_examples(survey.electrons(scan), strain, 1 - domain_map.confidence)
     doubts = judge(Evidence(scan.calibration, survey, positions, domain_map, strain, scan.doubts))
     tree: Tree = {}
     for answer in (
@@ -60,6 +64,8 @@ def by_hand(scan) -> Tree:
         found,
         tables,
         strain,
+        crystals,
+        examples,
         doubts,
     ):
         merge(tree, answer.fields())
