@@ -30,7 +30,7 @@ from jax4dstem.explore.lattices import lattices_of
 from jax4dstem.explore.maps import maps_of
 from jax4dstem.explore.notebook import reply_to
 from jax4dstem.explore.offline import Quantization
-from jax4dstem.explore.parts import KeptChunks, Preview, band_rows, part_of
+from jax4dstem.explore.parts import KeptChunks, Preview, band_rows
 from jax4dstem.fields import Field
 from jax4dstem.lattice import starting_model
 from jax4dstem.lattice.render import render
@@ -265,7 +265,7 @@ def test_chunks_that_were_read_are_kept(results):
 def test_steps_that_differ_per_position_come_along():
     gain = np.arange(63.0).reshape(7, 9).astype(np.float32)
     scan = SCAN.map(lambda pattern, g: g * pattern, per_position=(gain,))
-    part = part_of(scan, [1, 4], [0, 8])
+    part = scan.sample_scan([1, 4], [0, 8])
     values = map_patterns(lambda pattern: pattern.sum(), part)
     expected = (gain * COUNTS.sum((2, 3)))[np.ix_([1, 4], [0, 8])]
     np.testing.assert_allclose(values, expected, rtol=1e-6)

@@ -15,7 +15,7 @@ import numpy as np
 from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError, OutputError
 from jax4dstem.explore.assets import OFFLINE, asset
-from jax4dstem.explore.parts import band_rows, part_of, rows_of
+from jax4dstem.explore.parts import band_rows
 from jax4dstem.explore.subject import Subject
 from jax4dstem.io.results import write_bytes
 from jax4dstem.patterns.cepstrum import GAUSSIAN_SHARE, covered_radius
@@ -261,7 +261,7 @@ def _foretold(scan: Dataset, per: int, factor: int, unpacked: int) -> float:
         ]
         for n in scan.scan_shape
     )
-    sample = _store(part_of(scan, rows, cols), per, factor).levels
+    sample = _store(scan.sample_scan(rows, cols), per, factor).levels
     return MARGIN * len(_packed(sample)) * unpacked / sample.size
 
 
@@ -280,7 +280,7 @@ def _sums(scan: Dataset, per: int, factor: int) -> np.ndarray:
     band = max(1, band_rows(scan) // per)
     for start in range(0, rows, band):
         stop = min(start + band, rows)
-        values = map_patterns(_counts, rows_of(binned, start * per, stop * per))
+        values = map_patterns(_counts, binned[start * per : stop * per])
         blocks = np.asarray(values)[:, : cols * per].reshape(
             stop - start, per, cols, per, height, width
         )

@@ -1,14 +1,11 @@
 """Parts of a scan, with what differs per position: rows, a coarse grid held in memory."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
 
-import jax
 import numpy as np
 
-from jax4dstem.dataset import ArraySource, Dataset, SourceView, Step
+from jax4dstem.dataset import ArraySource, Dataset, SourceView
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Pattern
 
@@ -36,7 +33,7 @@ class Preview:
         """The finest grid of at most so many bytes."""
         step = preview_step(scan, limit)
         rows, cols = (range(step // 2, size, step) for size in scan.scan_shape)
-        grid = part_of(scan, rows, cols)
+        grid = scan.sample_scan(rows, cols)
         patterns = grid.source.read(slice(0, len(rows)), slice(0, len(cols)))
         return cls(replace(grid, source=ArraySource(np.array(patterns))), step)
 
@@ -88,34 +85,11 @@ def pattern_bytes(scan: Dataset) -> int:
     return prod(scan.detector_shape) * scan.dtype.itemsize
 
 
-def part_of(scan: Dataset, rows: Sequence[int], cols: Sequence[int]) -> Dataset:
-    """The positions where rows and columns cross, steps that differ per position included."""
-    bare = replace(scan, steps=()).sample_scan(rows, cols)
-    return replace(bare, steps=_steps_at(scan, np.ix_(rows, cols)))
-
-
-def rows_of(scan: Dataset, start: int, stop: int) -> Dataset:
-    """Whole rows of the scan, read without a copy."""
-    bare = replace(scan, steps=()).crop_scan(start, stop, 0, scan.scan_shape[1])
-    return replace(bare, steps=_steps_at(scan, slice(start, stop)))
-
-
-def _steps_at(scan: Dataset, where: Any) -> tuple[Step, ...]:
-    """The chain's steps with what differs per position of some positions only."""
-    return tuple(
-        replace(
-            step,
-            per_position=jax.tree.map(lambda leaf: np.asarray(leaf)[where], step.per_position),
-        )
-        for step in scan.steps
-    )
-
-
 def pattern_of(scan: Dataset, y: int, x: int) -> np.ndarray:
     """What the chain makes of one pattern."""
     if not scan.steps:  # no kernel between the file and the screen
         return scan.source.read(slice(y, y + 1), slice(x, x + 1))[0, 0]
-    return map_patterns(_same, part_of(scan, [y], [x]))[0, 0]
+    return map_patterns(_same, scan.sample_scan([y], [x]))[0, 0]
 
 
 def _same(pattern: Pattern) -> Pattern:

@@ -24,7 +24,6 @@ from jax4dstem.explore.parts import (
     band_rows,
     pattern_of,
     preview_step,
-    rows_of,
 )
 from jax4dstem.explore.wire import Answer
 from jax4dstem.io import open_dataset
@@ -319,7 +318,7 @@ class Subject:
         start, stop = rows
         if not 0 <= start < stop <= self.scan_shape[0]:
             raise InputError(f"rows {start}:{stop} are not in the scan of {self.scan_shape[0]}")
-        image = map_patterns(virtual_image, rows_of(self._patterns, start, stop), mask)
+        image = map_patterns(virtual_image, self._patterns[start:stop], mask)
         return Answer({"step": 1}, image)
 
     def mean(self, mask: np.ndarray) -> Answer:
@@ -333,7 +332,7 @@ class Subject:
             return Answer({}, reduce_patterns(Mean(), whole, weights=weights))
         total, count = np.zeros(scan.pattern_shape), 0.0
         for start, stop, part in self._bands(weights):
-            mean = reduce_patterns(Mean(), rows_of(scan, start, stop), weights=part)
+            mean = reduce_patterns(Mean(), scan[start:stop], weights=part)
             total, count = total + part.sum() * mean.astype(np.float64), count + part.sum()
         return Answer({}, total / max(count, 1.0))
 

@@ -1,29 +1,19 @@
 """Patterns of a rectangle of the scan as the dataset's chain makes them, for programs that ask for arrays."""
 
-from dataclasses import replace
 from typing import Any
 
-import jax
 import numpy as np
 
-from jax4dstem.dataset import ArraySource, Dataset
+from jax4dstem.dataset import Dataset
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Num
 
 
 def read_patterns(dataset: Dataset, rows: slice, cols: slice) -> np.ndarray:
     """Patterns of a rectangle, ``(rows, cols, det_y, det_x)``; without a chain of the type that the source has."""
-    raw = dataset.source.read(rows, cols)
     if not dataset.steps:
-        return raw
-
-    def cut(leaf: Any) -> np.ndarray:
-        return np.asarray(leaf)[rows, cols]
-
-    steps = tuple(
-        replace(step, per_position=jax.tree.map(cut, step.per_position)) for step in dataset.steps
-    )
-    return map_patterns(_itself, replace(dataset, source=ArraySource(raw), steps=steps))
+        return dataset.source.read(rows, cols)
+    return map_patterns(_itself, dataset[rows, cols])
 
 
 def dask_patterns(dataset: Dataset) -> Any:
