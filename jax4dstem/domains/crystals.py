@@ -10,8 +10,9 @@ import numpy as np
 
 from jax4dstem.coordinates import strain_of
 from jax4dstem.domains.domain_map import DomainMap
+from jax4dstem.domains.spread import middle_two_thirds
 from jax4dstem.fields import Result, entry
-from jax4dstem.lattice.basis import reduce_basis
+from jax4dstem.lattice.basis import MEDIAN, cells_of, reduce_basis
 from jax4dstem.lattice.relation import (
     CHANGES,
     OTHER,
@@ -26,7 +27,6 @@ LEARNED = 2000  # positions of a domain that its lattice is taken from
 TRIED = 9  # of them, as the one that the others are compared with
 APART = 0.1  # of a lattice vector: a position whose lattice is farther from its domain's shows another one
 SIGNIFICANT = 3.0  # standard errors
-MEDIAN = float(np.sqrt(np.pi / 2))  # error of a median over that of the mean, of Gaussian values
 # Standard deviation of strain relative to a crystal as tables have it: a camera length is rarely known better than to one percent.
 AS_TABLES = 0.01
 NONE = "none of them"
@@ -202,9 +202,8 @@ def _crystal(lattices: np.ndarray) -> _Crystal:
     gradients = np.linalg.solve(alike, np.broadcast_to(middle, alike.shape))
     strain = np.stack(_strains(jnp.asarray(gradients, float)), axis=-1).astype(np.float64)
     per_median = MEDIAN / np.sqrt(len(alike))
-    cells = _cells(alike)
-    cell = np.array([_cells(middle[None])[0], per_median * _scatter(cells)])
-    spread = _scatter(strain)
+    cell = np.array([cells_of(middle[None])[0], per_median * middle_two_thirds(cells_of(alike))[1]])
+    spread = middle_two_thirds(strain)[1]
     return _Crystal(len(alike), middle, cell, per_median * spread, spread)
 
 
@@ -223,20 +222,6 @@ def _in_basis_of(middle: np.ndarray, lattices: np.ndarray) -> tuple[np.ndarray, 
     best = distance.argmin(axis=1)
     rows = np.arange(len(lattices))
     return bases[rows, best], distance[rows, best] / np.linalg.norm(middle, axis=1).min()
-
-
-def _scatter(values: np.ndarray) -> np.ndarray:
-    """Standard deviation of the columns as the middle two thirds have it: a few wrong fits do not count."""
-    low, high = np.percentile(values, [15.87, 84.13], axis=0)
-    return (high - low) / 2
-
-
-def _cells(lattices: np.ndarray) -> np.ndarray:
-    """a, b in 1/px and γ in degrees of the cells in real space, ``(n, 3)``."""
-    a, b = np.moveaxis(np.linalg.inv(lattices), -1, 0)  # columns of G⁻¹ are rows of its transpose
-    lengths = np.linalg.norm(a, axis=-1), np.linalg.norm(b, axis=-1)
-    cosine = (a * b).sum(axis=-1) / (lengths[0] * lengths[1])
-    return np.stack([*lengths, np.degrees(np.arccos(np.clip(cosine, -1, 1)))], axis=-1)
 
 
 def _table(

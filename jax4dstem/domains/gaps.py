@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from jax4dstem.domains.spread import middle_two_thirds
+
 VALLEY = 0.6  # of the lower peak: what is left in a gap, at most
 SEEN = 3.0  # standard deviations by which a gap must be deeper than chance
 # A deep gap in one direction alone may be a fold of a curved set; where points are many it is none.
@@ -146,7 +148,10 @@ def gap_between(
     one, other = (np.concatenate(parts) for parts in zip(*ends, strict=True))
     if min(len(one), len(other)) < SMALLEST:  # nothing but border
         return Gap(1.0, 0.0, 0.0)
-    if first_steps is not None and np.mean([_scatter(part) for part in (one, other)]) > 1 / WIDE:
+    if (
+        first_steps is not None
+        and np.mean([middle_two_thirds(part)[1] for part in (one, other)]) > 1 / WIDE
+    ):
         return Gap(1.0, 0.0, 0.0)
     gap = Gap(*_valley(one, other), float("nan"))
     if not gap.deep or gap.significance > SURE:
@@ -193,12 +198,6 @@ def _valley(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     peak = float(min(counts[left], counts[right]))
     valley = float(counts[left : right + 1].min())
     return valley / max(peak, 1e-30), 2 * float(np.sqrt(peak) - np.sqrt(valley))
-
-
-def _scatter(values: np.ndarray) -> float:
-    """Standard deviation as the middle two thirds have it."""
-    low, high = np.percentile(values, [15.87, 84.13])
-    return float(high - low) / 2
 
 
 def _distance(first: np.ndarray, second: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import linalg, stats
 
 from jax4dstem.anomaly import false_discovery
+from jax4dstem.domains.spread import middle_two_thirds
 
 DISCOVERY_RATE = 0.05  # of unusual positions that are none
 KNOWN = 30  # positions that a domain's own spread is taken from; of fewer it is that of all
@@ -76,14 +77,10 @@ def _outside(scores: np.ndarray, means: np.ndarray, labels: np.ndarray) -> np.nd
 
 def _deviation(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     """Standard deviations above the median of the same kind of positions, as its middle two thirds have them."""
-    low, middle, high = np.percentile(values, [15.87, 50, 84.13])
-    of_all = middle, (high - low) / 2
+    of_all = middle_two_thirds(values)
     deviation = np.empty(len(values))
     for n in range(kinds.max() + 1):
         own = kinds == n
-        center, spread = of_all
-        if own.sum() >= KNOWN:
-            low, center, high = np.percentile(values[own], [15.87, 50, 84.13])
-            spread = (high - low) / 2
+        center, spread = middle_two_thirds(values[own]) if own.sum() >= KNOWN else of_all
         deviation[own] = (values[own] - center) / max(spread, 1e-30)
     return deviation

@@ -20,7 +20,7 @@ def lattices_of(strain: StrainMeasurement) -> tuple[list[dict[str, Any]], np.nda
     places = np.full((*strain.strain.status.shape, CHANNELS), np.nan, np.float32)
     for number, part in enumerate(parts):
         own = part.strain.ok
-        vectors = part.fitted_lattices @ np.asarray(part.model.to_detector, np.float64)
+        vectors = part.lattices_on_detector
         places[own, :2] = part.lattice.center[own]
         places[own, 2:6] = vectors[own].reshape(-1, 4)
         places[own, 6] = number

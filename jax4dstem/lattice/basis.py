@@ -10,6 +10,7 @@ SHORTEST = 14  # points that basis vectors are tried from
 AS_GOOD = 0.9  # of the best explained share: among lattices as good the sparsest is taken
 SPARSE = 4  # power of the explained share against the area of the cell: 16 % less explained count as half the area
 DEGENERATE = 0.3  # sine of the angle of two points, below which they span no lattice: reduced ones enclose 60 degrees or more
+MEDIAN = float(np.sqrt(np.pi / 2))  # error of a median over that of the mean, of Gaussian values
 SAME = 0.04  # relative difference up to which two lengths, or sines, count as equal
 
 
@@ -104,6 +105,25 @@ def reduce_basis(vectors: np.ndarray) -> np.ndarray:
     if a[1] < -1e-9 * abs(a[0]) or (abs(a[1]) <= 1e-9 * abs(a[0]) and a[0] > 0):
         a, b = -a, -b
     return np.stack([a, b]) + 0.0
+
+
+def cells_of(lattices: np.ndarray) -> np.ndarray:
+    """Cells in real space: a and b, the lengths of the basis that is dual to g1 and g2, and the angle γ between them in degrees.
+
+    Args:
+        lattices: g1, g2 as rows, ``(n, 2, 2)``.
+
+    Returns:
+        ``(n, 3)``; lengths in the reciprocal unit of the lattices'.
+
+    Example:
+        >>> cells_of(20.0 * np.eye(2)[None]).round(3).tolist()
+        [[0.05, 0.05, 90.0]]
+    """
+    a, b = np.moveaxis(np.linalg.inv(lattices), -1, 0)  # columns of G⁻¹ are rows of its transpose
+    lengths = np.linalg.norm(a, axis=-1), np.linalg.norm(b, axis=-1)
+    cosine = (a * b).sum(axis=-1) / (lengths[0] * lengths[1])
+    return np.stack([*lengths, np.degrees(np.arccos(np.clip(cosine, -1, 1)))], axis=-1)
 
 
 def symmetry_order(vectors: np.ndarray) -> int:

@@ -66,8 +66,8 @@ def fitted_disks(
         seen = map_intensities(scan, places, distortion, part.model, progress)
         electrons = np.asarray(seen.share) * np.asarray(seen.dose)[..., None]
         there = ok[..., None] & (electrons > 0)
-        nodes = np.asarray(part.model.indices) @ part.fitted_lattices
-        disks = places[..., None, :] + nodes @ np.asarray(part.model.to_detector, np.float64)
+        nodes = np.asarray(part.model.indices) @ part.lattices_on_detector
+        disks = places[..., None, :] + nodes
         position[..., :count, :][there] = disks[there]
         intensity[..., :count][there] = electrons[there]
         center[ok] = part.lattice.center[ok]

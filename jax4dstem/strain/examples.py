@@ -11,8 +11,6 @@ from jax4dstem.fields import Result, entry
 from jax4dstem.strain.maps import COMPONENTS
 from jax4dstem.strain.measure import StrainMeasurement
 from jax4dstem.strain.residual import expected_and_residual
-from jax4dstem.stream import map_patterns
-from jax4dstem.typing import Pattern
 
 
 @dataclass(frozen=True)
@@ -167,13 +165,13 @@ def _unlike_neighbors(strain: StrainMeasurement) -> np.ndarray:
 
 
 def _example(electrons: Dataset, strain: StrainMeasurement, y: int, x: int) -> _Example:
-    pattern = np.asarray(map_patterns(_same, electrons.sample_scan([y], [x]))[0, 0], np.float32)
+    pattern = np.asarray(electrons[y, x], np.float32)
     compared = expected_and_residual(pattern, strain, y, x)
     expected = np.full_like(pattern, np.nan) if compared is None else compared[0]
     for part in strain.parts():
         if part.strain.ok[y, x]:
             center = np.asarray(part.lattice.center[y, x], float)
-            vectors = part.fitted_lattices[y, x] @ np.asarray(part.model.to_detector, np.float64)
+            vectors = part.lattices_on_detector[y, x]
             disks = center + np.asarray(part.model.indices) @ vectors
             return _Example(pattern, expected, center, vectors, disks, float(part.model.radius))
     nowhere = np.full(2, np.nan)
@@ -182,7 +180,3 @@ def _example(electrons: Dataset, strain: StrainMeasurement, y: int, x: int) -> _
 
 def _stacked(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     return np.stack(arrays) if len(arrays) else np.empty((0, *shape))
-
-
-def _same(pattern: Pattern) -> Pattern:
-    return pattern

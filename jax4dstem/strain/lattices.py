@@ -10,11 +10,10 @@ import numpy as np
 from scipy.special import logsumexp
 
 from jax4dstem.fields import SCAN, Result, dims_of, entry
-from jax4dstem.lattice.basis import symmetry_order
+from jax4dstem.lattice.basis import MEDIAN, cells_of, symmetry_order
 
 _R = TypeVar("_R", bound=Result)
 
-MEDIAN = float(np.sqrt(np.pi / 2))  # error of a median over that of the mean, of Gaussian values
 ROUNDS = 5  # of choosing by the spread of strain and measuring it: a few settle
 WIDEST = 0.03  # spread of strain to begin with: half of what counts as the same shape
 NARROWEST = 1e-4  # spread of strain, far below what makes a difference
@@ -72,7 +71,7 @@ def lattice_table(
         >>> table.a.round(2).tolist(), table.gamma.tolist(), table.share.tolist(), table.unit
         ([5.0], [90.0], [0.5], 'Å')
     """
-    cells = [_cells(lattice[np.isfinite(lattice).all(axis=(-1, -2))]) for lattice in lattices]
+    cells = [cells_of(lattice[np.isfinite(lattice).all(axis=(-1, -2))]) for lattice in lattices]
     length = np.array([1 / (pixel or 1.0)] * 2 + [1.0])
     typical = np.array([_median(cell) for cell in cells]) * length
     values, errors = typical[:, 0], typical[:, 1]
@@ -92,14 +91,6 @@ def _median(cells: np.ndarray) -> np.ndarray:
         return np.full((2, 3), np.nan)
     error = MEDIAN * cells.std(axis=0) / np.sqrt(len(cells))
     return np.array([np.median(cells, axis=0), error])
-
-
-def _cells(lattices: np.ndarray) -> np.ndarray:
-    """a, b, γ (in degrees) of the cells in real space, ``(n, 3)``."""
-    a, b = np.moveaxis(np.linalg.inv(lattices), -1, 0)  # columns of G⁻¹ are rows of its transpose
-    lengths = np.linalg.norm(a, axis=-1), np.linalg.norm(b, axis=-1)
-    cosine = (a * b).sum(axis=-1) / (lengths[0] * lengths[1])
-    return np.stack([*lengths, np.degrees(np.arccos(np.clip(cosine, -1, 1)))], axis=-1)
 
 
 def choose_lattice(evidence: np.ndarray, strain: np.ndarray) -> np.ndarray:

@@ -237,8 +237,13 @@ class StrainMeasurement(Result):
         return np.asarray(self.model.lattice, np.float64) @ self.lattice.distortion
 
     @property
+    def lattices_on_detector(self) -> np.ndarray:
+        """The same as they lie on the detector, distorted and turned as it is."""
+        return self.fitted_lattices @ np.asarray(self.model.to_detector, np.float64)
+
+    @property
     def shown_lattices(self) -> np.ndarray:
-        """The same of whichever lattice a position shows; NaN where there is none."""
+        """`fitted_lattices` of whichever lattice a position shows; NaN where there is none."""
         shown = np.full_like(self.fitted_lattices, np.nan)
         for part in self.parts():
             ok = part.strain.ok
