@@ -17,6 +17,7 @@ from jax4dstem.lattice.relation import (
     CHANGES,
     OTHER,
     LatticeRelation,
+    find_kin,
     relate_lattices,
     strain_size,
 )
@@ -265,17 +266,15 @@ def _relations(
     """Strain to the reference; and the relation to the first domain of the same kind of lattice, with its name where it is not the reference."""
     strain = np.full((len(crystals), 4), np.nan)
     relation: list[tuple[LatticeRelation | None, str]] = [(None, NO_LATTICE)] * len(crystals)
-    families: list[int] = []
-    for n in there:
-        found = [relate_lattices(crystals[n].basis, crystals[m].basis) for m in families]
-        if not found or found[0].name != OTHER:
-            strain[n] = np.array(found[0].strain) if found else np.zeros(4)
-        kin = next((k for k, each in enumerate(found) if each.name != OTHER), None)
-        if kin is None:
-            relation[n] = None, OTHER if families else "reference"
-            families.append(n)
+    for n, kin in zip(there, find_kin([crystals[n].basis for n in there]), strict=True):
+        if kin.to_first is None:
+            strain[n] = 0.0
+        elif kin.to_first.name != OTHER:
+            strain[n] = np.array(kin.to_first.strain)
+        if kin.to_leader is None:
+            relation[n] = None, "reference" if kin.to_first is None else OTHER
         else:
-            relation[n] = found[kin], f" to domain {families[kin]}" if kin else ""
+            relation[n] = kin.to_leader, f" to domain {there[kin.leader]}" if kin.leader else ""
     return strain, relation
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from jax4dstem.coordinates import Calibration
 from jax4dstem.lattice.basis import find_basis
-from jax4dstem.lattice.relation import OTHER, LatticeRelation, relate_lattices
+from jax4dstem.lattice.relation import OTHER, find_kin
 from jax4dstem.patterns.cepstrum import (
     cepstral_contrast,
     cepstral_ring,
@@ -132,25 +132,13 @@ def relate_clusters(
         order = [first, *(n for n in order if n != first)]
     strains = np.full((len(ids), 4), np.nan)
     names = [member.state for member in members]
-    families: list[int] = []  # the first cluster of every kind of lattice
-    for n in order:
-        relations = [relate_lattices(members[n].basis, members[m].basis) for m in families]
-        strain, name = _among_families(relations, ids[families])
-        if name == OTHER:
-            families.append(n)
-        names[n] = "reference" if n == order[0] else name
-        strains[n] = strain if n != order[0] else np.zeros(4)
+    for n, kin in zip(order, find_kin([members[n].basis for n in order]), strict=True):
+        strains[n] = np.zeros(4) if kin.to_first is None else np.array(kin.to_first.strain)
+        if n == order[0]:
+            names[n] = "reference"
+        elif kin.to_leader is None:
+            names[n] = OTHER
+        else:
+            to = f" to cluster {ids[order[kin.leader]]}" if kin.leader else ""
+            names[n] = kin.to_leader.name + to
     return Relations(strains, names, int(ids[order[0]]) if order else -1)
-
-
-def _among_families(
-    relations: list[LatticeRelation], leaders: np.ndarray
-) -> tuple[np.ndarray, str]:
-    """Strain to the reference, and a name relative to the kind of lattice that fits, the first of those that do."""
-    if not relations:
-        return np.zeros(4), OTHER
-    for relation, leader in zip(relations, leaders, strict=True):
-        if relation.name != OTHER:
-            to = "" if leader == leaders[0] else f" to cluster {leader}"
-            return np.array(relations[0].strain), relation.name + to
-    return np.array(relations[0].strain), OTHER

@@ -1,5 +1,6 @@
 """How one two-dimensional lattice lies to another: strained, turned, or its twin."""
 
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -69,6 +70,48 @@ def relate_lattices(basis: np.ndarray, reference: np.ndarray) -> LatticeRelation
     if size > SAME_STRAIN:
         words.append(f"strained by {100 * size:.1f} %")
     return LatticeRelation(strain, twin, ", ".join(words) or "same lattice")
+
+
+class Kin(NamedTuple):
+    """A lattice among those before it.
+
+    Attributes:
+        leader: Number of the first lattice of its kind; its own where it is the first.
+        to_leader: How it lies to that; None where it is the first.
+        to_first: How it lies to the first lattice of all; None of that itself.
+    """
+
+    leader: int
+    to_leader: LatticeRelation | None
+    to_first: LatticeRelation | None
+
+
+def find_kin(bases: Sequence[np.ndarray]) -> list[Kin]:
+    """Sort lattices into kinds, each led by the first that is like none of the leaders before.
+
+    Args:
+        bases: Real-space basis vectors as rows (y, x), of every lattice.
+
+    Example:
+        >>> square, other = np.eye(2), np.diag([1.0, 1.5])
+        >>> [kin.leader for kin in find_kin([square, other, 1.01 * square, other])]
+        [0, 1, 0, 1]
+    """
+    leaders: list[int] = []
+    kin = []
+    for number, basis in enumerate(bases):
+        found = [relate_lattices(basis, bases[leader]) for leader in leaders]
+        alike = next((k for k, each in enumerate(found) if each.name != OTHER), None)
+        if alike is None:
+            leaders.append(number)
+        kin.append(
+            Kin(
+                number if alike is None else leaders[alike],
+                None if alike is None else found[alike],
+                found[0] if found else None,
+            )
+        )
+    return kin
 
 
 def smallest_strain(basis: np.ndarray, reference: np.ndarray) -> Strain:
