@@ -1,7 +1,6 @@
 """The results file: groups of described arrays in HDF5, written whole or not at all."""
 
 import os
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from jax4dstem.errors import InputError, OutputError
+from jax4dstem.errors import InputError
 from jax4dstem.fields import Field, Tree
+from jax4dstem.io.whole import written_whole
 
 COMPRESSED_FROM = 2**16  # bytes; smaller arrays are not worth a filter
 
@@ -42,17 +42,10 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     Raises:
         OutputError: It cannot be written; an older file is left as it was.
     """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    with written_whole(path) as unfinished, unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_group(path: str | Path) -> tuple[Tree, dict[str, Any]]:

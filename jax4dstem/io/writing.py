@@ -1,6 +1,5 @@
 """A scan as a file that any reader of HDF5 understands."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +7,8 @@ import h5py
 
 from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
-from jax4dstem.errors import InputError, OutputError
+from jax4dstem.errors import InputError
+from jax4dstem.io.whole import written_whole
 
 NAME = "data"
 SCALES = (
@@ -56,19 +56,12 @@ def write_scan(scan: Dataset, path: str | Path) -> Path:
             "rotation, flip and ellipse are not written: give them to the reader of the file"
         )
     known["notes"] = "\n".join(scan.notes) or None
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with h5py.File(unfinished, "w") as file:
-            data = file.create_dataset(
-                NAME, scan.shape, scan.dtype, chunks=(1, 1, *scan.detector_shape),
-                compression="gzip", compression_opts=1, shuffle=True,
-            )  # fmt: skip
-            data.attrs.update({name: value for name, value in known.items() if value is not None})
-            for row in range(scan.scan_shape[0]):
-                data[row] = scan.source.read(slice(row, row + 1), slice(0, scan.scan_shape[1]))[0]
-        unfinished.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_whole(path) as unfinished, h5py.File(unfinished, "w") as file:
+        data = file.create_dataset(
+            NAME, scan.shape, scan.dtype, chunks=(1, 1, *scan.detector_shape),
+            compression="gzip", compression_opts=1, shuffle=True,
+        )  # fmt: skip
+        data.attrs.update({name: value for name, value in known.items() if value is not None})
+        for row in range(scan.scan_shape[0]):
+            data[row] = scan.source.read(slice(row, row + 1), slice(0, scan.scan_shape[1]))[0]
     return path

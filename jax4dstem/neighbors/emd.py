@@ -1,7 +1,5 @@
 """EMD 1.0 files as py4DSTEM reads them: patterns, calibration, Bragg disks and strain, written by h5py alone."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,8 @@ import numpy as np
 
 from jax4dstem._version import __version__
 from jax4dstem.dataset import Dataset
-from jax4dstem.errors import InputError, OutputError
+from jax4dstem.errors import InputError
+from jax4dstem.io.whole import written_whole
 from jax4dstem.neighbors.bragg import FittedDisks
 from jax4dstem.neighbors.export import make_folder
 from jax4dstem.neighbors.py4dstem import to_py4dstem_calibration
@@ -70,7 +69,7 @@ def write_emd(
     if center is None and disks is not None:
         center = disks.center
     _check(path, scan, patterns, center, disks, strain, overwrite)
-    with _new_file(path) as file:
+    with written_whole(path) as unfinished, h5py.File(unfinished, "w") as file:
         _mark(file, "file", version_major=1, version_minor=0, authoring_program=f"jax4dstem {__version__}")  # fmt: skip
         root = _group(file, ROOT, "root", "Root")
         parent = _write_patterns(root, scan, progress) if patterns else root
@@ -104,20 +103,6 @@ def _check(
         if shape not in (None, scan.scan_shape):
             raise InputError(f"{name} are of a scan of {shape} positions, not {scan.scan_shape}")
     make_folder(path.absolute().parent)
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[h5py.File]:
-    """A file that gets its name when it is complete."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with h5py.File(temporary, "w") as file:
-            yield file
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_patterns(root: h5py.Group, scan: Dataset, progress: str | None) -> h5py.Group:
