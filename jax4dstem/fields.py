@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import numpy as np
@@ -20,6 +21,7 @@ _ENTRY, _PATH = "entry", "path"
 WIDEST = 100  # letters of what a dictionary holds, where a result tells what it is
 SCAN = "scan_y scan_x"
 DETECTOR = "det_y det_x"
+NAMED = {"yx": ("y", "x"), "from_yx": ("y", "x")}  # axes whose components have names
 _R = TypeVar("_R", bound="Result")
 
 
@@ -300,6 +302,18 @@ def fields_of(tree: Tree, path: str = "") -> Iterator[tuple[str, Field]]:
             yield path + name, item
         elif isinstance(item, dict):
             yield from fields_of(item, f"{path}{name}/")
+
+
+def components_of(field: Field) -> Iterator[tuple[str, np.ndarray]]:
+    """Maps of the components of what every position of a scan has, each with its label; "" for the map of a number."""
+    data = np.asarray(field.data)
+    axes = [
+        NAMED.get(dim, tuple(map(str, range(size))))
+        for dim, size in zip(field.dims[2:], data.shape[2:], strict=True)
+    ]
+    for at in product(*(range(len(labels)) for labels in axes)):
+        labels = [axis[i] for axis, i in zip(axes, at, strict=True)]
+        yield ",".join(labels), data[(slice(None), slice(None), *at)]
 
 
 def tree_to_xarray(

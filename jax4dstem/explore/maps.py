@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jax4dstem.fields import Field, Tree, fields_of
+from jax4dstem.fields import Field, Tree, components_of, fields_of
 
 MOST_COMPONENTS = 4  # of a vector per position that is shown as so many maps
 ORDER = ("images", "labels", "strain", "latent", "beam", "embedding")  # groups that are shown first
 SIGNED = {"e_xx", "e_yy", "e_xy", "theta", "dilatation", "center_of_mass", "asymmetry", "burgers"}
-AXES = {"yx": ("y", "x"), "from_yx": ("y", "x")}
 
 
 @dataclass(frozen=True)
@@ -44,17 +43,18 @@ def maps_of(tree: Tree, scan_shape: tuple[int, int]) -> dict[str, ScanMap]:
 
 def _maps_of_field(path: str, field: Field) -> list[ScanMap]:
     data = np.asarray(field.data)
-    kind = _kind(path, data)
-    if data.ndim == 2:
-        return [ScanMap(path, field.units, field.description, kind, data.astype(np.float32))]
-    if data.ndim != 3 or data.shape[2] > MOST_COMPONENTS:
+    if data.ndim > 3 or data.shape[2:] > (MOST_COMPONENTS,):
         return []
-    names = AXES.get(field.dims[2], tuple(map(str, range(data.shape[2]))))
+    kind = _kind(path, data)
     return [
         ScanMap(
-            f"{path}[{name}]", field.units, field.description, kind, data[..., i].astype(np.float32)
+            f"{path}[{label}]" if label else path,
+            field.units,
+            field.description,
+            kind,
+            component.astype(np.float32),
         )
-        for i, name in enumerate(names)
+        for label, component in components_of(field)
     ]
 
 

@@ -3,14 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import product
 
 import numpy as np
 
 from jax4dstem.errors import InputError
-from jax4dstem.fields import Field, Tree, fields_of
+from jax4dstem.fields import Field, Tree, components_of, fields_of
 
-AXES = {"yx": ("y", "x"), "from_yx": ("y", "x")}
 FIRST = "strain/pooled/"  # of several ways to strain, as in report and explorer
 MOST_COMPONENTS = 4  # of a map in the list of what there is; longer vectors are listed as one
 
@@ -106,22 +104,11 @@ def _found(name: str, fields: dict[str, Field]) -> Iterable[Map]:
 
 def _components(path: str, name: str, field: Field) -> Iterable[Map]:
     """A map for every component of what a position has; without further axes the map itself."""
-    data = np.asarray(field.data)
-    axes = [
-        AXES.get(dim, tuple(map(str, range(size))))
-        for dim, size in zip(field.dims[2:], data.shape[2:], strict=True)
-    ]
     outside = name.replace("/", "_")
-    for at in product(*(range(len(labels)) for labels in axes)):
-        labels = [axis[i] for axis, i in zip(axes, at, strict=True)]
-        inside = f"{path}[{','.join(labels)}]" if labels else path
-        yield Map(
-            inside,
-            "_".join([outside, *labels]),
-            field.units,
-            field.description,
-            data[(slice(None), slice(None), *at)],
-        )
+    for label, data in components_of(field):
+        inside = f"{path}[{label}]" if label else path
+        name = "_".join([outside, *label.split(",")]) if label else outside
+        yield Map(inside, name, field.units, field.description, data)
 
 
 def _what_there_is(name: str, paths: list[str]) -> str:
