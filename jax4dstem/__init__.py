@@ -6,8 +6,8 @@ Names are loaded when they are first used, so that importing the package costs n
 
 import lazy_loader
 
-from jax4dstem import drawing
+from jax4dstem import above
 from jax4dstem._version import __version__ as __version__
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-drawing.plots = lambda: __getattr__("plots")
+above.name = __getattr__

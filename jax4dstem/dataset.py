@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from jax4dstem import drawing
+from jax4dstem import above
 from jax4dstem.coordinates import Calibration
 from jax4dstem.errors import InputError
 from jax4dstem.indexing import chosen_positions
@@ -403,12 +403,10 @@ class Dataset:
             raise InputError("the chain of this dataset makes several arrays: use map_patterns")
         size = self.n_patterns * prod(made.shape) * made.dtype.itemsize
         check_memory(max(self.nbytes, size), "np.asarray of this scan", "scan[:64]")
-        height, width = self.scan_shape
-        patterns = self.source.read(slice(0, height), slice(0, width))
         if self.steps:
-            fns = tuple(step.fn for step in self.steps)
-            patterns = np.asarray(_chain_of_scan(fns)(patterns, *self._arguments()))
-        return np.array(patterns, dtype)
+            return np.asarray(above.name("map_patterns")(_same, self), dtype)
+        height, width = self.scan_shape
+        return np.array(self.source.read(slice(0, height), slice(0, width)), dtype)
 
     def _pattern(self, y: int, x: int) -> Any:
         """What the chain makes of one pattern."""
@@ -478,7 +476,7 @@ class Dataset:
         Returns:
             A matplotlib figure; see `plots.scan_overview`.
         """
-        return drawing.plots().scan_overview(self)
+        return above.name("plots").scan_overview(self)
 
     @property
     def missing(self) -> np.ndarray:
@@ -629,19 +627,8 @@ def chain(fns: tuple[Callable, ...]) -> Callable:
     return jax.jit(run, inline=True)
 
 
-@functools.lru_cache(maxsize=16)
-def _chain_of_scan(fns: tuple[Callable, ...]) -> Callable:
-    """The functions of several steps over all patterns of a scan in memory, a row at a time."""
-    run = chain(fns)
-
-    def row(patterns: Any, per_position: Any, shared: Any) -> Any:
-        return jax.vmap(run, (0, 0, None))(patterns, per_position, shared)
-
-    return jax.jit(
-        lambda patterns, per_position, shared: jax.lax.map(
-            lambda part: row(part[0], part[1], shared), (patterns, per_position)
-        )
-    )
+def _same(pattern: Any) -> Any:
+    return pattern
 
 
 def value_spec(dataset: Dataset, steps: tuple[Step, ...]) -> Any:

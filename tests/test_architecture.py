@@ -50,7 +50,7 @@ LAYERS = [
     {"noise"},
     {"coordinates", "maxima", "smoothing", "thumbnail"},
     {"indexing", "memory"},
-    {"typing", "errors", "cores", "compiled", "drawing", "_version"},
+    {"typing", "errors", "cores", "compiled", "above", "_version"},
 ]
 # Parts of one layer that may import another: commands draw figures and the report, which is made of them, and open the explorer.
 FREE = {("cli", "report"), ("cli", "plots"), ("report", "plots"), ("cli", "explore")}

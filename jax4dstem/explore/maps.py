@@ -43,7 +43,7 @@ def maps_of(tree: Tree, scan_shape: tuple[int, int]) -> dict[str, ScanMap]:
 
 def _maps_of_field(path: str, field: Field) -> list[ScanMap]:
     data = np.asarray(field.data)
-    if data.ndim > 3 or data.shape[2:] > (MOST_COMPONENTS,):
+    if data.ndim > 3 or (data.ndim == 3 and data.shape[2] > MOST_COMPONENTS):
         return []
     kind = _kind(path, data)
     return [
