@@ -5,6 +5,7 @@ import pytest
 
 from jax4dstem.coordinates import deformation
 from jax4dstem.domains import DomainMap, measure_crystals
+from jax4dstem.errors import InputError
 from jax4dstem.lattice.relation import CHANGES, mirror_lattice
 
 HEXAGONAL = 20 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
@@ -96,3 +97,8 @@ def test_given_crystals_are_ranked(rng):
     )
     assert found.candidate.tolist() == ["hexagonal", "square", "none of them"]
     np.testing.assert_allclose(found.probability.sum(axis=1), 1)
+
+
+def test_lattices_of_another_scan_are_refused():
+    with pytest.raises(InputError, match=r"the lattices have the shape \(3, 2, 2, 2\)"):
+        measure_crystals(domains_of(np.zeros((2, 2), int)), np.ones((3, 2, 2, 2)))

@@ -11,6 +11,7 @@ import numpy as np
 from jax4dstem.coordinates import strain_of
 from jax4dstem.domains.domain_map import DomainMap
 from jax4dstem.domains.spread import middle_two_thirds
+from jax4dstem.errors import InputError
 from jax4dstem.fields import Result, entry
 from jax4dstem.lattice.basis import MEDIAN, cells_of, reduce_basis
 from jax4dstem.lattice.relation import (
@@ -164,6 +165,9 @@ def measure_crystals(
     Returns:
         The crystals. The largest domain that has a lattice is the reference.
 
+    Raises:
+        InputError: There is not a lattice for every position.
+
     Example:
         >>> labels, certain = np.repeat([[0, 1]], 4, axis=0), np.ones((4, 2))
         >>> tried = np.array(["sums"]), np.array([2]), np.array([0.9])
@@ -176,6 +180,11 @@ def measure_crystals(
 
     Reference: ours.
     """
+    if lattices.shape != (*domains.labels.shape, 2, 2):
+        raise InputError(
+            f"the lattices have the shape {lattices.shape}, the domains {domains.labels.shape}: "
+            "g1 and g2 of every position are (scan_y, scan_x, 2, 2)"
+        )
     known = np.isfinite(lattices).all(axis=(-1, -2))
     alone = domains.second < 0
     crystals = []
@@ -191,7 +200,7 @@ def measure_crystals(
 
 def _crystal(lattices: np.ndarray) -> _Crystal:
     """The lattice that most of ``(n, 2, 2)`` show, in whatever basis each is written."""
-    lattices = lattices[np.linspace(0, len(lattices) - 1, min(len(lattices), LEARNED)).astype(int)]
+    lattices = _some(lattices, LEARNED)
     middle = _typical(lattices)
     alike, distance = _in_basis_of(middle, lattices)
     alike = alike[distance < APART]
@@ -210,10 +219,14 @@ def _crystal(lattices: np.ndarray) -> _Crystal:
 
 def _typical(lattices: np.ndarray) -> np.ndarray:
     """The one of some that the others are nearest to, in its shortest basis."""
-    some = lattices[np.linspace(0, len(lattices) - 1, min(len(lattices), TRIED)).astype(int)]
-    some = [reduce_basis(one) for one in some]
+    some = [reduce_basis(one) for one in _some(lattices, TRIED)]
     rests = [np.minimum(_in_basis_of(one, lattices)[1], APART).sum() for one in some]
     return some[int(np.argmin(rests))]
+
+
+def _some(lattices: np.ndarray, most: int) -> np.ndarray:
+    """At most so many, evenly spaced."""
+    return lattices[np.linspace(0, len(lattices) - 1, min(len(lattices), most)).astype(int)]
 
 
 def _in_basis_of(middle: np.ndarray, lattices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -148,7 +148,7 @@ def map_domains(
         The map.
 
     Raises:
-        InputError: No position has a valid pattern.
+        InputError: No position has a valid pattern, or the patterns are not prepared.
 
     Example:
         >>> from jax4dstem.simulate import polycrystal
@@ -159,6 +159,11 @@ def map_domains(
         >>> found.labels.shape, bool((found.labels >= 0).all())
         ((12, 12), True)
     """
+    if not isinstance(prepared, Prepared):
+        raise InputError(
+            f"map_domains takes prepared patterns, not {type(prepared).__name__}: "
+            "prepare_patterns(scan, survey, align_scan(scan, survey)) gives them"
+        )
     valid = prepared.valid
     if not valid.any():
         raise InputError("no position has a pattern to find domains in")
