@@ -1,7 +1,8 @@
 """The domain map: which domain every position shows, how sure that is, and what it was told by."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +13,15 @@ from sklearn.neighbors import KNeighborsClassifier
 from jax4dstem.beam import Prepared
 from jax4dstem.domains.clustering import LEVEL, Domains
 from jax4dstem.domains.embedding import Scores, score_features
-from jax4dstem.domains.feature_kinds import AngularPatterns, CepstralPixels, DiskSums, FeatureKind
+from jax4dstem.domains.feature_kinds import AngularPatterns, DiskSums, FeatureKind
 from jax4dstem.domains.features import choose_features, feature_vectors, pattern_moments
 from jax4dstem.domains.gaps import join_without_gaps
+from jax4dstem.domains.gradual import join_gradual
 from jax4dstem.domains.peaks import density_peaks
 from jax4dstem.domains.shares import inside_domains, share_out, without_mixtures
 from jax4dstem.domains.signal import Signal, signal_components
 from jax4dstem.domains.steps import steps_across
+from jax4dstem.domains.turns import same_but_turned
 from jax4dstem.domains.unusual import typicality, unusual_positions
 from jax4dstem.embed import subsample
 from jax4dstem.errors import InputError
@@ -29,8 +32,7 @@ from jax4dstem.rows import to_map
 COMPONENTS = 48  # of every kind of features, before their signal is looked for
 LEARNED = 20_000  # positions that domains are found on; the others join their neighbors' domains
 AS_FINE = 0.4  # of the entropy of the finest division: what divides less says too little
-NEARLY_AS_FINE = 0.6  # the same among divisions that are about as clear
-AS_CLEAR = 0.08  # silhouette by which one division may be less clear than the clearest
+AS_CLEAR = 0.08  # silhouette by which one division may be less clear than another
 NO_LESS = 0.01  # the same for two divisions by the same features, of which the finer one counts
 SLICES = (
     0.5  # silhouette of slices of a uniform field: borders explain no division that is not clearer
@@ -134,14 +136,14 @@ def map_domains(
 
     Every kind of features is looked at alike: components that neighbors share, peaks of their density, joined where there is no gap
     between them, so that what varies without a gap is one domain, and without those that are mixtures of two others. Positions on sharp borders
-    bridge no gap, if the domains are as clear without them. Of the divisions that are not much coarser than the finest, and
-    about as clear as the clearest of these, the coarsest counts. What is unlike all mixtures of domains is said beside it. Shares, and with them the domains of mixed positions, come from
+    bridge no gap, if the domains are as clear without them, and neighbors between which patterns change gradually are one domain.
+    The finest division counts, unless a coarser one is clearer by far, or about as clear and joins the same patterns turned by a few degrees.
+    What is unlike all mixtures of domains is said beside it. Shares, and with them the domains of mixed positions, come from
     sums over disks, which are linear in the counts.
 
     Args:
         prepared: From `prepare_patterns`.
-        kinds: Features to try; None tries sums over disks, which see orientation, angular correlations, which do not, and cepstra,
-            which see the lattice rather than tilt and thickness.
+        kinds: Features to try; None tries sums over disks, which see orientation, and angular correlations, which do not.
         seed: Of everything random.
 
     Returns:
@@ -167,11 +169,7 @@ def map_domains(
     valid = prepared.valid
     if not valid.any():
         raise InputError("no position has a pattern to find domains in")
-    tried = kinds or {
-        "sums": DiskSums(),
-        "angular": AngularPatterns(),
-        "cepstrum": CepstralPixels(),
-    }
+    tried = kinds or {"sums": DiskSums(), "angular": AngularPatterns()}
     moments = pattern_moments(prepared)
     sums = tried.get("sums", DiskSums())
     scores = {kind: _scores(prepared, kind, moments) for kind in {*tried.values(), sums}}
@@ -181,8 +179,10 @@ def map_domains(
     }
     linear = signals.get("sums") or signal_components(scores[sums].scores, valid, seed=seed)
     divisions = {name: _divide(signal, linear, valid, seed) for name, signal in signals.items()}
-    kind = list(tried)[_choose(list(divisions.values()))]
-    features = linear if len(linear.ratio) else signals[kind]
+    ordered = len(linear.ratio) > 0
+    same = partial(same_but_turned, prepared) if ordered else (lambda fine, coarse: True)
+    kind = list(tried)[_choose(list(divisions.values()), same)]
+    features = linear if ordered else signals[kind]
     found = share_out(features.points, _by_size(divisions[kind].labels))
     of_sums = scores[sums]
     typical = typicality(
@@ -219,7 +219,7 @@ def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Div
             labels = KNeighborsClassifier(1).fit(points[learned], labels).predict(points)
         inside = np.ones(len(points), bool)
         if ordered:  # a collection of patterns has no rims
-            labels = without_mixtures(linear.points, labels, valid)
+            labels = join_gradual(points, without_mixtures(linear.points, labels, valid), valid)
             inside = inside_domains(to_map(labels, valid, -1))[valid]
         clarity = _clarity(points, labels, inside, seed)
         sliced = clarity < SLICES
@@ -246,17 +246,18 @@ def _clarity(points: np.ndarray, labels: np.ndarray, inside: np.ndarray, seed: i
     return float(silhouette_score(apart[judged], labels[judged]))
 
 
-def _choose(divisions: list[Division]) -> int:
-    """The coarsest of those that are clear and fine enough; the first where there is one domain by all."""
-    clarity = np.array([division.clarity for division in divisions])
-    if np.isnan(clarity).all():
-        return 0
+def _choose(divisions: list[Division], same: Callable[[np.ndarray, np.ndarray], bool]) -> int:
+    """The finest, or a coarser one that is clearer, or about as clear and joins what is the same; the first where there is one domain by all."""
     entropy = np.array([division.entropy for division in divisions])
-    fine = entropy >= AS_FINE * entropy.max()
-    clear = np.where(fine, np.nan_to_num(clarity, nan=-1.0), -1.0)
-    usable = fine & (clear >= clear.max() - AS_CLEAR)
-    usable &= entropy >= NEARLY_AS_FINE * entropy[usable].max()
-    return int(np.where(usable, entropy, np.inf).argmin())
+    fine = [n for n in np.argsort(-entropy, kind="stable") if entropy[n] >= AS_FINE * entropy.max()]
+    chosen, *coarser = fine
+    for other in coarser:
+        gain = divisions[other].clarity - divisions[chosen].clarity
+        if gain > AS_CLEAR or (
+            gain > -AS_CLEAR and same(divisions[chosen].labels, divisions[other].labels)
+        ):
+            chosen = other
+    return int(chosen)
 
 
 def _by_size(labels: np.ndarray) -> np.ndarray:

@@ -137,7 +137,7 @@ def gap_between(
     ends, left = [], []
     for half in (0, 1):
         one, other = (part.at(slice(half, None, 2)).points for part in sets)
-        axis = _discriminant(one, other)
+        axis = discriminant(one, other)
         seen = [part.at(slice(1 - half, None, 2)) for part in sets]
         low, high = (float(np.median(part.points @ axis)) for part in seen)
         if high <= low:
@@ -178,7 +178,15 @@ class _Set(NamedTuple):
         return (step > STEP) & (along > BETWEEN) & (along < 1 - BETWEEN)
 
 
-def _discriminant(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def discriminant(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Direction ``(d,)`` that tells two sets ``(n, d)`` and ``(m, d)`` apart best, for how both scatter.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> axis = discriminant(rng.normal(0, [1, 9], (500, 2)), rng.normal([5, 0], [1, 9], (500, 2)))
+        >>> bool(axis[0] > 10 * abs(axis[1]))
+        True
+    """
     size = first.shape[1]
     spread = [np.cov(part.T).reshape(size, size) * len(part) for part in (first, second)]
     within = (spread[0] + spread[1]) / (len(first) + len(second))

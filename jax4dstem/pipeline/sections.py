@@ -330,7 +330,7 @@ class Domains:
         Doc(
             "kinds of features that are tried; those of the section features, and sums: electrons in boxes as wide as a disk"
         ),
-    ] = ("sums", "angular", "cepstrum")
+    ] = ("sums", "angular")
 
 
 @dataclass(frozen=True)
