@@ -180,7 +180,7 @@ def map_domains(
     linear = signals.get("sums") or signal_components(scores[sums].scores, valid, seed=seed)
     divisions = {name: _divide(signal, linear, valid, seed) for name, signal in signals.items()}
     ordered = len(linear.ratio) > 0
-    same = partial(same_but_turned, prepared) if ordered else (lambda fine, coarse: True)
+    same = partial(same_but_turned, prepared) if ordered else (lambda fine, coarse: False)
     kind = list(tried)[_choose(list(divisions.values()), same)]
     features = linear if ordered else signals[kind]
     found = share_out(features.points, _by_size(divisions[kind].labels))
@@ -222,7 +222,7 @@ def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Div
             labels = join_gradual(points, without_mixtures(linear.points, labels, valid), valid)
             inside = inside_domains(to_map(labels, valid, -1))[valid]
         clarity = _clarity(points, labels, inside, seed)
-        sliced = clarity < SLICES
+        sliced = ordered and clarity < SLICES
         return Division(np.zeros_like(labels), np.nan) if sliced else Division(labels, clarity)
 
     every = division(None)

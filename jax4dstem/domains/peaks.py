@@ -6,10 +6,10 @@ import numpy as np
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
-NEIGHBORS = 20  # that the density is taken from
-PROMINENCE = 3 / np.sqrt(
-    NEIGHBORS
-)  # of a peak's logarithm over its saddle: three standard deviations of the density
+# Neighbors that the density is taken from: one of a hundred points, for domains have a few percent of them; fewer than ten leave it to chance,
+# and twenty are enough.
+SHARE, FEWEST, MOST = 0.01, 10, 20
+PROMINENCE = 3.0  # of a peak's logarithm over its saddle, in standard deviations of the density
 
 
 def density_peaks(points: np.ndarray) -> np.ndarray:
@@ -35,9 +35,11 @@ def density_peaks(points: np.ndarray) -> np.ndarray:
 
     Reference: F. Chazal et al., Persistence-based clustering in Riemannian manifolds, J. ACM 60, 41 (2013).
     """
-    number, count = len(points), min(NEIGHBORS, len(points) - 1)
+    number = len(points)
+    count = min(int(np.clip(SHARE * number, FEWEST, MOST)), number - 1)
     if count < 1:
         return np.zeros(number, int)
+    prominent = PROMINENCE / np.sqrt(count)
     distance, near = NearestNeighbors(n_neighbors=count + 1).fit(points).kneighbors(points)
     reach = np.sqrt((distance[:, 1:] ** 2).mean(axis=1))
     density = -points.shape[1] * np.log(np.maximum(reach, 1e-12))
@@ -64,7 +66,7 @@ def density_peaks(points: np.ndarray) -> np.ndarray:
         above[point] = peak(denser[rank[denser].argmin()])
         for other in denser:
             one, two = sorted((peak(point), peak(other)), key=lambda top: rank[top])
-            if one != two and density[two] - density[point] < PROMINENCE:
+            if one != two and density[two] - density[point] < prominent:
                 above[two] = one
     tops = np.array([peak(point) for point in range(number)])
     return np.unique(tops, return_inverse=True)[1]

@@ -22,7 +22,7 @@ RIMS = 0.05  # of all positions: as many may lie in other domains because a bord
 
 
 def same_but_turned(prepared: Prepared, fine: np.ndarray, coarse: np.ndarray) -> bool:
-    r"""Whether most of what a coarse division joins is the same pattern, turned by a few degrees.
+    r"""Whether what a coarse division joins is the same pattern, turned by a few degrees.
 
     Mean patterns s, the root of counts times radius on rings, without their mean over each ring, correlate at a turn α as
 
@@ -36,20 +36,20 @@ def same_but_turned(prepared: Prepared, fine: np.ndarray, coarse: np.ndarray) ->
         coarse: The coarse division, the same shape.
 
     Returns:
-        True where most positions are; and where nothing but rims is joined.
+        True where nothing else is joined, but for rims.
     """
     joined = _joined(fine, coarse)
     moved = {part: int(np.sum(fine == part)) for parts in joined for part in parts[1:]}
     if sum(moved.values()) <= RIMS * len(fine):
         return True
     halves = _on_rings(prepared, fine)
-    same = [
+    others = [
         moved[part]
         for parts in joined
         for part in parts[1:]
-        if _alike(halves[:, parts[0]], halves[:, part])
+        if not _alike(halves[:, parts[0]], halves[:, part])
     ]
-    return sum(same) > sum(moved.values()) / 2
+    return sum(others) <= RIMS * len(fine)
 
 
 def correlation_when_turned(first: np.ndarray, second: np.ndarray, most: float = SMALL) -> float:
@@ -71,7 +71,7 @@ def correlation_when_turned(first: np.ndarray, second: np.ndarray, most: float =
 
 def _alike(first: np.ndarray, second: np.ndarray) -> bool:
     """Of two halves of the patterns of each, ``(2, radii, angles)``: whether they are the same but for noise and a small turn."""
-    own = [correlation_when_turned(*part, 0.0) for part in (first, second)]
+    own = [correlation_when_turned(part[0], part[1], 0.0) for part in (first, second)]
     if min(own) < KNOWN:
         return False
     across = [correlation_when_turned(first[n], second[1 - n]) for n in (0, 1)]
