@@ -19,7 +19,7 @@ from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Float, Pattern
 
-BESIDE = 4.0  # evidence beside a lattice, from which on a second is looked for
+BESIDE = 3.5  # evidence beside a lattice, from which on a second is looked for: noise in some 30 rotations gets there in 1 % of all patterns
 AROUND = 3.0  # the same of the median of 3 x 3 positions: a crystal is seldom under a single one
 HINT = 1.5  # what a position must have itself then
 OFTEN = 0.1  # share of patterns with a second lattice, below which what is learned hardly feels it
