@@ -20,13 +20,12 @@ HEXAGONAL = 22.0 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
 SHAPE = (10, 12)  # of the scan
 TURN = np.radians(25)
 
-# What is missing, not what is wanted: of patterns that this renderer draws a second crystal is found at 0 to 70 % of the positions.
-RARELY = pytest.mark.xfail(
-    reason="second crystals are found on patterns of one renderer only", strict=False
-)
+# At 1e5 electrons an oracle that is told both lattices and the model knows the amount of a crystal at 40, 30 (hexagonal) and 15 % to 7, 5
+# and 3 of its errors: with a hundredth of the electrons in diffracted disks, that is what counts tell. Ten times as many tell all three.
+BRIGHT = 1e6
 
 
-def on_top(lattice, share, seed, bright=1e5):
+def on_top(lattice, share, seed, bright=BRIGHT):
     """Counts of a crystal and, in most of the scan, of a turned one with other strain and intensities; strain of both."""
     first = render(
         lattice, SHAPE, (112, 112), dose=(1 - share) * bright, largest_strain=0.01, seed=seed
@@ -60,21 +59,24 @@ def measured(counts, center, lattice):
 
 @pytest.mark.whole
 @pytest.mark.parametrize(
-    ("lattice", "order", "share"),
-    [(SQUARE, 4, 0.4), (SQUARE, 4, 0.15), (HEXAGONAL, 6, 0.3)],
+    ("lattice", "order", "share", "often"),
+    [(SQUARE, 4, 0.4, 0.98), (SQUARE, 4, 0.15, 0.8), (HEXAGONAL, 6, 0.3, 0.98)],
     ids=["40 %", "15 %", "hexagonal"],
 )
-@RARELY
-def test_both_lattices_have_strain_within_their_bars(lattice, order, share):
+def test_both_lattices_have_strain_within_their_bars(lattice, order, share, often):
     first, second, strain = on_top(lattice, share, seed=7)
     found = measured(first.counts + second.counts, first.center, lattice)
     assert found.strain.ok.mean() >= 0.98
     assert found.second is not None
-    assert found.second.strain.ok.mean() >= 0.98
+    there = found.second.there
+    assert there.mean() >= often
+    np.testing.assert_array_equal(found.second.strain.ok, there)
+    # A crystal without strain has an amount below five of its errors.
+    assert np.mean(~there & ~(found.second.amount < 5 * found.second.amount_std)) <= 0.05
     for each, truth in ((found.strain, first.strain), (found.second.strain, strain)):
         z = misses(each, truth, order)
-        assert 0.9 < np.sqrt(np.mean(z**2)) < 1.12
-        assert 0.92 < np.mean(abs(z) < 1.96) < 0.98
+        assert 0.85 < np.sqrt(np.mean(z**2)) < 1.15
+        assert 0.92 < np.mean(abs(z) < 1.96) < 0.985
     again = StrainMeasurement.from_fields(found.fields())
     np.testing.assert_array_equal(again.second.amount, found.second.amount)
     moved = found.relative_to(StrainReference.vectors(*(1.01 * lattice)))
@@ -84,7 +86,6 @@ def test_both_lattices_have_strain_within_their_bars(lattice, order, share):
 
 
 @pytest.mark.whole
-@RARELY
 def test_the_edge_of_a_second_crystal_is_seen_and_nothing_beyond_it():
     first, second, _ = on_top(SQUARE, 0.3, seed=8)
     counts = first.counts.copy()

@@ -113,12 +113,12 @@ def explained_share(
 
 def contrast_without(
     pattern: Pattern,
-    counts: FloatPattern,
+    counts: Float[Array, "bins_y bins_x"],
     known: FoundLattice,
     model: LatticeModel,
     kernels: DiskKernels,
     drawn: tuple[int, int],
-) -> FloatPattern:
+) -> Float[Array, "bins_y bins_x"]:
     """Contrast of a binned pattern less that of the disks of a known lattice, whose noise stays.
 
     Args:
