@@ -163,8 +163,10 @@ class FitPair:
             )
             for own, distortion, at in parts
         ]
-        amounts = jnp.stack([jnp.sum(shares[1:n]), jnp.sum(shares[n:])])
-        return PairFit(fits[0], fits[1], amounts, last.amounts)
+        # Heights are relative to a disk with a sharp edge; a soft one reaches beyond it.
+        whole = models[0].probe.area / (jnp.pi * models[0].radius ** 2)
+        amounts = whole * jnp.stack([jnp.sum(shares[1:n]), jnp.sum(shares[n:])])
+        return PairFit(fits[0], fits[1], amounts, whole**2 * last.amounts)
 
     def _cells(self, state: "_State", pair: "_Pair") -> list["_Cells"]:
         """Pixels around the reflections of each lattice; the second has no direct beam of its own."""
