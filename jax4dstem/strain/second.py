@@ -24,6 +24,7 @@ from jax4dstem.lattice.learn_seconds import (
     shown,
 )
 from jax4dstem.lattice.pair import PairFit
+from jax4dstem.strain.decomposition import EVIDENCE as LATTICE_EVIDENCE
 from jax4dstem.strain.decomposition import MeasuredLattices, remeasured, strain_map
 from jax4dstem.strain.lattices import join
 from jax4dstem.strain.maps import OnStrain, Status, StrainMap
@@ -242,7 +243,9 @@ def _map_of(
 ) -> SecondCrystal:
     fits = found.second
     measured = MeasuredLattices.of_fits(fits, np.asarray(learned.setup.model.lattice), found.excess)
-    strain = strain_map(measured, reference)
+    # That it is there is told by its amount too; see `shown`.
+    evident = np.where(found.there, np.maximum(measured.score, LATTICE_EVIDENCE), measured.score)
+    strain = strain_map(measured._replace(score=evident), reference)
     status = np.where(found.there, strain.status, Status.NO_LATTICE).astype(np.int8)
     return SecondCrystal(
         replace(strain, status=status),
