@@ -20,13 +20,17 @@ HEXAGONAL = 22.0 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
 SHAPE = (10, 12)  # of the scan
 TURN = np.radians(25)
 
-# What is missing, not what is wanted: of patterns that this renderer draws a second crystal is found at 0 to 70 % of the positions.
-RARELY = pytest.mark.xfail(
-    reason="second crystals are found on patterns of one renderer only", strict=False
+# Of these patterns, with a hundredth of their electrons in diffracted disks; a tenth of it does not tell all second crystals, as the oracle shows.
+BRIGHT = 1e6
+
+
+NOT_SEEN = pytest.mark.xfail(
+    reason="not seen to pass: bars of a second crystal at some six errors of its amount",
+    strict=False,
 )
 
 
-def on_top(lattice, share, seed, bright=1e5):
+def on_top(lattice, share, seed, bright=BRIGHT):
     """Counts of a crystal and, in most of the scan, of a turned one with other strain and intensities; strain of both."""
     first = render(
         lattice, SHAPE, (112, 112), dose=(1 - share) * bright, largest_strain=0.01, seed=seed
@@ -60,21 +64,28 @@ def measured(counts, center, lattice):
 
 @pytest.mark.whole
 @pytest.mark.parametrize(
-    ("lattice", "order", "share"),
-    [(SQUARE, 4, 0.4), (SQUARE, 4, 0.15), (HEXAGONAL, 6, 0.3)],
+    ("lattice", "order", "share", "often"),
+    [
+        (SQUARE, 4, 0.4, 0.98),
+        pytest.param(SQUARE, 4, 0.15, 0.8, marks=NOT_SEEN),
+        (HEXAGONAL, 6, 0.3, 0.98),
+    ],
     ids=["40 %", "15 %", "hexagonal"],
 )
-@RARELY
-def test_both_lattices_have_strain_within_their_bars(lattice, order, share):
+def test_both_lattices_have_strain_within_their_bars(lattice, order, share, often):
     first, second, strain = on_top(lattice, share, seed=7)
     found = measured(first.counts + second.counts, first.center, lattice)
     assert found.strain.ok.mean() >= 0.98
     assert found.second is not None
-    assert found.second.strain.ok.mean() >= 0.98
+    there = found.second.there
+    assert there.mean() >= often
+    assert np.mean(found.second.strain.ok[there]) >= 0.98
+    # A crystal that is not there has an amount below five of its errors.
+    assert np.mean(~there & ~(found.second.amount < 5 * found.second.amount_std)) <= 0.05
     for each, truth in ((found.strain, first.strain), (found.second.strain, strain)):
         z = misses(each, truth, order)
-        assert 0.9 < np.sqrt(np.mean(z**2)) < 1.12
-        assert 0.92 < np.mean(abs(z) < 1.96) < 0.98
+        assert 0.85 < np.sqrt(np.mean(z**2)) < 1.15
+        assert 0.92 < np.mean(abs(z) < 1.96) < 0.985
     again = StrainMeasurement.from_fields(found.fields())
     np.testing.assert_array_equal(again.second.amount, found.second.amount)
     moved = found.relative_to(StrainReference.vectors(*(1.01 * lattice)))
@@ -84,7 +95,6 @@ def test_both_lattices_have_strain_within_their_bars(lattice, order, share):
 
 
 @pytest.mark.whole
-@RARELY
 def test_the_edge_of_a_second_crystal_is_seen_and_nothing_beyond_it():
     first, second, _ = on_top(SQUARE, 0.3, seed=8)
     counts = first.counts.copy()
@@ -93,6 +103,54 @@ def test_the_edge_of_a_second_crystal_is_seen_and_nothing_beyond_it():
     assert found.second.there[:, :4].mean() >= 0.98
     assert not found.second.there[:, 4:].any()
     assert (found.second.lattice_id >= 0).sum() == found.second.there.sum()
+
+
+def oracle(share, bright, seed):
+    """The pairs of one who is told both lattices and the model, and the truth of these."""
+    first, second, strain = on_top(SQUARE, share, seed, bright)
+    indices = np.indices((5, 5)).reshape(2, 25).T - 2
+    indices = indices[np.argsort(np.abs(indices).sum(1), kind="stable")][:21]
+    length, radii = np.linalg.norm(indices @ SQUARE, axis=1), np.arange(160.0)
+    typical = 0.7 * 2e-3 * np.exp(-length / 33.6)
+    typical[0] = 0.7 - typical[1:].sum()
+    film = (
+        0.3 * np.exp(-radii / 22.4) / np.exp(-np.hypot(*np.indices((112, 112)) - 55.5) / 22.4).sum()
+    )
+    model = starting_model(SQUARE, indices, 4.0)._replace(
+        edge_width=jnp.asarray(0.2),
+        background=jnp.asarray(film, jnp.float32),
+        intensity=jnp.asarray(typical, jnp.float32),
+        spread=jnp.asarray(0.3 * typical, jnp.float32),
+    )
+    truths = [
+        np.linalg.inv(SQUARE) @ np.array([deform(SQUARE, each) for each in of.reshape(-1, 4)])
+        for of in (first.strain, strain)
+    ]
+    counts = (first.counts.astype(np.float32) + second.counts).reshape(-1, 112, 112)
+    given = counts, first.center.reshape(-1, 2).astype(np.float32), *truths
+    return FITTED(*given, (model, model)), truths
+
+
+FITTED = jax.jit(jax.vmap(FitPair(13), (0, 0, 0, 0, None)))
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(
+    ("share", "bright", "errors"),
+    [(0.4, 1e5, (5, 9)), (0.15, 1e5, (0, 5)), (0.4, 1e6, (15, 25)), (0.15, 1e6, (5, 10))],
+)
+def test_what_counts_tell_of_a_second_crystal_at_best(share, bright, errors):
+    fits, truths = oracle(share, bright, seed=9)
+    amount = fits.amounts[:, 1] / np.sqrt(fits.covariance[:, 1, 1])
+    assert errors[0] < np.median(amount) < errors[1]
+    assert np.mean(fits.first.converged) >= 0.98
+    for fit, truth in zip((fits.first, fits.second), truths, strict=True):
+        covariance = np.linalg.inv(np.asarray(fit.information, np.float64))[:, 2:, 2:]
+        gap = np.swapaxes(fit.distortion - truth, 1, 2).reshape(-1, 4)
+        z = gap / np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+        # Edges as steep as the model's would give 1.4 to 1.7 where an amount is told to eight errors or less.
+        clear = np.asarray(amount) >= 5
+        assert not clear.any() or np.sqrt(np.mean(z[clear] ** 2)) < 1.4
 
 
 def test_pair_finds_lattices_and_amounts_of_expected_counts():

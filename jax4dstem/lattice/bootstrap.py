@@ -108,12 +108,12 @@ def fit_drawn(
         rng: Draws them.
     """
     flat = patterns.expected.reshape(-1, *patterns.expected.shape[2:])
-    counts = _draw(learned.setup.model.detector.noise, flat, rng)
+    counts = draw_counts(learned.setup.model.detector.noise, flat, rng)
     drawn = Dataset.from_array(_recorded(counts.reshape(patterns.expected.shape), sample))
     return map_patterns(learned.measure, drawn, learned.setup, per_position=(patterns.center,))
 
 
-def _draw(noise: Noise, expected: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def draw_counts(noise: Noise, expected: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Random counts, by several threads; the same whatever their number."""
     parts = np.array_split(expected, DRAWS)
     with ThreadPoolExecutor() as pool:

@@ -19,11 +19,13 @@ from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.stream import map_patterns
 from jax4dstem.typing import Array, Float, Pattern
 
-BESIDE = 4.0  # evidence beside a lattice, from which on a second is looked for
+BESIDE = 3.5  # evidence beside a lattice, from which on a second is looked for: noise in some 30 rotations gets there in 1 % of all patterns
 AROUND = 3.0  # the same of the median of 3 x 3 positions: a crystal is seldom under a single one
 HINT = 1.5  # what a position must have itself then
 OFTEN = 0.1  # share of patterns with a second lattice, below which what is learned hardly feels it
-EVIDENCE = 4.5  # score that each of two lattices must have without the other
+EVIDENCE = (
+    4.5  # score that the first of two lattices must have without the other, as if it were alone
+)
 CERTAIN = 5.0  # errors of its amount, below which a lattice is not there
 
 
@@ -93,12 +95,21 @@ def without_seconds(
 
 
 def shown(pairs: PairFit) -> np.ndarray:
-    """Where both lattices of a pair are there: evidence for each without the other, and amounts of five errors."""
+    """Where both lattices of a pair are there: amounts of five errors, and evidence for each without the other.
+
+    The evidence for the second is that for which it is looked for: what is wrong with the first gives amounts, but not these disks.
+    """
     amounts, errors = np.nan_to_num(pairs.amounts), np.nan_to_num(amount_errors(pairs))
     certain = (errors > 0) & (amounts >= CERTAIN * errors)
-    scores = np.stack([pairs.first.score, pairs.second.score])
-    evident = (scores >= EVIDENCE).all(axis=0)
-    return certain.all(axis=-1) & evident & np.asarray(pairs.first.converged)
+    evident = clear_first(pairs) & (np.asarray(pairs.second.score) >= BESIDE)
+    return certain.all(axis=-1) & evident
+
+
+def clear_first(pairs: PairFit) -> np.ndarray:
+    """Where the first lattice of a pair is there, whatever the second."""
+    first = pairs.first
+    known = np.isfinite(first.information).all(axis=(-1, -2))
+    return known & np.asarray(first.converged) & (np.asarray(first.score) >= EVIDENCE)
 
 
 def amount_errors(pairs: PairFit) -> np.ndarray:

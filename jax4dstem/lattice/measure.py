@@ -4,30 +4,31 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
 from jax4dstem.coordinates import detector_grid
+from jax4dstem.dataset import BinDetector
+from jax4dstem.detector import pattern_dose
 from jax4dstem.lattice.binning import bin_counts, bin_point
+from jax4dstem.lattice.choice import FoundLattice
 from jax4dstem.lattice.detection import OUTSIDE, DiskKernels, disk_contrast
 from jax4dstem.lattice.fit import FitLattice
 from jax4dstem.lattice.model import LatticeFit, LatticeModel
 from jax4dstem.lattice.nodes import nearest_node
+from jax4dstem.lattice.render import render_disks
 from jax4dstem.lattice.search import (
     SCALES,
     STRONGEST,
     Hypotheses,
     score_lattice,
     search_lattice,
+    values_at,
 )
 from jax4dstem.typing import Array, Float, FloatPattern, Pattern, Point, Scalar
 
 CLEAR = 6.0  # noise units of a disk that must be explained
 ON_NODE = 0.6  # disk radii from a node within which a disk lies on it
 EXPLAINED = 0.4  # share of such disks that a lattice must explain: a boundary shows two lattices
-ALONE = 2.0  # disk radii from a node of a lattice, from which on a disk of another does not touch its own
-# Mean and standard deviation of the positive part of a standard normal: of contrast where there is nothing.
-HALF_MEAN = (2 * np.pi) ** -0.5
-HALF_DEVIATION = (0.5 - 1 / (2 * np.pi)) ** 0.5
+SEPARATE = 0.5  # share of the expected contrast beside a lattice's disks, below which a second is not looked for
 
 
 class LatticeSetup(NamedTuple):
@@ -70,16 +71,19 @@ class MeasureLattice:
         """
         kernels, hypotheses, model = setup
         factor = self.fit.binning
-        contrast = disk_contrast(bin_counts(pattern, model.detector, factor), kernels)
+        counts = bin_counts(pattern, model.detector, factor)
+        contrast = disk_contrast(counts, kernels)
         found = search_lattice(contrast, bin_point(center, factor), hypotheses)
         start = jnp.linalg.inv(model.lattice) @ found.vectors @ jnp.linalg.inv(model.to_detector)
         fit = self.fit(pattern, center, factor * start, model)
         vectors = model.distorted(fit.distortion) / factor
         middle = bin_point(fit.center, factor)
         score = score_lattice(contrast, middle, vectors, hypotheses)
-        at = contrast, middle, vectors, model.radius / factor
-        share = explained_share(*at)
-        beside = score_beside(*at, hypotheses)
+        share = explained_share(contrast, middle, vectors, model.radius / factor)
+        known = FoundLattice(fit.center, fit.distortion, fit.intensities)
+        drawn = self.fit.patch, factor
+        rest = contrast_without(pattern, counts, known, model, kernels, drawn)
+        beside = score_beside(rest, middle, vectors, model.radius / factor, hypotheses)
         return fit._replace(score=jnp.where(share >= EXPLAINED, score, 0.0), beside=beside)
 
 
@@ -107,6 +111,31 @@ def explained_share(
     return jnp.sum(peak & near) / jnp.maximum(jnp.sum(peak), 1) + (jnp.sum(peak) == 0)
 
 
+def contrast_without(
+    pattern: Pattern,
+    counts: Float[Array, "bins_y bins_x"],
+    known: FoundLattice,
+    model: LatticeModel,
+    kernels: DiskKernels,
+    drawn: tuple[int, int],
+) -> Float[Array, "bins_y bins_x"]:
+    """Contrast of a binned pattern less that of the disks of a known lattice, whose noise stays.
+
+    Args:
+        pattern: Raw counts ``(det_y, det_x)``.
+        counts: The same, binned.
+        known: The lattice.
+        model: Of it.
+        kernels: Filters, in px of the binned pattern.
+        drawn: Side in px of the squares that disks are drawn in, and pixels that are joined along an axis.
+    """
+    shape, (patch, binning) = (pattern.shape[0], pattern.shape[1]), drawn
+    vectors = model.distorted(known.distortion)
+    disks = render_disks(shape, known.center, vectors, known.intensities, model, patch)
+    disks = disks * pattern_dose(pattern, model.detector)
+    return disk_contrast(counts, kernels, BinDetector(binning)(disks))
+
+
 def score_beside(
     contrast: FloatPattern,
     center: Point,
@@ -114,28 +143,49 @@ def score_beside(
     radius: Scalar,
     hypotheses: Hypotheses,
 ) -> Float[Array, ""]:
-    r"""Evidence for a second lattice beside a known one, from contrast that is at hand.
-
-    .. math:: Z = \max_G \frac{\sum_j w_j m_j \left(\min(S_j^+, 8) - \mu\right)}{\sigma \sqrt{\sum_j w_j^2}}
-
-    over the rotations G, of those reflections (m = 1) whose disks do not touch the known lattice's. Contrast counts where it
-    is positive (S⁺), as a disk of the known lattice in the surroundings of another takes any amount from it; μ and σ² are
-    mean and variance of the positive part of noise. It is a lower bound that costs little: what `MeasurePair` finds counts.
+    """Evidence for a second lattice beside a known one: the largest Z of `score_apart` over the rotations of the middle scale.
 
     Args:
-        contrast: S from `disk_contrast`.
+        contrast: From `contrast_without`.
         center: (y, x) in px.
         vectors: g1, g2 of the known lattice as rows (y, x) in px.
         radius: Of the disks in px.
-        hypotheses: From `rotated_lattices`; those of the middle scale are compared.
+        hypotheses: From `rotated_lattices`.
 
     Returns:
         Z, in units of the noise.
     """
-    y, x = detector_grid(contrast.shape)
-    near = nearest_node(y - center[0], x - center[1], vectors).distance_squared
-    above = jnp.clip(contrast, 0.0, STRONGEST) - HALF_MEAN
-    above = jnp.where(near > (ALONE * radius) ** 2, above, 0.0)
     count = len(hypotheses.vectors) // len(SCALES)
     middle = hypotheses.vectors[len(SCALES) // 2 * count :][:count]
-    return jnp.max(score_lattice(above, center, middle, hypotheses)) / HALF_DEVIATION
+    return jnp.max(score_apart(contrast, center, middle, hypotheses, vectors, radius))
+
+
+def score_apart(
+    contrast: FloatPattern,
+    center: Point,
+    vectors: Float[Array, "*lattices 2 2"],
+    hypotheses: Hypotheses,
+    known: Float[Array, "2 2"],
+    radius: Scalar,
+) -> Float[Array, "*lattices"]:
+    """Z of `search_lattice` from reflections farther than a radius from a known lattice's.
+
+    Args:
+        contrast: From `contrast_without`.
+        center: (y, x) in px.
+        vectors: g1, g2 as rows (y, x) in px.
+        hypotheses: Whose reflections are summed.
+        known: g1, g2 of the known lattice.
+        radius: Of the disks in px.
+
+    Returns:
+        Z; 0 where less than half of the expected contrast lies apart.
+    """
+    apart = hypotheses.indices @ vectors
+    near = nearest_node(apart[..., 0], apart[..., 1], known).distance_squared
+    weights = hypotheses.weights * (near > radius**2)
+    values = values_at(contrast, center, vectors, hypotheses.indices, 0.0)
+    total = jnp.sum(jnp.minimum(values, STRONGEST) * weights, axis=-1)
+    score = total / jnp.sqrt(jnp.maximum(jnp.sum(weights**2, axis=-1), 1e-12))
+    enough = jnp.sum(weights, axis=-1) >= SEPARATE * jnp.sum(hypotheses.weights)
+    return jnp.where(enough, score, 0.0)

@@ -7,11 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax4dstem.dataset import BinDetector
-from jax4dstem.detector import pattern_dose
 from jax4dstem.lattice.binning import bin_counts, bin_point
 from jax4dstem.lattice.choice import FoundLattice
-from jax4dstem.lattice.detection import disk_contrast
 from jax4dstem.lattice.elimination import solve_scaled
 from jax4dstem.lattice.fit import (
     BLURS,
@@ -21,23 +18,22 @@ from jax4dstem.lattice.fit import (
     height_scale,
     typical_heights,
 )
-from jax4dstem.lattice.measure import LatticeSetup
+from jax4dstem.lattice.measure import LatticeSetup, contrast_without, score_apart
 from jax4dstem.lattice.model import FLOOR, LatticeFit, LatticeModel, lattice_moves
-from jax4dstem.lattice.nodes import nearest_node
 from jax4dstem.lattice.patches import (
     Patches,
     gather_patches,
     mean_heights,
     reflection_positions,
 )
-from jax4dstem.lattice.render import interpolate_profile, render_disks
-from jax4dstem.lattice.search import STRONGEST, Hypotheses, score_lattice, values_at
-from jax4dstem.typing import Array, Float, FloatPattern, Int, Pattern, Point, Scalar
+from jax4dstem.lattice.probe import LOGISTIC
+from jax4dstem.lattice.render import interpolate_profile
+from jax4dstem.lattice.search import score_lattice
+from jax4dstem.typing import Array, Float, Int, Pattern, Point, Scalar
 
 CROSSING = (
     4  # disks of the other lattice that may reach into a cell: their spacing is above a diameter
 )
-SEPARATE = 0.5  # share of the expected contrast beside the first lattice's disks, below which a second is not looked for
 PARAMETERS = 10  # center, and the distortions of both
 
 
@@ -68,6 +64,15 @@ class FitPair:
     reflection of either; its counts are owned by all disks that reach it. Backgrounds are eliminated cell by
     cell, and the heights of all disks together, which leaves the 10 x 10 information on (c, A, B): what disks that
     overlap cannot tell is in the error bars. Disks are flat.
+
+    Where few electrons tell a disk's position only to an error s that is wider than its edge w, the likelihood is rough on the
+    scale of the error: noise in the few pixels of the rim decides which of several maxima is climbed, and the information of so steep
+    an edge promises too much. Every disk is therefore drawn as it is expected to be seen, averaged over where it may be:
+
+    .. math:: w_j^2 = w^2 + \frac{3}{\pi^2} s_j^2, \qquad s_j^2 = \tfrac12 \operatorname{tr}\left(M_j I^{-1} M_j^T\right)
+
+    with the derivative M of its position by the parameters and the information I of the iteration before; the factor makes the
+    variance of a logistic edge that of the position. Many electrons leave the edge as it is.
 
     The heights of a lattice have the prior of its typical intensities times an amount that is free: the typical
     intensities as a whole are left out of the prior.
@@ -119,6 +124,7 @@ class FitPair:
         n = len(models[0].indices)
         at, one, two = (jnp.asarray(leaf, float) for leaf in (center, first, second))
         state = _State(at, one, two, jnp.zeros(0))
+        blurred = jnp.zeros(n + len(models[1].indices) - 1)
         pair = _Pair(models, pattern, height_scale(pattern, models[0]))
         cells = self._cells(state, pair)
         state = state._replace(heights=self._first_heights(state, cells, pair))
@@ -126,11 +132,14 @@ class FitPair:
         blurs = jnp.maximum(jnp.linspace(*BLURS, self.coarse) * models[0].radius, edge)
         edges = jnp.concatenate([blurs, jnp.broadcast_to(edge, self.fine)])
 
-        def step(state: _State, edge: Scalar) -> tuple[_State, Any]:
-            found = _equations(state, self._cells(state, pair), pair, edge)
-            return _moved(state, found, pair, edge)
+        def step(carry: tuple[_State, Array], edge: Scalar) -> tuple[tuple[_State, Array], Any]:
+            state, blurred = carry
+            width = jnp.minimum(jnp.sqrt(edge**2 + blurred), jnp.maximum(edge, blurs[0]))
+            found = _equations(state, self._cells(state, pair), pair, width)
+            state, last = _moved(state, found, pair, width)
+            return (state, _edge_variances(found.information, models)), last
 
-        state, results = jax.lax.scan(step, state, edges)
+        (state, _), results = jax.lax.scan(step, (state, blurred), edges)
         last = jax.tree.map(lambda leaf: leaf[-1], results)
         shares = state.heights[:, 0] / pair.scale
         settled = last.errors < SETTLED
@@ -154,8 +163,10 @@ class FitPair:
             )
             for own, distortion, at in parts
         ]
-        amounts = jnp.stack([jnp.sum(shares[1:n]), jnp.sum(shares[n:])])
-        return PairFit(fits[0], fits[1], amounts, last.amounts)
+        # Heights are relative to a disk with a sharp edge; a soft one reaches beyond it.
+        whole = models[0].probe.area / (jnp.pi * models[0].radius ** 2)
+        amounts = whole * jnp.stack([jnp.sum(shares[1:n]), jnp.sum(shares[n:])])
+        return PairFit(fits[0], fits[1], amounts, whole**2 * last.amounts)
 
     def _cells(self, state: "_State", pair: "_Pair") -> list["_Cells"]:
         """Pixels around the reflections of each lattice; the second has no direct beam of its own."""
@@ -231,10 +242,18 @@ class _Equations(NamedTuple):
     amounts: Array  # (2, 2)
 
 
-def _equations(state: _State, cells: list[_Cells], pair: _Pair, edge: Scalar) -> _Equations:
+def _edge_variances(information: Array, models: tuple[LatticeModel, LatticeModel]) -> Array:
+    """What uncertain positions add to the squared edge widths of all disks, ``(n,)``."""
+    moves = _moves(models)
+    covariance = solve_scaled(information, jnp.eye(PARAMETERS))
+    variance = 0.5 * jnp.einsum("nia,ab,nib->n", moves, covariance, moves)
+    return jnp.maximum(variance, 0.0) / LOGISTIC
+
+
+def _equations(state: _State, cells: list[_Cells], pair: _Pair, width: Array) -> _Equations:
     moves = _moves(pair.models)
     parts = [
-        _cell_equations(state, each, own, other, moves, pair, edge)
+        _cell_equations(state, each, own, other, moves, pair, width)
         for each, own, other in zip(cells, pair.models, pair.models[::-1], strict=True)
     ]
     gram, score, dispersion = (
@@ -281,15 +300,16 @@ def _cell_equations(
     other: LatticeModel,
     moves: Array,
     pair: _Pair,
-    edge: Scalar,
+    width: Array,
 ) -> tuple[Array, Array, Array]:
     """Normal equations of every cell: lattices, its disk, the others', its background; and its dispersion."""
     patches, which = cells.patches, cells.which
     flat, crossing = patches.counts.shape, cells.others.shape[1]
-    mine = own.probe.draw(*patches.apart(cells.places), edge)
+    widths = width[which][..., None, None]
+    mine = own.probe.draw(*patches.apart(cells.places), widths[:, 0])
     rows = (patches.rows[:, None] - cells.others[..., :1]).reshape(flat[0] * crossing, -1)
     columns = (patches.columns[:, None] - cells.others[..., 1:]).reshape(flat[0] * crossing, -1)
-    theirs = other.probe.draw(rows, columns, edge)
+    theirs = other.probe.draw(rows, columns, widths[:, 1:].reshape(-1, 1, 1))
     disk, by_y, by_x = (
         jnp.concatenate([a.reshape(flat[0], 1, -1), b.reshape(flat[0], crossing, -1)], axis=1)
         for a, b in zip(mine, theirs, strict=True)
@@ -364,11 +384,11 @@ class _Last(NamedTuple):
     errors: Array
 
 
-def _moved(state: _State, found: _Equations, pair: _Pair, edge: Scalar) -> tuple[_State, _Last]:
+def _moved(state: _State, found: _Equations, pair: _Pair, width: Array) -> tuple[_State, _Last]:
     """The state after one damped step."""
     model = pair.models[0]
     # Of blurred edges, which real ones, being steeper, overshoot; see `FitLattice`.
-    overshoot = jnp.sqrt(2 / (1 + (model.edge_width / edge) ** 2))
+    overshoot = jnp.sqrt(2 / (1 + (model.edge_width / jnp.max(width)) ** 2))
     change = solve_scaled(found.information, found.gradient[:, None])[:, 0] / overshoot
     errors = jnp.sqrt(jnp.maximum(change @ found.information @ change, 1e-30) / PARAMETERS)
     shift = jnp.einsum("nia,a->ni", _moves(pair.models), change)
@@ -433,21 +453,18 @@ class MeasurePair:
         """
         factor, models = self.binning, (setups[0].model, setups[1].model)
         counts = bin_counts(pattern, models[0].detector, factor)
+        drawn = self.fit.patch, factor
 
-        def beside(distortion: Array, intensities: Array, center: Array, which: int) -> Array:
+        def without(lattice: FoundLattice, which: int) -> Array:
             """Contrast without the disks of one lattice, in the filters of the other."""
-            model = models[which]
-            shape = pattern.shape[0], pattern.shape[1]
-            vectors = model.distorted(distortion)
-            disks = render_disks(shape, center, vectors, intensities, model, self.fit.patch)
-            disks = disks * pattern_dose(pattern, model.detector)
-            return disk_contrast(counts, setups[1 - which].kernels, BinDetector(factor)(disks))
+            kernels = setups[1 - which].kernels
+            return contrast_without(pattern, counts, lattice, models[which], kernels, drawn)
 
         hypotheses, vectors = setups[1].hypotheses, models[0].distorted(known.distortion) / factor
         radius = models[0].radius / factor
         middle = bin_point(known.center, factor)
-        contrast = beside(known.distortion, known.intensities, known.center, 0)
-        scores = _score_apart(contrast, middle, hypotheses.vectors, hypotheses, vectors, radius)
+        at = hypotheses.vectors, hypotheses, vectors, radius
+        scores = score_apart(without(known, 0), middle, *at)
         start = hypotheses.vectors[jnp.argmax(scores)] * factor
         start = jnp.linalg.inv(models[1].lattice) @ start @ jnp.linalg.inv(models[1].to_detector)
         fit = self.fit(pattern, known.center, known.distortion, start, models)
@@ -457,42 +474,11 @@ class MeasurePair:
             model.distorted(each.distortion) / factor
             for model, each in zip(models, (first, second), strict=True)
         ]
-        contrast = beside(first.distortion, first.intensities, first.center, 0)
-        score = _score_apart(contrast, middle, vectors[1], hypotheses, vectors[0], radius)
-        alone = second.intensities.at[0].set(0.0)
-        contrast = beside(second.distortion, alone, second.center, 1)
-        score_of_first = score_lattice(contrast, middle, vectors[0], setups[0].hypotheses)
+        found = FoundLattice(first.center, first.distortion, first.intensities)
+        score = score_apart(without(found, 0), middle, vectors[1], hypotheses, vectors[0], radius)
+        # The direct beam is the first one's.
+        found = FoundLattice(second.center, second.distortion, second.intensities.at[0].set(0.0))
+        score_of_first = score_lattice(without(found, 1), middle, vectors[0], setups[0].hypotheses)
         return fit._replace(
             first=first._replace(score=score_of_first), second=second._replace(score=score)
         )
-
-
-def _score_apart(
-    contrast: FloatPattern,
-    center: Point,
-    vectors: Float[Array, "*lattices 2 2"],
-    hypotheses: Hypotheses,
-    known: Float[Array, "2 2"],
-    radius: Scalar,
-) -> Float[Array, "*lattices"]:
-    """Z of `search_lattice` from reflections farther than a radius from a known lattice's.
-
-    Args:
-        contrast: From `disk_contrast`, without what the known lattice explains.
-        center: (y, x) in px.
-        vectors: g1, g2 as rows (y, x) in px.
-        hypotheses: Whose reflections are summed.
-        known: g1, g2 of the known lattice.
-        radius: Of the disks in px.
-
-    Returns:
-        Z; 0 where less than half of the expected contrast lies apart.
-    """
-    apart = hypotheses.indices @ vectors
-    near = nearest_node(apart[..., 0], apart[..., 1], known).distance_squared
-    weights = hypotheses.weights * (near > radius**2)
-    values = values_at(contrast, center, vectors, hypotheses.indices, 0.0)
-    total = jnp.sum(jnp.minimum(values, STRONGEST) * weights, axis=-1)
-    score = total / jnp.sqrt(jnp.maximum(jnp.sum(weights**2, axis=-1), 1e-12))
-    enough = jnp.sum(weights, axis=-1) >= SEPARATE * jnp.sum(hypotheses.weights)
-    return jnp.where(enough, score, 0.0)

@@ -16,6 +16,7 @@ MIDDLE = 0.8  # of a disk's radius, within which its edge is not felt
 EXTENT = 1.5  # radii that an image reaches from its center: as far as a fit's patches do
 STEP = 0.5  # px between the nodes of an image: blurs it by 0.3 px, as much as square pixels do
 LOGISTIC = np.pi**2 / 3  # variance of a logistic edge of width 1
+Width = Scalar | Float[Array, "n 1 1"]  # of an edge: of all disks, or of each
 
 
 class Drawn(NamedTuple):
@@ -60,8 +61,8 @@ class Probe(Protocol):
         """Integral of the heights, in px²."""
         ...
 
-    def draw(self, y: Array, x: Array, edge: Scalar | None = None) -> Drawn:
-        """Disks at distances ``y (n, rows)`` and ``x (n, cols)`` of pixels from them, blurred to a width of the edge."""
+    def draw(self, y: Array, x: Array, edge: Width | None = None) -> Drawn:
+        """Disks at distances ``y (n, rows)`` and ``x (n, cols)`` of pixels from them, blurred to a width of the edge, one or ``(n, 1, 1)``."""
         ...
 
     def middle(self, y: Array, x: Array) -> Middle:
@@ -99,7 +100,7 @@ class SoftDisk(NamedTuple):
         series = jnp.sum(-((-jnp.exp(-ratio)) ** n) / n**2)
         return jnp.pi * self.radius**2 + self.edge_width**2 * (jnp.pi**3 / 3 - 2 * jnp.pi * series)
 
-    def draw(self, y: Array, x: Array, edge: Scalar | None = None) -> Drawn:
+    def draw(self, y: Array, x: Array, edge: Width | None = None) -> Drawn:
         """The disk, and its slope from the logistic function's own derivative."""
         edge = self.edge_width if edge is None else edge
         y, x = y[:, :, None], x[:, None, :]
@@ -154,7 +155,7 @@ class ProbeImage(NamedTuple):
         """Integral in px²."""
         return jnp.sum(self.heights) * self.step**2
 
-    def draw(self, y: Array, x: Array, edge: Scalar | None = None) -> Drawn:
+    def draw(self, y: Array, x: Array, edge: Width | None = None) -> Drawn:
         """Interpolated, with the derivatives of the Gaussians."""
         edge = self.edge_width if edge is None else edge
         blur = LOGISTIC * jnp.maximum(edge**2 - self.edge_width**2, 0)
@@ -167,7 +168,7 @@ class ProbeImage(NamedTuple):
         by_y = jnp.einsum("nim,nmj->nij", slope_y, columns[0], precision=exact)
         return Drawn(height, by_y, by_x)
 
-    def _weights(self, offsets: Array, blur: Scalar) -> tuple[Array, Array]:
+    def _weights(self, offsets: Array, blur: Width) -> tuple[Array, Array]:
         """Of the nodes along an axis ``(n, pixels, m)``, and their derivative by the disk's position."""
         count = self.heights.shape[0]
         nodes = self.step * (jnp.arange(count) - 0.5 * (count - 1))
@@ -186,7 +187,7 @@ class ProbeImage(NamedTuple):
         return 2 * ceil(EXTENT * float(self.radius) + STEP) + 1
 
 
-def soft_disk(distance: Array, radius: Scalar, edge_width: Scalar) -> Array:
+def soft_disk(distance: Array, radius: Scalar, edge_width: Width) -> Array:
     """Height of a disk with a logistic edge, 1 inside, at a distance from its center."""
     return jax.nn.sigmoid((radius - distance) / edge_width)
 

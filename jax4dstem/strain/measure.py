@@ -391,8 +391,8 @@ def measure_strain(
     for k, found in enumerate(seconds):
         if found is not None:
             fitted[k] = _measured(fitted[k].learned, fitted[k].excess, found.fits)
-            probability = np.where(found.there & (number < 0), 1.0, probability)
-            number = np.where(found.there, k, number)
+            probability = np.where(found.known & (number < 0), 1.0, probability)
+            number = np.where(found.known, k, number)
     parts = [_part(each, reference.of(k), number == k) for k, each in enumerate(fitted)]
     own = [
         np.where((number == k)[..., None, None], part.fitted_lattices, np.nan)
@@ -402,7 +402,6 @@ def measure_strain(
     second = second_crystal(
         seconds,
         [each.learned for each in fitted],
-        [each.excess for each in fitted],
         [_fixed(part.strain) for part in parts],
     )
     return StrainMeasurement(

@@ -10,10 +10,21 @@ import jax
 import numpy as np
 
 from jax4dstem.dataset import Dataset
+from jax4dstem.detector import pattern_dose
 from jax4dstem.fields import SCAN, entry
+from jax4dstem.lattice.bootstrap_pairs import second_inflation
 from jax4dstem.lattice.cold_start import Learned
-from jax4dstem.lattice.learn_seconds import amount_errors, asking, drawable, pair_of, shown
+from jax4dstem.lattice.learn_seconds import (
+    EVIDENCE,
+    amount_errors,
+    asking,
+    clear_first,
+    drawable,
+    pair_of,
+    shown,
+)
 from jax4dstem.lattice.pair import PairFit
+from jax4dstem.strain.decomposition import EVIDENCE as LATTICE_EVIDENCE
 from jax4dstem.strain.decomposition import MeasuredLattices, remeasured, strain_map
 from jax4dstem.strain.lattices import join
 from jax4dstem.strain.maps import OnStrain, Status, StrainMap
@@ -93,11 +104,14 @@ class FoundSeconds(NamedTuple):
     """What the pairs of a scan are.
 
     Attributes:
-        fits: Of one lattice at every position, or of the stronger of two.
+        fits: Of one lattice at every position, or of the stronger of two; where a second was looked for and is not certain, of
+            the first beside it, so that the error bars hold what a second would change.
         second: `LatticeFit` of the weaker one; NaN where there is none.
         amounts: Of both, the stronger first, ``(scan_y, scan_x, 2)``; NaN where only one was looked for.
         errors: Standard deviations of the amounts.
         there: Where there are two.
+        known: Where the first lattice is: besides, where a fit of it alone saw it and did not converge.
+        excess: k of the second one's error bars; see `second_inflation`.
     """
 
     fits: Any
@@ -105,6 +119,8 @@ class FoundSeconds(NamedTuple):
     amounts: np.ndarray
     errors: np.ndarray
     there: np.ndarray
+    known: np.ndarray
+    excess: float
 
 
 def find_seconds(
@@ -136,22 +152,33 @@ def find_seconds(
     )
     pairs = _scattered(learned, jax.tree.map(lambda leaf: np.asarray(leaf)[:, 0], pairs))
     there, amounts, errors = shown(pairs), np.asarray(pairs.amounts), amount_errors(pairs)
-    stronger = amounts[:, 0] >= amounts[:, 1]
+    stronger = ~there | (amounts[:, 0] >= amounts[:, 1])
     first, second = (
         jax.tree.map(lambda a, b: np.where(_like(stronger, a), a, b), *order)
         for order in ((pairs.first, pairs.second), (pairs.second, pairs.first))
     )
     order = np.where(stronger[:, None], [0, 1], [1, 0])
-    both = np.zeros(asked.shape, bool)
-    both[asked] = there
+    # Disks of a pair are flat: a fit of one lattice with contrast inside them knows more.
+    fitted = there if learned.measure.fit.modes else clear_first(pairs)
+    both, either = np.zeros((2, *asked.shape), bool)
+    both[asked], either[asked] = there, fitted
     nothing = np.full((*asked.shape, 2), np.nan)
     return FoundSeconds(
-        jax.tree.map(lambda old, new: _put(old, both, new[there]), fits, first),
+        jax.tree.map(lambda old, new: _put(old, either, new[fitted]), fits, first),
         jax.tree.map(lambda old, new: _put(_nothing(old), both, new[there]), fits, second),
         _put(nothing, asked, np.take_along_axis(amounts, order, 1)),
         _put(nothing, asked, np.take_along_axis(errors, order, 1)),
         both,
+        both | (either & (np.nan_to_num(fits.score) >= EVIDENCE)),
+        _excess(scan, learned, both, jax.tree.map(lambda leaf: np.asarray(leaf)[there], pairs)),
     )
+
+
+def _excess(scan: Dataset, learned: Learned, there: np.ndarray, pairs: PairFit) -> float:
+    if not there.any():
+        return 0.0
+    dose = np.asarray(map_patterns(pattern_dose, scan.at(there), learned.setup.model.detector))
+    return second_inflation(learned, pairs, dose[:, 0], scan.pattern_shape)
 
 
 def _scattered(learned: Learned, pairs: PairFit) -> PairFit:
@@ -183,7 +210,6 @@ def _nothing(values: np.ndarray) -> np.ndarray:
 def second_crystal(
     found: Sequence[FoundSeconds | None],
     learned: Sequence[Learned],
-    excesses: Sequence[float],
     references: Sequence[StrainReference],
 ) -> SecondCrystal | None:
     """The second crystals of a scan from those of every lattice; None where there are none.
@@ -191,13 +217,12 @@ def second_crystal(
     Args:
         found: Of every lattice.
         learned: What their fits assume.
-        excesses: k of their error bars.
         references: What strain is relative to, in scan axes.
     """
     maps = [
-        _map_of(each, number, one, excess, reference)
-        for number, (each, one, excess, reference) in enumerate(
-            zip(found, learned, excesses, references, strict=True)
+        _map_of(each, number, one, reference)
+        for number, (each, one, reference) in enumerate(
+            zip(found, learned, references, strict=True)
         )
         if each is not None and each.there.any()
     ]
@@ -214,12 +239,13 @@ def _map_of(
     found: FoundSeconds,
     number: int,
     learned: Learned,
-    excess: float,
     reference: StrainReference,
 ) -> SecondCrystal:
     fits = found.second
-    measured = MeasuredLattices.of_fits(fits, np.asarray(learned.setup.model.lattice), excess)
-    strain = strain_map(measured, reference)
+    measured = MeasuredLattices.of_fits(fits, np.asarray(learned.setup.model.lattice), found.excess)
+    # That it is there is told by its amount too; see `shown`.
+    evident = np.where(found.there, np.maximum(measured.score, LATTICE_EVIDENCE), measured.score)
+    strain = strain_map(measured._replace(score=evident), reference)
     status = np.where(found.there, strain.status, Status.NO_LATTICE).astype(np.int8)
     return SecondCrystal(
         replace(strain, status=status),
