@@ -44,7 +44,11 @@ def row(paths: list[str], about) -> str:
         parts = [path.split("/") for path in paths]
         middle = ", ".join("/".join(part[1:-1]) for part in parts)
         names = f"`{parts[0][0]}/{{{middle}}}/{parts[0][-1]}`"
-    units = about.units.format(unit="px, 1/px or Å") or ""
+    units = about.units.format(
+        unit="px, 1/px or Å",
+        curvature_unit="rad/nm or rad/position",
+        burgers_unit="1/nm or 1/position",
+    )
     text = about.description.format(reference="`reference`", criterion_name="`criterion_name`")
     return f"| {names} | {', '.join(about.dims)} | {units} | {text} |"
 

@@ -142,6 +142,19 @@ class Calibration:
             return 1.0, "positions"
         return self.scan_step_nm, "nm"
 
+    @property
+    def scan_steps(self) -> tuple[tuple[float, float], str]:
+        """Distance between rows and between columns of the scan, and the name of its unit.
+
+        Example:
+            >>> Calibration(scan_step_nm=3.0, scan_step_y_nm=2.0).scan_steps, Calibration().scan_steps
+            (((2.0, 3.0), 'nm'), ((1.0, 1.0), 'position'))
+        """
+        if self.scan_step_nm is None:
+            return (1.0, 1.0), "position"
+        step_y = self.scan_step_nm if self.scan_step_y_nm is None else self.scan_step_y_nm
+        return (step_y, self.scan_step_nm), "nm"
+
     def quefrency_step(self, size: int) -> tuple[float, str]:
         """Quefrency of one cepstrum pixel of a transform over ``size`` detector pixels.
 

@@ -5,8 +5,9 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from jax4dstem.plots.lab import color_difference, contrast
 
@@ -26,18 +27,18 @@ class DrawnText(NamedTuple):
 
 @contextmanager
 def _recorded(found):
-    draw = RendererAgg.draw_text
+    draw = Text.draw
 
-    def record(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):
-        if mtext is not None and s.strip():
-            found[id(mtext)] = (mtext, prop.get_size_in_points(), gc.get_rgb()[:3])
-        draw(self, gc, x, y, s, prop, angle, ismath, mtext)
+    def record(self, renderer, *args, **kwargs):
+        if self.get_visible() and self.get_text().strip():
+            found[id(self)] = (self, self.get_fontsize(), to_rgb(self.get_color()))
+        draw(self, renderer, *args, **kwargs)
 
-    RendererAgg.draw_text = record
+    Text.draw = record
     try:
         yield
     finally:
-        RendererAgg.draw_text = draw
+        Text.draw = draw
 
 
 def texts_of(figure):

@@ -362,7 +362,9 @@ def test_nothing_is_imported_before_it_is_needed():
     lazy, numpy, early, late = json.loads(process.stdout)
     assert not {"jax", "flax", "sklearn", "xarray", "scipy", "numpy", "h5py"} & set(early)
     assert lazy <= 3 * numpy
-    assert not {"umap", "numba", "orbax", "matplotlib", "gemmi", "rsciio", "zarr"} & set(late)
+    assert not {"umap", "numba", "orbax", "matplotlib", "PIL", "gemmi", "rsciio", "zarr"} & set(
+        late
+    )
 
 
 WHOLE = {

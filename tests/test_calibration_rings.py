@@ -76,6 +76,34 @@ def test_rings_tell_pixel_ellipse_and_center():
 
 
 @pytest.mark.whole
+@pytest.mark.parametrize(
+    ("width", "ellipse", "dose"), [(0.8, 0.05, 0.05), (0.8, 0.0, 1.0), (1.3, 0.014, 1.0), (4.0, 0.05, 0.05)]
+)  # fmt: skip
+def test_rings_may_be_sharper_or_wider_than_the_direct_beam(width, ellipse, dose):
+    """A direct beam of 4 px, as one that blooms, and rings of Gaussian spots of this standard deviation in px."""
+    at, spacings, pixel = np.array([0.83, -0.55]) * ellipse, GOLD[[0, 1, 2, 3]], 0.0112
+    y, x = np.indices((192, 192)) - 96.0
+    r = np.linalg.norm(np.stack([y, x], -1) @ np.linalg.inv(ellipse_matrix(*at)), axis=-1)
+    expected = 1 + 5 * np.exp(-r / 18) + 2000.0 * (np.hypot(y, x) < 4)
+    for d, height in zip(spacings, (26, 20, 11, 9), strict=True):
+        rho = 1 / d / pixel
+        # Of spots all around the arc is the shorter in angle the farther out.
+        expected += (
+            height
+            / width
+            * np.exp(-(((r - rho) / width) ** 2) / 2)
+            * np.sqrt(rho / np.maximum(r, 1))
+        )
+    counts = np.random.default_rng(0).poisson(dose * expected, (3, 3, 192, 192))
+    film, center = Rings.of_spacings(tuple(spacings)), np.full((3, 3, 2), 96.0)
+    found = calibrate_rings(Dataset.from_array(counts), center, 4.0, film)
+    assert not found.doubts
+    assert found.explained > 0.99
+    assert abs(found.pixel / pixel - 1) < min(4 * found.pixel_std / found.pixel, 0.02)
+    assert np.abs(found.ellipse - at).max() < min(4 * found.ellipse_std.max(), 0.01)
+
+
+@pytest.mark.whole
 def test_few_grains_are_doubted_and_widen_the_error_bars():
     drawn = film(GOLD, 4, spots=60)
     found = found_in(drawn, GOLD)
@@ -133,7 +161,7 @@ def test_patterns_are_added_by_whole_pixels(rng):
 def test_the_model_lays_rings_where_the_calibration_does():
     model = RingModel(1 / GOLD, np.ones(9), 2.5, ASPECT, 8.0, 60.0)
     at = RingUnknowns(
-        np.log(PIXEL), np.array(ELLIPSE), np.array([70.0, 60.0]), np.log([0.3, 1e-3]), np.array([3.0, 0.0]),
+        np.log(PIXEL), np.array(ELLIPSE), np.array([70.0, 60.0]), np.log([0.3, 1e-3, 1.0]), np.array([3.0, 0.0]),
         np.zeros(9), np.array([-3.0]),
     )  # fmt: skip
     angle = np.linspace(0, 2 * np.pi, 13)

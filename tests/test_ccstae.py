@@ -351,11 +351,8 @@ def test_the_choice_of_a_base_is_hard_and_its_gradient_soft():
 
 
 @pytest.mark.whole
-def test_the_published_model_is_trained_on_a_scan_and_read_back(rng, monkeypatch):
+def test_the_published_model_is_trained_on_a_scan_and_read_back(rng):
     """Turned spots on a scan: the rotation is found up to that of the base, an empty pattern has a status."""
-    # Base and strain share a scale that nothing fixes: rounding decides whether it drifts to the network's limit, from
-    # where on no value is told. The rotation is right either way.
-    monkeypatch.setattr("jax4dstem.strain.ccstae.AT_LIMIT", np.inf)
     angles = np.linspace(-0.25, 0.25, 64).reshape(8, 8)
     expected = np.stack([np.asarray(spots(a)) for a in angles.ravel()]).reshape(8, 8, 32, 32)
     expected[..., 15:17, 15:17] += 20  # the direct beam
@@ -367,7 +364,9 @@ def test_the_published_model_is_trained_on_a_scan_and_read_back(rng, monkeypatch
     assert found.status[0, 0] == Status.EMPTY
     assert np.isnan(found.theta[0, 0])
     ok = found.status == Status.OK
-    assert ok.mean() > 0.8
+    assert (
+        ok.sum() == 63
+    )  # no strain runs to the network's limit, though the base may be strained as a whole
     turned = found.theta[ok] - angles[ok]
     turned = wrap_angle(turned - np.median(turned), 2 * np.pi)
     assert np.abs(turned).mean() < 0.05

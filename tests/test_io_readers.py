@@ -538,3 +538,13 @@ def test_blo_and_mrc(tmp_path, scan):
             open_dataset(tmp_path / "cut.mrc", scan_shape=(4, 5))
         with pytest.raises(InputError, match="it begins with b'words,', not b'IMGBLO'"):
             open_dataset(tmp_path / "text.blo")
+
+
+def test_what_is_no_scan_or_has_no_names_is_told_what_to_do(tmp_path):
+    pytest.importorskip("rsciio")
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(InputError, match=r"unknown format .txt; read are .h5, .*bare counts"):
+        open_dataset(tmp_path / "notes.txt")
+    np.save(tmp_path / "scan.npy", np.ones((2, 2, 8, 8)))
+    with pytest.raises(InputError, match="no named datasets: leave key out"):
+        open_dataset(tmp_path / "scan.npy", key="data")

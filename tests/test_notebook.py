@@ -3,10 +3,8 @@
 import io
 import json
 import os
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +168,6 @@ def test_the_png_is_one(rng):
     image = rng.uniform(size=(5, 7))
     read = np.asarray(Image.open(io.BytesIO(png(image))))
     np.testing.assert_array_equal(read, (255 * image + 0.5).astype(np.uint8))
-    assert struct.unpack(">I", png(image)[-4:]) == (zlib.crc32(b"IEND"),)
 
 
 def test_the_picture_is_a_dark_field(counts):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
-from drawn import APART, faults_of, texts_of
+from drawn import APART, SMALLEST, faults_of, texts_of
 from matplotlib.figure import Figure
 
 import jax4dstem
@@ -18,7 +18,7 @@ from jax4dstem.pipeline import analyze_dataset, load_recipe
 from jax4dstem.pipeline.results import Results
 from jax4dstem.plots.colors import NONE, WHITE
 from jax4dstem.plots.lab import contrast, lab_difference
-from jax4dstem.plots.style import NEEDS, WIDTH
+from jax4dstem.plots.style import DPI, NEEDS, SMALL, WIDTH
 from jax4dstem.report import write_report
 from jax4dstem.simulate import heterojunction, polycrystal
 
@@ -166,11 +166,12 @@ def test_faults_are_seen():
         ("other", (0.32, 0.5), {}),
         ("pale", (0.1, 0.1), {"color": "#bbbbbb"}),
         ("beyond", (0.9, 0.3), {}),
+        ("two\nlines", (0.6, 0.97), {}),
     ):
         figure.text(*at, words, **options)
     faults = faults_of(figure)
-    assert len(faults) == 4
-    for words in ("'small' has", "'one' overlaps 'other'", "contrast", "leaves", "beyond"):
+    assert len(faults) == 5
+    for words in ("'small' has", "'one' overlaps 'other'", "contrast", "leaves", "beyond", "two"):
         assert any(words in fault for fault in faults)
 
 
@@ -184,6 +185,23 @@ def test_many_domains_are_told_in_the_legend(count):
     words = [text.words for text in texts_of(figure)]
     assert any(word.startswith("and ") for word in words) == (count > 32)
     assert faults_of(figure) == []
+
+
+def test_figures_of_other_recipes_can_be_read(results, rng):
+    """A second clustering, and a second crystal under the probe."""
+    tree, dims = results.fields(), ("scan_y", "scan_x")
+    labels, share = tree["labels"]["level_1"].data, rng.uniform(0.1, 0.4, (12, 12))
+    other = np.where(rng.random(labels.shape) < 0.1, labels[::-1], labels)
+    comparison = {"labels": other, "disagreement": other != labels}
+    second = {"lattice_id": labels - 1, "amount": share, "first_amount": 1 - share, "amount_std": share / 9, "score": 90 * share}  # fmt: skip
+    groups = [
+        {name: Field(data, dims=dims) for name, data in group.items()}
+        for group in (comparison, second)
+    ]
+    groups[0] |= {"method": Field("gaussian mixture"), "index": Field(0.83)}
+    more = tree | {"comparison": groups[0], "strain": tree["strain"] | {"second": groups[1]}}
+    for draw in (plots.clusterings_compared, plots.second_crystal):
+        assert faults_of(draw(replace(results, stored=more))) == []
 
 
 def test_what_is_missing_is_said():
@@ -285,12 +303,12 @@ def test_a_scan_in_memory_is_titled_by_its_note(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 def test_the_page_fits_wide_and_narrow_windows(out, tmp_path):
-    """In a browser: nothing beyond the right edge, sections in their order, figures as large as they were drawn for."""
+    """In a browser: nothing beyond the right edge, sections in their order, texts of figures of 11 px or more."""
     page = write_report(out)
     with Browser(tmp_path / "profile") as browser:
         browser.open(page.as_uri(), "document.readyState === 'complete'")
         browser.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-        for width, least in ((1280, 1.0), (800, 0.78)):
+        for width in (1280, 800, 420):
             browser.resize(width, 900)
             assert browser.run("document.documentElement.scrollWidth") == width
             beyond = "[...document.querySelectorAll('h1, h2, p, figure, summary')].filter((node) => node.getBoundingClientRect().right > innerWidth).length"
@@ -302,7 +320,9 @@ def test_the_page_fits_wide_and_narrow_windows(out, tmp_path):
             assert tops == sorted(tops)
             scales = browser.run("[...document.images].map((i) => i.getBoundingClientRect().width / i.getAttribute('width'))")  # fmt: skip
             assert len(scales) > 15
-            assert least <= min(scales) <= max(scales) <= 1
+            assert max(scales) == 1
+            assert min(scales) * SMALL * DPI / 72 >= SMALLEST
+            assert width < 1280 or min(scales) == 1
             browser.whole_page(tmp_path / f"report_{width}.png", width)
             assert (tmp_path / f"report_{width}.png").stat().st_size > 100_000
         browser.run("location.hash = '#found'")

@@ -11,6 +11,7 @@ from jax4dstem import Dataset, InputError
 from jax4dstem.coordinates import Calibration, deformation, strain_in_scan_axes, wrap_angle
 from jax4dstem.detector import Detector
 from jax4dstem.strain import (
+    Derived,
     MeasuredLattices,
     Status,
     StrainMap,
@@ -246,6 +247,31 @@ def test_compatible_strain_has_no_burgers_density():
     np.testing.assert_allclose(maps.dilatation, values[..., 0] + values[..., 1], atol=1e-7)
     np.testing.assert_allclose(maps.curvature[5, 5], b / 2, atol=1e-7)
     assert maps.dilatation_std.mean() == pytest.approx(np.sqrt(2) * 1e-9, rel=1e-3)
+
+
+def test_gradients_of_strain_are_per_nm_where_the_step_is_known(rng):
+    """Rows 2 nm and columns 5 nm apart, theta rising along both, e_yy along x: as numbers and in every unit."""
+    y, x = 2.0 * np.arange(9)[:, None], 5.0 * np.arange(8)
+    values = np.zeros((9, 8, 4))
+    values[..., 1], values[..., 3] = 1e-4 * x, 3e-4 * y + 4e-4 * x
+    strain = noisy_map(values, rng, sigma=1e-9)
+    maps = derive(strain, Calibration(scan_step_nm=5.0, scan_step_y_nm=2.0))
+    inner = np.s_[1:-1, 1:-1]
+    np.testing.assert_allclose(maps.curvature[inner], 5e-4, atol=1e-8)
+    np.testing.assert_allclose(maps.burgers[inner], np.full((7, 6, 2), [-4e-4, -4e-4]), atol=1e-8)
+    np.testing.assert_allclose(
+        maps.curvature_std[inner], 1e-9 * np.hypot(0.6 / 2, 0.8 / 5) / 2**0.5, rtol=1e-3
+    )
+    np.testing.assert_allclose(
+        maps.burgers_std[inner][..., 1], 1e-9 * np.hypot(2**0.5 / 5, 1 / 2) / 2**0.5, rtol=1e-3
+    )
+    units = {name: field.units for name, field in maps.fields().items()}
+    assert units["curvature"] == units["curvature_std"] == "rad/nm"
+    assert units["burgers"] == units["burgers_std"] == "1/nm"
+    assert Derived.from_fields(maps.fields()).curvature_unit == "rad/nm"
+    assert derive(strain).fields()["curvature"].units == "rad/position"
+    alike = derive(strain, Calibration(scan_step_nm=4.0))
+    np.testing.assert_allclose(alike.curvature, derive(strain).curvature / 4)
 
 
 def test_cold_start_finds_rotation_and_strain(two_grains):

@@ -24,11 +24,12 @@ FAINTEST = 1e-12  # counts: expectations are positive
 LARGE = np.inf
 PRIOR = RingUnknowns(
     np.array(LARGE), np.array([LARGE, LARGE]), np.array([LARGE, LARGE]),
-    np.array([2.0, 2.0]),  # e-folds around a pixel, and a hundredth of the radius
+    # e-folds around a pixel, a hundredth of the ring's radius, and the direct beam's: a reflection is as large but for blooming.
+    np.array([2.0, 2.0, 1.0]),
     np.array([LARGE, 3.0]),  # Å², about half of the Debye-Waller factor of soft metals
     np.array(1.0), np.array(LARGE),
 )  # fmt: skip
-EXPECTED_WIDTHS = np.log([1.0, 0.01])
+EXPECTED_WIDTHS = np.log([1.0, 0.01, 1.0])
 
 
 class Slopes(NamedTuple):

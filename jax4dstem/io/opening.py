@@ -118,7 +118,10 @@ def open_dataset(
         _not_negative("gap_bytes", gap_bytes),
         _not_negative("footer_bytes", footer_bytes),
     )
-    stored = reader_of(path, layout)(path, layout)
+    read = reader_of(path, layout)
+    if key is not None and read not in KEYED:
+        raise InputError(f"{path} has no named datasets: leave key out (got {key!r})")
+    stored = read(path, layout)
     scan = as_scan(stored, layout)
     told = {name: value for name, value in given.items() if value is not None}
     calibration, why = calibrate((Told(told, "given"), *scan.scales))
@@ -140,6 +143,10 @@ def _mask(stored: Stored, detector: tuple[int, ...]) -> tuple[np.ndarray | None,
     if mask.shape != detector:
         return None, (Doubt(f"pixel mask of {mask.shape} px does not fit the detector: ignored"),)
     return mask, (f"{int(mask.sum())} masked pixels: pixel_mask in the file",)
+
+
+# Readers of files that hold several arrays by name.
+KEYED = (hdf5.read, zarr_store.read, npy.read_npz)
 
 
 def reader_of(path: Path, layout: Layout) -> Callable[[Path, Layout], Stored]:

@@ -86,7 +86,10 @@ def _plugins(path: Path) -> list[Any]:
     suffix = path.suffix.lower().lstrip(".")
     plugins = [p for p in rsciio.IO_PLUGINS if suffix in p["file_extensions"]]
     if not plugins or not suffix:
-        raise InputError(f"{path}: unknown format {path.suffix or '(no suffix)'}")
+        raise InputError(
+            f"{path}: unknown format {path.suffix or '(no suffix)'}; read are .h5, .mat, .npy, .npz, .zarr, .zspy, .tif, .raw, what "
+            "RosettaSciIO reads (.mib, .blo, .dm4, .mrc ...), and bare counts with detector_shape and dtype"
+        )
     return plugins
 
 

@@ -61,7 +61,7 @@ class RingUnknowns(NamedTuple):
     log_pixel: Float[Any, ""]  # of the width in 1/Å
     ellipse: Float[Any, "2"]  # (a, b)
     center: Float[Any, "2"]  # (y, x) in px
-    log_widths: Float[Any, "2"]  # px, and of the radius
+    log_widths: Float[Any, "3"]  # px, of the ring's radius, and of the direct beam's
     envelope: Float[Any, "2"]  # of the logarithm of intensities: level, and fall by q² in Å²
     departures: Float[Any, "rings"]  # noqa: F821  # of rings from it, in units of SPREAD
     background: Float[Any, "terms"]  # noqa: F821  # of its logarithm
@@ -78,13 +78,14 @@ class RingModel(NamedTuple):
         A_k = s_k \exp(e_0 - e_1 q_k^2 + \varepsilon_k)
 
     with Chebyshev polynomials of the scaled logarithm u of the radius, the ring's strength s and the projection P of a disk
-    on the radius, blurred to the variance :math:`1/12 + w_0^2 + (w_1 \rho_k)^2` (grains are small, and strained). The root is there as a
-    disk's arc is the shorter in angle the farther out.
+    of :math:`w_2` times the direct beam's radius, blurred to the variance :math:`1/12 + w_0^2 + (w_1 \rho_k)^2` (grains are small, and
+    strained). The root is there as a disk's arc is the shorter in angle the farther out. Reflections are smaller than a direct beam that blooms,
+    or that grains or a film scatter to small angles.
 
     Attributes:
         q: Of the rings in 1/Å, ``(rings,)``.
         strength: Their relative intensities, ``(rings,)``.
-        radius: Of the direct beam, and so of every disk, in px.
+        radius: Of the direct beam in px.
         aspect: Height of a pixel over its width.
         inner: Of the annulus that is fitted, px.
         outer: Of the same.
@@ -118,13 +119,13 @@ class RingModel(NamedTuple):
     def profile(self, at: RingUnknowns, radii: Any) -> Array:
         """Expected counts at radii, ``(radii,)``."""
         rho = self.q * jnp.exp(-at.log_pixel)
-        blur, strain = jnp.exp(at.log_widths)
+        blur, strain, size = jnp.exp(at.log_widths)
         sigma = jnp.sqrt(PIXEL_VARIANCE + blur**2 + (strain * rho) ** 2)
         logarithm = at.envelope[0] - at.envelope[1] * self.q**2 + SPREAD * at.departures
         height = self.strength * jnp.exp(logarithm)
         angle = jnp.pi * jnp.arange(1, CHORDS + 1) / (CHORDS + 1)
         chord = 2 / (CHORDS + 1) * jnp.sin(angle) ** 2
-        gap = radii[:, None, None] - rho[:, None] - self.radius * jnp.cos(angle)
+        gap = radii[:, None, None] - rho[:, None] - size * self.radius * jnp.cos(angle)
         bells = jnp.exp(-(gap**2) / (2 * sigma[:, None] ** 2)) @ chord
         bells = bells / (jnp.sqrt(2 * jnp.pi) * sigma) * jnp.sqrt(rho / radii[:, None])
         return self.background(at, radii) + bells @ height

@@ -76,7 +76,8 @@ def domain_map(results: Results) -> Figure:
     first = left + SIDE + 30
     places: Any
     if aspect < TALL:
-        places, widths = [["domains", "sure", "beside"]], [first, 0.85 * right, 0.85 * right]
+        column = min(0.85 * right, (WIDTH - first) / 2)
+        places, widths = [["domains", "sure", "beside"]], [first, column, column]
     else:
         places, widths = [["domains", "sure"], ["domains", "beside"]], [first, right]
     figure = new_figure(sum(widths), tall + 50)

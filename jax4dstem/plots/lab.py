@@ -1,4 +1,7 @@
-"""How different two colors look: CIE L*a*b* and the color difference CIEDE2000."""
+"""How different two colors look: CIE L*a*b* and the color difference CIEDE2000.
+
+Of arrays: thousands of colors against each taken one. Packages do it a pair at a time, or bring a library of image processing.
+"""
 
 import numpy as np
 

@@ -204,11 +204,12 @@ def strain_derived(results: Results) -> Figure:
     strain = results.fields()["strain"]
     group = strain["derived"]
     dilatation = 100 * group["dilatation"].data
+    per = "per " + group["curvature"].units.rpartition("/")[2]  # nm, or position
     limit = limit_of(dilatation)
     amounts = (
         (100 * group["max_shear"].data, "Maximum shear", "percent"),
-        (np.degrees(group["curvature"].data), "Lattice curvature", "degrees per position"),
-        (np.linalg.norm(group["burgers"].data, axis=-1), "Burgers density", "per position"),
+        (np.degrees(group["curvature"].data), "Lattice curvature", f"degrees {per}"),
+        (np.linalg.norm(group["burgers"].data, axis=-1), "Burgers density", per),
         (100 * group["dilatation_std"].data, "Error of the dilatation", "percent"),
         (100 * group["max_shear_std"].data, "Error of the maximum shear", "percent"),
         (strain["pooled"]["n_pooled"].data, "Patterns pooled", "patterns"),

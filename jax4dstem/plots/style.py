@@ -20,7 +20,7 @@ from jax4dstem.fields import find
 from jax4dstem.pipeline.results import Results
 
 DPI = 100  # an inch is 100 px of the page at 100 %
-WIDTH = 960  # px of the page: beside its contents in a window of 1280 px, and hardly smaller in one of 800 px
+WIDTH = 848  # px of the page: in a window of 800 px it is 784 px, and the smallest text 11 px
 TALLEST = 340  # px of an image
 WIDE = 2.0  # from this width over height on fewer images lie side by side
 TITLE, TEXT, SMALL = 10.5, 9.5, 8.6  # points: 14.6, 13.2 and 11.9 px at 100 %
@@ -41,7 +41,8 @@ STYLE: Any = {
     "pdf.fonttype": 42,
 }
 LETTER = 0.53 * TITLE / 72 * DPI  # px of a letter of a title, on average
-HEAD, GAP = 34, 16  # px of a title above an image, and around a panel
+HEAD = 46  # px of a title of two lines above an image
+GAP = 20  # px around a panel: half of a number below its corner
 BELOW = 88  # px that the histogram or the legend below an image takes
 THIN = 0.15  # rows over columns below which there is no room for a bar
 NARROWEST = 200  # px that the numbers below an image need

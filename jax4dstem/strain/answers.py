@@ -147,7 +147,7 @@ def find_strain(
         further=measured.further,
         second=measured.second,
         pooled=join(pooled, number),
-        derived=join([derive(each.strain) for each in pooled], number),
+        derived=join([derive(each.strain, scan.calibration) for each in pooled], number),
         bases=bases,
         **further,
         no_bases=no_bases,
@@ -209,7 +209,7 @@ def strain_in_blocks(
         probe: As for `find_strain`.
 
     Returns:
-        The answers. ``derived`` and ``pooled.reach`` count in blocks.
+        The answers. ``pooled.reach`` counts in blocks, and where the step of the scan is not known ``derived`` too.
 
     Raises:
         InputError: As of `find_strain`, or the scan is smaller than a block.

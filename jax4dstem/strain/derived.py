@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from jax4dstem.coordinates import wrap_angle
+from jax4dstem.coordinates import Calibration, wrap_angle
 from jax4dstem.fields import SCAN, Result, entry
 from jax4dstem.lattice.model import LatticeModel
 from jax4dstem.strain.maps import StrainMap
+
+Steps = tuple[float, float]  # between rows, and between columns
+HALF: Steps = (0.5, 0.5)  # of which a central difference is that of the neighbors
 
 
 @dataclass(frozen=True)
@@ -20,13 +23,15 @@ class Derived(Result):
         max_shear: Half the difference of the principal strains.
         principal_angle: Direction of the larger principal strain, in radians, counter-clockwise from x,
             in (−π/2, π/2].
-        curvature: Length of the gradient of theta, in radians per position.
-        burgers: Density of Burgers vectors (y, x) per position, ``(scan_y, scan_x, 2)``.
+        curvature: Length of the gradient of theta, in radians per nm; per position where the step of the scan is not known.
+        burgers: Density of Burgers vectors (y, x), their length per area: per nm, or per position; ``(scan_y, scan_x, 2)``.
         dilatation_std: Standard deviation.
         max_shear_std: Standard deviation.
         principal_angle_std: Standard deviation.
         curvature_std: Standard deviation.
         burgers_std: Standard deviation, ``(scan_y, scan_x, 2)``.
+        curvature_unit: ``rad/nm`` or ``rad/position``.
+        burgers_unit: ``1/nm`` or ``1/position``.
     """
 
     dilatation: np.ndarray = entry(SCAN, "1", "relative change of area, e_xx + e_yy")
@@ -34,16 +39,18 @@ class Derived(Result):
     principal_angle: np.ndarray = entry(
         SCAN, "rad", "direction of the larger principal strain, counter-clockwise from x"
     )
-    curvature: np.ndarray = entry(SCAN, "rad/position", "length of the gradient of theta")
-    burgers: np.ndarray = entry(f"{SCAN} yx", "1/position", "density of Burgers vectors (y, x)")
+    curvature: np.ndarray = entry(SCAN, "{curvature_unit}", "length of the gradient of theta")
+    burgers: np.ndarray = entry(f"{SCAN} yx", "{burgers_unit}", "density of Burgers vectors (y, x)")
     dilatation_std: np.ndarray = entry(SCAN, "1", "standard deviation of dilatation")
     max_shear_std: np.ndarray = entry(SCAN, "1", "standard deviation of max_shear")
     principal_angle_std: np.ndarray = entry(SCAN, "rad", "standard deviation of principal_angle")
-    curvature_std: np.ndarray = entry(SCAN, "rad/position", "standard deviation of curvature")
-    burgers_std: np.ndarray = entry(f"{SCAN} yx", "1/position", "standard deviation of burgers")
+    curvature_std: np.ndarray = entry(SCAN, "{curvature_unit}", "standard deviation of curvature")
+    burgers_std: np.ndarray = entry(f"{SCAN} yx", "{burgers_unit}", "standard deviation of burgers")
+    curvature_unit: str = "rad/position"
+    burgers_unit: str = "1/position"
 
 
-def derive(strain: StrainMap) -> Derived:
+def derive(strain: StrainMap, calibration: Calibration | None = None) -> Derived:
     r"""Derived maps of a strain map, errors propagated to first order.
 
     With the inverse distortion :math:`\beta = F^{-1} \approx I - E - \Omega` the density of Burgers vectors
@@ -51,10 +58,11 @@ def derive(strain: StrainMap) -> Derived:
 
     .. math:: B_i = \partial_x \beta_{iy} - \partial_y \beta_{ix} ,
 
-    zero for any compatible strain; derivatives are central differences over one position on each side.
+    zero for any compatible strain; derivatives are central differences over one position on each side, by its distance in y and x.
 
     Args:
         strain: Per position or pooled; neighboring errors are taken as independent.
+        calibration: Of the scan: its step in y and x.
 
     Returns:
         The maps and their standard deviations; NaN where the strain is, or that of a neighbor a derivative needs.
@@ -74,8 +82,9 @@ def derive(strain: StrainMap) -> Derived:
     by_shear = np.stack([half / safe / 2, -half / safe / 2, e_xy / safe, zero], -1)
     # y points down and angles are counter-clockwise on the screen, hence the sign.
     by_angle = np.stack([e_xy, -e_xy, -2 * half, zero], -1) / (4 * safe**2)[..., None]
-    curvature, curvature_std = _curvature(strain)
-    burgers, burgers_std = _burgers(strain)
+    steps, unit = (calibration or Calibration()).scan_steps
+    curvature, curvature_std = _curvature(strain, steps)
+    burgers, burgers_std = _burgers(strain, steps)
     return Derived(
         e_xx + e_yy,
         shear,
@@ -87,6 +96,8 @@ def derive(strain: StrainMap) -> Derived:
         np.minimum(_std(by_angle, strain.covariance), np.pi / 2),
         curvature_std,
         burgers_std,
+        f"rad/{unit}",
+        f"1/{unit}",
     )
 
 
@@ -94,8 +105,8 @@ def _std(gradient: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("...i,...ij,...j->...", gradient, covariance, gradient))
 
 
-def _central(values: np.ndarray, axis: int) -> np.ndarray:
-    """Half the difference of the neighbors along an axis; NaN at the rim."""
+def _central(values: np.ndarray, axis: int, steps: Steps) -> np.ndarray:
+    """Difference of the neighbors along an axis over their distance; NaN at the rim."""
     result = np.full(values.shape, np.nan)
     inner = [slice(None)] * values.ndim
     inner[axis] = slice(1, -1)
@@ -105,11 +116,11 @@ def _central(values: np.ndarray, axis: int) -> np.ndarray:
             np.take(values, range(2, count), axis),
             np.take(values, range(count - 2), axis),
         )
-        result[tuple(inner)] = (after - before) / 2
+        result[tuple(inner)] = (after - before) / (2 * steps[axis])
     return result
 
 
-def _spread(variance: np.ndarray, axis: int) -> np.ndarray:
+def _spread(variance: np.ndarray, axis: int, steps: Steps) -> np.ndarray:
     """Variance of `_central`."""
     count = variance.shape[axis]
     result = np.full(variance.shape, np.nan)
@@ -117,33 +128,37 @@ def _spread(variance: np.ndarray, axis: int) -> np.ndarray:
     inner[axis] = slice(1, -1)
     if count > 2:
         after = np.take(variance, range(2, count), axis)
-        result[tuple(inner)] = (after + np.take(variance, range(count - 2), axis)) / 4
+        before = np.take(variance, range(count - 2), axis)
+        result[tuple(inner)] = (after + before) / (2 * steps[axis]) ** 2
     return result
 
 
-def _turn(strain: StrainMap, axis: int) -> np.ndarray:
+def _turn(strain: StrainMap, axis: int, steps: Steps) -> np.ndarray:
     """Derivative of theta along an axis, modulo the symmetry."""
-    return wrap_angle(2 * _central(strain.theta, axis), strain.period) / 2
+    difference = wrap_angle(_central(strain.theta, axis, HALF), strain.period)
+    return difference / (2 * steps[axis])
 
 
-def _curvature(strain: StrainMap) -> tuple[np.ndarray, np.ndarray]:
-    along_y, along_x = _turn(strain, 0), _turn(strain, 1)
+def _curvature(strain: StrainMap, steps: Steps) -> tuple[np.ndarray, np.ndarray]:
+    along_y, along_x = _turn(strain, 0, steps), _turn(strain, 1, steps)
     length = np.hypot(along_y, along_x)
     variance = strain.std("theta") ** 2
-    spread_y, spread_x = _spread(variance, 0), _spread(variance, 1)
+    spread_y, spread_x = _spread(variance, 0, steps), _spread(variance, 1, steps)
     safe = np.maximum(length, 1e-12)
     return length, np.sqrt((along_y / safe) ** 2 * spread_y + (along_x / safe) ** 2 * spread_x)
 
 
-def _burgers(strain: StrainMap) -> tuple[np.ndarray, np.ndarray]:
+def _burgers(strain: StrainMap, steps: Steps) -> tuple[np.ndarray, np.ndarray]:
     # R = [[1, -θ], [θ, 1]] on (y, x), so β_yy = -e_yy, β_yx = -e_xy + θ, β_xy = -e_xy - θ, β_xx = -e_xx.
-    turn_y, turn_x = _turn(strain, 0), _turn(strain, 1)
-    b_y = -_central(strain.e_yy, 1) + _central(strain.e_xy, 0) - turn_y
-    b_x = -_central(strain.e_xy, 1) - turn_x + _central(strain.e_xx, 0)
+    turn_y, turn_x = _turn(strain, 0, steps), _turn(strain, 1, steps)
+    b_y = -_central(strain.e_yy, 1, steps) + _central(strain.e_xy, 0, steps) - turn_y
+    b_x = -_central(strain.e_xy, 1, steps) - turn_x + _central(strain.e_xx, 0, steps)
     var = {name: strain.std(name) ** 2 for name in ("e_xx", "e_yy", "e_xy", "theta")}
     both = strain.covariance[..., 2, 3]
-    std_y = _spread(var["e_yy"], 1) + _spread(var["e_xy"] + var["theta"] - 2 * both, 0)
-    std_x = _spread(var["e_xy"] + var["theta"] + 2 * both, 1) + _spread(var["e_xx"], 0)
+    along_y = _spread(var["e_xy"] + var["theta"] - 2 * both, 0, steps)
+    along_x = _spread(var["e_xy"] + var["theta"] + 2 * both, 1, steps)
+    std_y = _spread(var["e_yy"], 1, steps) + along_y
+    std_x = along_x + _spread(var["e_xx"], 0, steps)
     return np.stack([b_y, b_x], -1), np.sqrt(np.stack([std_y, std_x], -1))
 
 
