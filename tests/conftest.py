@@ -46,17 +46,26 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        module = item.path.stem
-        item.add_marker(pytest.mark.xdist_group(GROUP_OF.get(module, module)))
+def group_of(nodeid: str) -> str:
+    module = Path(nodeid.partition("::")[0]).stem
+    return GROUP_OF.get(module, module)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Groups are told by names of modules: xdist 3.8 appends those of marks to what pytest 9.2 no longer reads."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return GroupScheduling(config, log)
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """What a group has compiled is of no use to the next one, and is gigabytes."""
-    groups = [each and each.get_closest_marker("xdist_group").args for each in (item, nextitem)]
-    if groups[0] != groups[1]:
+    if nextitem is None or group_of(item.nodeid) != group_of(nextitem.nodeid):
         jax.clear_caches()
 
 
