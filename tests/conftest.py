@@ -89,6 +89,25 @@ def two_grains():
     return scan, truth, measure_strain(scan, truth.parameters.center, 4.2, reference=reference)
 
 
+@pytest.fixture(scope="session")
+def analyzed(tmp_path_factory) -> Path:
+    """A directory with a small polycrystal, `scan.h5`, and its results, `out`: an answer of every stage."""
+    import h5py
+
+    from jax4dstem import open_dataset
+    from jax4dstem.pipeline import analyze_dataset, load_recipe
+    from jax4dstem.simulate import polycrystal
+
+    folder = tmp_path_factory.mktemp("analyzed")
+    scan, _ = polycrystal((12, 12), (64, 64), background=0.1, n_grains=2, seed=4)
+    with h5py.File(folder / "scan.h5", "w") as file:
+        file["data"] = np.asarray(scan)
+        file["data"].attrs.update(q_pixel_invA=0.03, scan_step_nm=2.0)
+    recipe = load_recipe(None, {"embed.umap": False, "cluster.restarts": 2})
+    analyze_dataset(open_dataset(folder / "scan.h5"), folder / "out", recipe, lambda line: None)
+    return folder
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

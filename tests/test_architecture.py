@@ -381,8 +381,35 @@ WHOLE = {
         "lattice.cold_start",
         "calibrate.crystal",
         "calibrate.rings",
+        "beam.images",
+        "domains.cepstra",
+        "domains.description",
+        "domains.domain_map",
+        "domains.dose",
+        "domains.embedding",
+        "embed.codes",
+        "embed.estimators",
+        "health.judge",
+        "lattice.choice",
+        "lattice.fit",
+        "lattice.mixture",
+        "lattice.pair",
+        "lattice.probe",
+        "models.autoencoder",
+        "models.bases",
+        "models.ccstae",
+        "models.rotation",
+        "models.warp",
+        "patterns.align",
+        "patterns.cepstrum",
+        "patterns.friedel",
+        "patterns.polar",
+        "pipeline.compare",
+        "simulate.heterojunction",
+        "simulate.monolayer",
+        "simulate.pattern",
     )
-}  # examples that go from counts to answers
+}  # examples that go from counts to answers, or compile for seconds: of one call after the other
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ def test_bases_leave_a_smooth_field_no_worse_than_it_was():
     assert 0.85 < np.mean(np.abs(gap[..., 0]) < 1.96 * std) < 0.95
 
 
+@pytest.mark.whole
 def test_positions_without_a_lattice_have_no_base():
     strain, _ = grains()
     ok = np.ones((24, 24), bool)
@@ -307,6 +308,7 @@ def spots(angle):
     )
 
 
+@pytest.mark.whole
 def test_the_published_model_learns_a_base_and_its_rotations():
     angles = np.random.default_rng(0).uniform(-0.3, 0.3, 64)
     x = np.stack([np.asarray(spots(a)) for a in angles])

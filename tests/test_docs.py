@@ -4,16 +4,12 @@ import re
 import runpy
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from jax4dstem import open_dataset
 from jax4dstem.cli import app
 from jax4dstem.cli.options import Parameters, recipe_of
-from jax4dstem.pipeline import analyze_dataset, load_recipe
-from jax4dstem.simulate import polycrystal
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
@@ -21,29 +17,10 @@ PAGES = sorted([PROJECT / "README.md", *DOCS.glob("*.md"), *DOCS.glob("howto/*.m
 WHOLE = ("python", "representations")  # pages that go from counts to answers
 LINKED = [*PAGES, *DOCS.glob("notebooks/*.md"), *DOCS.glob("api/*.md"), PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md",
           *PROJECT.glob("experiments/**/README.md"), *PROJECT.glob("benchmarks/README.md")]  # fmt: skip
-# The quickest run that has an answer of every stage.
-QUICK = {"embed.umap": False, "cluster.methods": ["kmeans"], "strain.bases": 0, "strain.further": []}  # fmt: skip
 
 
 def blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    """A directory with what pages assume: a file `scan.h5` and its results `out`."""
-    folder = tmp_path_factory.mktemp("pages")
-    scan, _ = polycrystal((8, 8), (64, 64), background=0.1, n_grains=2, seed=4)
-    with h5py.File(folder / "scan.h5", "w") as file:
-        file["data"] = scan.source.read(slice(0, 8), slice(0, 8))
-        file["data"].attrs.update(q_pixel_invA=0.03, scan_step_nm=2.0)
-    analyze_dataset(
-        open_dataset(folder / "scan.h5"),
-        folder / "out",
-        load_recipe(None, QUICK),
-        lambda line: None,
-    )
-    return folder
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of small data
@@ -52,9 +29,9 @@ def workplace(tmp_path_factory):
     [pytest.param(p, marks=[pytest.mark.whole] * (p.stem in WHOLE)) for p in PAGES if blocks(p)],
     ids=lambda page: page.stem,
 )
-def test_the_python_of_a_page_runs(page, workplace, monkeypatch):
-    """All blocks of a page, in order, as one program."""
-    monkeypatch.chdir(workplace)
+def test_the_python_of_a_page_runs(page, analyzed, monkeypatch):
+    """All blocks of a page, in order, as one program, beside a file `scan.h5` and its results `out`."""
+    monkeypatch.chdir(analyzed)
     pyplot.switch_backend("Agg")
     names: dict = {}
     for number, block in enumerate(blocks(page), start=1):
@@ -63,7 +40,7 @@ def test_the_python_of_a_page_runs(page, workplace, monkeypatch):
     if page.stem == "python":
         np.testing.assert_array_equal(names["same"].domains.levels[0], names["domains"].levels[0])
     if page.stem == "README":
-        assert names["found"].labels.shape == names["strain"].e_xx.shape == (8, 8)
+        assert names["found"].labels.shape == names["strain"].e_xx.shape == (12, 12)
 
 
 def test_the_main_job_of_the_readme_is_short():
