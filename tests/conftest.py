@@ -23,10 +23,12 @@ import pytest
 from jaxtyping import install_import_hook
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-# Modules that compile much the same; all tests of a group, or else of a module, run in one worker.
+# Modules that compile much the same; all tests of a group, or else of a module, run in one worker. Each of these takes minutes and
+# is begun first, so that no core is left waiting at the end.
 GROUPS = {
     "strain": "architecture strain strain_answers strain_independent ccstae calibration calibration_rings masks",
     "pipeline": "pipeline docs answers health given_masks cli plots notebook compare",
+    "patterns": "pattern_functions devices",
 }
 GROUP_OF = {f"test_{name}": group for group, names in GROUPS.items() for name in names.split()}
 
@@ -51,6 +53,11 @@ def group_of(nodeid: str) -> str:
     return GROUP_OF.get(module, module)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = list(GROUPS)
+    items.sort(key=lambda i: [*order, group_of(i.nodeid)].index(group_of(i.nodeid)))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
     """Groups are told by names of modules: xdist 3.8 appends those of marks to what pytest 9.2 no longer reads."""
@@ -60,6 +67,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)
 
+    config.option.loadscopereorder = False  # by how many tests a group has
     return GroupScheduling(config, log)
 
 

@@ -408,6 +408,11 @@ WHOLE = {
         "simulate.heterojunction",
         "simulate.monolayer",
         "simulate.pattern",
+        "strain.bases",
+        "strain.cepstral",
+        "strain.examples",
+        "strain.pooling",
+        "train.apply",
     )
 }  # examples that go from counts to answers, or compile for seconds: of one call after the other
 
