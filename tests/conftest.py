@@ -99,7 +99,7 @@ def two_grains():
 
 @pytest.fixture(scope="session")
 def analyzed(tmp_path_factory) -> Path:
-    """A directory with a small polycrystal, `scan.h5`, and its results, `out`: an answer of every stage."""
+    """A directory with a small polycrystal, `scan.h5`, and its results, `out`: an answer of every stage, and every figure."""
     import h5py
 
     from jax4dstem import open_dataset
@@ -111,8 +111,14 @@ def analyzed(tmp_path_factory) -> Path:
     with h5py.File(folder / "scan.h5", "w") as file:
         file["data"] = np.asarray(scan)
         file["data"].attrs.update(q_pixel_invA=0.03, scan_step_nm=2.0)
-    recipe = load_recipe(None, {"embed.umap": False, "cluster.restarts": 2})
-    analyze_dataset(open_dataset(folder / "scan.h5"), folder / "out", recipe, lambda line: None)
+    quick = {
+        "embed.umap": False,
+        "cluster.restarts": 2,
+        "strain.mixing": False,
+        "strain.further": [],
+    }
+    scan = open_dataset(folder / "scan.h5")
+    analyze_dataset(scan, folder / "out", load_recipe(None, quick), lambda line: None)
     return folder
 
 

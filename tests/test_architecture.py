@@ -370,55 +370,32 @@ def test_nothing_is_imported_before_it_is_needed():
     assert not {"umap", "numba", "orbax", "matplotlib", "gemmi", "rsciio", "zarr"} & set(late)
 
 
-WHOLE = {
-    f"jax4dstem.{name}"
-    for name in (
-        "strain.dose",
-        "strain.refine",
-        "strain.answers",
-        "strain.measure",
-        "strain.ccstae",
-        "lattice.cold_start",
-        "calibrate.crystal",
-        "calibrate.rings",
-        "beam.images",
-        "domains.cepstra",
-        "domains.description",
-        "domains.domain_map",
-        "domains.dose",
-        "domains.embedding",
-        "embed.codes",
-        "embed.estimators",
-        "health.judge",
-        "lattice.choice",
-        "lattice.fit",
-        "lattice.mixture",
-        "lattice.pair",
-        "lattice.probe",
-        "models.autoencoder",
-        "models.bases",
-        "models.ccstae",
-        "models.rotation",
-        "models.warp",
-        "patterns.align",
-        "patterns.cepstrum",
-        "patterns.friedel",
-        "patterns.polar",
-        "pipeline.compare",
-        "simulate.heterojunction",
-        "simulate.monolayer",
-        "simulate.pattern",
-        "strain.bases",
-        "strain.cepstral",
-        "strain.examples",
-        "strain.pooling",
-        "train.apply",
-    )
-}  # examples that go from counts to answers, or compile for seconds: of one call after the other
+# Their examples go from counts to answers, or compile, one call after the other.
+WHOLE = set(
+    [
+        "beam",
+        "calibrate",
+        "coordinates",
+        "domains",
+        "embed",
+        "health",
+        "lattice",
+        "models",
+        "patterns",
+        "reducers",
+        "simulate",
+        "strain",
+        "train",
+    ]
+)
 
 
 @pytest.mark.parametrize(
-    "module", [pytest.param(m, marks=[pytest.mark.whole] * (m in WHOLE)) for m in MODULES]
+    "module",
+    [
+        pytest.param(m, marks=[pytest.mark.whole] * (m != PACKAGE and part_of(m) in WHOLE))
+        for m in MODULES
+    ],
 )
 def test_examples_in_docstrings_run(module):
     if module.endswith("__main__"):

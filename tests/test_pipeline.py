@@ -496,6 +496,17 @@ def test_a_printed_recipe_can_be_read_again(tmp_path):
     assert load_recipe(tmp_path / "r.toml") == load_recipe(None, {"cluster.k": 3})
 
 
+def test_strain_of_an_analysis_is_that_of_the_specimen(analyzed):
+    _, truth = polycrystal((12, 12), (64, 64), background=0.1, n_grains=2, seed=4)
+    found = open_results(analyzed / "out").strain.strain
+    there = found.ok & truth.interior
+    assert there.sum() > 0.9 * truth.interior.sum()
+    # Relative to the median lattice, whose strain is that of no position.
+    gaps = [(getattr(found, n) - getattr(truth, n))[there] for n in ("e_xx", "e_yy", "e_xy")]
+    z = [(gap - np.median(gap)) / found.std(n)[there] for gap, n in zip(gaps, ("e_xx", "e_yy", "e_xy"), strict=True)]  # fmt: skip
+    assert 0.75 < np.sqrt(np.mean(np.square(z))) < 1.3
+
+
 def test_majority_merging():
     labels, truth = np.array([4, 4, 4, 9, -1]), np.array([1, 1, 0, 0, 2])
     assert merge_by_majority(labels, truth).tolist() == [1, 1, 1, 0, 2]

@@ -248,7 +248,7 @@ def test_compatible_strain_has_no_burgers_density():
     assert maps.dilatation_std.mean() == pytest.approx(np.sqrt(2) * 1e-9, rel=1e-3)
 
 
-@pytest.mark.whole  # as test_strain_independent does with another lattice
+@pytest.mark.whole
 def test_cold_start_finds_rotation_and_strain(two_grains):
     _, truth, found = two_grains
     strain, inside = found.strain, truth.interior
