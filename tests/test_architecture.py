@@ -371,23 +371,21 @@ def test_nothing_is_imported_before_it_is_needed():
 
 
 # Their examples go from counts to answers, or compile, one call after the other.
-WHOLE = set(
-    [
-        "beam",
-        "calibrate",
-        "coordinates",
-        "domains",
-        "embed",
-        "health",
-        "lattice",
-        "models",
-        "patterns",
-        "reducers",
-        "simulate",
-        "strain",
-        "train",
-    ]
-)
+WHOLE = {
+    "beam",
+    "calibrate",
+    "coordinates",
+    "domains",
+    "embed",
+    "health",
+    "lattice",
+    "models",
+    "patterns",
+    "reducers",
+    "simulate",
+    "strain",
+    "train",
+}
 
 
 @pytest.mark.parametrize(
