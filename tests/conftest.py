@@ -26,9 +26,10 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 # Modules that compile much the same; all tests of a group, or else of a module, run in one worker. Each of these takes minutes and
 # is begun first, so that no core is left waiting at the end.
 GROUPS = {
-    "strain": "architecture strain strain_answers strain_independent ccstae calibration calibration_rings masks",
+    "strain": "strain strain_answers strain_independent ccstae calibration calibration_rings masks",
     "pipeline": "pipeline docs answers health given_masks cli plots notebook compare",
     "patterns": "pattern_functions devices",
+    "examples": "architecture",
 }
 GROUP_OF = {f"test_{name}": group for group, names in GROUPS.items() for name in names.split()}
 
