@@ -108,10 +108,10 @@ def analyzed(tmp_path_factory) -> Path:
     from jax4dstem.simulate import polycrystal
 
     folder = tmp_path_factory.mktemp("analyzed")
-    scan, _ = polycrystal((12, 12), (64, 64), background=0.1, n_grains=2, seed=4)
+    scan, _ = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
     with h5py.File(folder / "scan.h5", "w") as file:
         file["data"] = np.asarray(scan)
-        file["data"].attrs.update(q_pixel_invA=0.03, scan_step_nm=2.0)
+        file["data"].attrs.update(q_pixel_invA=0.02, scan_step_nm=3.0)
     quick = {
         "embed.umap": False,
         "cluster.restarts": 2,
