@@ -107,7 +107,7 @@ def test_what_a_masked_pixel_holds_changes_nothing(name, rng):
     assert all(np.isfinite(leaf).any() for leaf in jax.tree.leaves(first))
 
 
-@pytest.mark.parametrize("binning", [1, 2])
+@pytest.mark.parametrize("binning", [1, pytest.param(2, marks=pytest.mark.whole)])
 def test_a_masked_pattern_has_the_lattice_of_the_whole_within_its_errors(binning, rng):
     counts = jnp.asarray(counts_of(rng))
     run = jax.jit(fit.FitLattice(13, binning=binning))

@@ -302,6 +302,7 @@ print(json.dumps(said))
 """
 
 
+@pytest.mark.slow  # in a process of its own, where no types are checked
 def test_a_mistaken_argument_gets_one_sentence():
     process = subprocess.run(
         [sys.executable, "-c", SESSION, json.dumps(list(MISTAKES))],

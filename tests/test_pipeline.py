@@ -356,7 +356,8 @@ def test_invalid_patterns_are_excluded(tmp_path, kind):
     write_report(tmp_path / "out")
 
 
-@pytest.mark.parametrize("shape", [(1, 1), pytest.param((1, 5), marks=pytest.mark.whole)])
+@pytest.mark.whole
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5)])
 def test_tiny_scans_do_not_crash(tmp_path, shape):
     scan, _ = two_domains(shape=shape)
     # Every shape is compiled anew, and strain would be most of that; UMAP is left out of so few by itself.
