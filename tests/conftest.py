@@ -23,10 +23,13 @@ import pytest
 from jaxtyping import install_import_hook
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-# Modules that compile much the same; all tests of a group, or else of a module, run in one worker.
+# Modules that compile much the same; all tests of a group, or else of a module, run in one worker. Each of these takes minutes and
+# is begun first, so that no core is left waiting at the end.
 GROUPS = {
-    "strain": "architecture strain strain_answers strain_independent ccstae calibration calibration_rings masks",
+    "strain": "strain strain_answers strain_independent ccstae calibration calibration_rings masks",
     "pipeline": "pipeline docs answers health given_masks cli plots notebook compare",
+    "patterns": "pattern_functions devices",
+    "examples": "architecture",
 }
 GROUP_OF = {f"test_{name}": group for group, names in GROUPS.items() for name in names.split()}
 
@@ -46,17 +49,32 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def group_of(nodeid: str) -> str:
+    module = Path(nodeid.partition("::")[0]).stem
+    return GROUP_OF.get(module, module)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        module = item.path.stem
-        item.add_marker(pytest.mark.xdist_group(GROUP_OF.get(module, module)))
+    order = list(GROUPS)
+    items.sort(key=lambda i: [*order, group_of(i.nodeid)].index(group_of(i.nodeid)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Groups are told by names of modules: xdist 3.8 appends those of marks to what pytest 9.2 no longer reads."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False  # by how many tests a group has
+    return GroupScheduling(config, log)
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """What a group has compiled is of no use to the next one, and is gigabytes."""
-    groups = [each and each.get_closest_marker("xdist_group").args for each in (item, nextitem)]
-    if groups[0] != groups[1]:
+    if nextitem is None or group_of(item.nodeid) != group_of(nextitem.nodeid):
         jax.clear_caches()
 
 
@@ -78,6 +96,31 @@ def two_grains():
     scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
     reference = StrainReference.vectors(*truth.vectors)
     return scan, truth, measure_strain(scan, truth.parameters.center, 4.2, reference=reference)
+
+
+@pytest.fixture(scope="session")
+def analyzed(tmp_path_factory) -> Path:
+    """A directory with a small polycrystal, `scan.h5`, and its results, `out`: an answer of every stage, and every figure."""
+    import h5py
+
+    from jax4dstem import open_dataset
+    from jax4dstem.pipeline import analyze_dataset, load_recipe
+    from jax4dstem.simulate import polycrystal
+
+    folder = tmp_path_factory.mktemp("analyzed")
+    scan, _ = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
+    with h5py.File(folder / "scan.h5", "w") as file:
+        file["data"] = np.asarray(scan)
+        file["data"].attrs.update(q_pixel_invA=0.02, scan_step_nm=3.0)
+    quick = {
+        "embed.umap": False,
+        "cluster.restarts": 2,
+        "strain.mixing": False,
+        "strain.further": [],
+    }
+    scan = open_dataset(folder / "scan.h5")
+    analyze_dataset(scan, folder / "out", load_recipe(None, quick), lambda line: None)
+    return folder
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -46,19 +47,27 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
+@cache
+def tree_of(module: str) -> ast.Module:
+    """The syntax of a module of the package."""
+    return ast.parse(MODULES[module].read_text())
+
+
+@cache
 def imports_of(module: str) -> list[Import]:
     """The imports of a module of the package."""
-    file = MODULES[module]
-    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    return list(read_imports(file.read_text(), package))
+    inside = MODULES[module].name == "__init__.py"
+    return list(_walk(tree_of(module).body, module if inside else module.rpartition(".")[0]))
 
 
 def read_imports(source: str, package: str = "") -> Iterator[Import]:
     """The imports of a source; ``package`` is what its relative imports start from."""
-    yield from _walk(ast.parse(source).body, package, "module")
+    yield from _walk(ast.parse(source).body, package)
 
 
-def _walk(nodes: list[ast.AST] | list[ast.stmt], package: str, where: Where) -> Iterator[Import]:
+def _walk(
+    nodes: list[ast.AST] | list[ast.stmt], package: str, where: Where = "module"
+) -> Iterator[Import]:
     for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -78,10 +78,13 @@ CASES = {
         align.beam_candidate,
         (np.array([12.0, 12.0]), 2.0, 6.0),
         "the place of a maximum, in whole pixels",
+        eager=False,
     ),
     "AlignDirectBeam": Case(align.AlignDirectBeam(3), (np.array([11.0, 12.0]), 5.3)),
     "align_direct_beam": Case(align.align_direct_beam, (np.array([12.0, 12.0]), 2.0, 6.0)),
-    "friedel_center": Case(friedel.friedel_center, (np.array([12.0, 12.0]), ~BAD, 6.0, 2.0)),
+    "friedel_center": Case(
+        friedel.friedel_center, (np.array([12.0, 12.0]), ~BAD, 6.0, 2.0), eager=False
+    ),
     "shift_pattern": Case(align.shift_pattern, (np.array([0.3, -1.4]),)),
     "fourier_shift": Case(align.fourier_shift, (np.array([0.3, -1.4]),)),
     "center_pattern": Case(align.center_pattern, (np.array(CENTER),)),
@@ -92,7 +95,7 @@ CASES = {
         (1.0 + np.indices((SIZE, SIZE)).sum(0), np.array(CENTER), 6.0, 0.1),
         eager=False,
     ),
-    "flatten_rings": Case(cepstrum.flatten_rings, ()),
+    "flatten_rings": Case(cepstrum.flatten_rings, (), eager=False),
     "cepstral_contrast": Case(
         cepstrum.cepstral_contrast, (np.ones((SIZE, SIZE), bool),), eager=False
     ),
@@ -214,12 +217,14 @@ CASES |= {
         (FOUND, SETUP),
         eager=False,
     ),
-    "SubtractDisks": Case(learn_seconds.SubtractDisks(9), (FOUND, MODEL)),
+    "SubtractDisks": Case(learn_seconds.SubtractDisks(9), (FOUND, MODEL), eager=False),
     "electrons_of": Case(detector.electrons_of, (3.0, 20.0)),
     "scale_counts": Case(lattice_dose.scale_counts, (0.3,)),
     "weighted_sums": Case(domain_dose.weighted_sums, (WEIGHTS,)),
     "pattern_dose": Case(detector.pattern_dose, (DETECTOR,)),
-    "DiskIntensities": Case(intensities.DiskIntensities(7), (np.array(CENTER), DISTORTION, MODEL)),
+    "DiskIntensities": Case(
+        intensities.DiskIntensities(7), (np.array(CENTER), DISTORTION, MODEL), eager=False
+    ),
     "FitAmounts": Case(
         lambda pattern, center, known, shared: mixture.FitAmounts(7, iterations=2)(
             pattern, center, jnp.arange(2), known, shared

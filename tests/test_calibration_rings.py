@@ -124,6 +124,7 @@ def test_rings_of_another_crystal_are_refused_or_doubted():
     assert "rings of 2.35, 1.23 Å hardly show" in doubt
 
 
+@pytest.mark.whole
 def test_without_rings_nothing_is_found():
     nothing = film(GOLD, 6, background=1 - 1e-9, spots=16)
     with pytest.raises(InputError, match="other rings than these, or none"):

@@ -169,6 +169,7 @@ def test_bases_leave_a_smooth_field_no_worse_than_it_was():
     assert 0.85 < np.mean(np.abs(gap[..., 0]) < 1.96 * std) < 0.95
 
 
+@pytest.mark.whole
 def test_positions_without_a_lattice_have_no_base():
     strain, _ = grains()
     ok = np.ones((24, 24), bool)
@@ -228,11 +229,12 @@ def test_amounts_of_two_lattices_are_those_of_the_simulation_with_their_error_ba
 def test_a_lattice_that_is_not_offered_has_no_amount_and_twins_are_not_told_apart():
     model, known = two_lattices()
     pattern = mixed_pattern((1.0, 0.0))
-    alone = FitAmounts(13)(pattern, jnp.asarray(MIDDLE), jnp.array([0, -1]), known, model)
+    fit = jax.jit(FitAmounts(13))
+    alone = fit(pattern, jnp.asarray(MIDDLE), jnp.array([0, -1]), known, model)
     assert alone.amount[1] == 0
     assert jnp.isfinite(alone.covariance).all()
     same = KnownLattices(known.distortions[:1].repeat(2, 0), known.intensities[:1].repeat(2, 0))
-    twice = FitAmounts(13)(pattern, jnp.asarray(MIDDLE), jnp.array([0, 1]), same, model)
+    twice = fit(pattern, jnp.asarray(MIDDLE), jnp.array([0, 1]), same, model)
     std = jnp.sqrt(jnp.diagonal(twice.covariance))
     assert not (std < 0.15).any()
 
@@ -307,6 +309,7 @@ def spots(angle):
     )
 
 
+@pytest.mark.whole
 def test_the_published_model_learns_a_base_and_its_rotations():
     angles = np.random.default_rng(0).uniform(-0.3, 0.3, 64)
     x = np.stack([np.asarray(spots(a)) for a in angles])

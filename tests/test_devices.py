@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from absl.testing import parameterized
 from jax import export
-from test_pattern_functions import CASES, arguments
+from test_pattern_functions import CASES, arguments, marked
 
 from jax4dstem import (
     Covariance,
@@ -40,7 +40,7 @@ def lowered_elsewhere(fn, *args):
     return exported
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", marked(CASES))
 def test_pattern_functions_export_in_single_precision(name, rng):
     exported = lowered_elsewhere(jax.jit(CASES[name].fn), *arguments(CASES[name], rng))
     floats = {aval.dtype for aval in exported.out_avals if aval.dtype.kind == "f"}

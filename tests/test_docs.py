@@ -4,46 +4,23 @@ import re
 import runpy
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from jax4dstem import open_dataset
 from jax4dstem.cli import app
 from jax4dstem.cli.options import Parameters, recipe_of
-from jax4dstem.pipeline import analyze_dataset, load_recipe
-from jax4dstem.simulate import polycrystal
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
 PAGES = sorted([PROJECT / "README.md", *DOCS.glob("*.md"), *DOCS.glob("howto/*.md"), *DOCS.glob("concepts/*.md")])  # fmt: skip
-WHOLE = ("python", "representations")  # pages that go from counts to answers
+WHOLE = ("python", "representations", "domains")  # pages that go from counts to answers
 LINKED = [*PAGES, *DOCS.glob("notebooks/*.md"), *DOCS.glob("api/*.md"), PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md",
           *PROJECT.glob("experiments/**/README.md"), *PROJECT.glob("benchmarks/README.md")]  # fmt: skip
-# The quickest run that has an answer of every stage.
-QUICK = {"embed.umap": False, "cluster.methods": ["kmeans"], "strain.bases": 0, "strain.further": []}  # fmt: skip
 
 
 def blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    """A directory with what pages assume: a file `scan.h5` and its results `out`."""
-    folder = tmp_path_factory.mktemp("pages")
-    scan, _ = polycrystal((8, 8), (64, 64), background=0.1, n_grains=2, seed=4)
-    with h5py.File(folder / "scan.h5", "w") as file:
-        file["data"] = scan.source.read(slice(0, 8), slice(0, 8))
-        file["data"].attrs.update(q_pixel_invA=0.03, scan_step_nm=2.0)
-    analyze_dataset(
-        open_dataset(folder / "scan.h5"),
-        folder / "out",
-        load_recipe(None, QUICK),
-        lambda line: None,
-    )
-    return folder
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of small data
@@ -52,9 +29,9 @@ def workplace(tmp_path_factory):
     [pytest.param(p, marks=[pytest.mark.whole] * (p.stem in WHOLE)) for p in PAGES if blocks(p)],
     ids=lambda page: page.stem,
 )
-def test_the_python_of_a_page_runs(page, workplace, monkeypatch):
-    """All blocks of a page, in order, as one program."""
-    monkeypatch.chdir(workplace)
+def test_the_python_of_a_page_runs(page, analyzed, monkeypatch):
+    """All blocks of a page, in order, as one program, beside a file `scan.h5` and its results `out`."""
+    monkeypatch.chdir(analyzed)
     pyplot.switch_backend("Agg")
     names: dict = {}
     for number, block in enumerate(blocks(page), start=1):
@@ -63,7 +40,7 @@ def test_the_python_of_a_page_runs(page, workplace, monkeypatch):
     if page.stem == "python":
         np.testing.assert_array_equal(names["same"].domains.levels[0], names["domains"].levels[0])
     if page.stem == "README":
-        assert names["found"].labels.shape == names["strain"].e_xx.shape == (8, 8)
+        assert names["found"].labels.shape == names["strain"].e_xx.shape == (12, 12)
 
 
 def test_the_main_job_of_the_readme_is_short():
@@ -86,23 +63,25 @@ def test_every_public_name_is_on_a_page_of_the_site():
     assert names["surplus"]() == []
 
 
-@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(PROJECT)))
-def test_links_inside_the_project_lead_somewhere(page):
-    links = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", page.read_text())
-    missing = [link for link in links if not (page.parent / link).exists()]
-    assert not missing
+def test_links_inside_the_project_lead_somewhere():
+    links = [
+        (page.parent, link)
+        for page in LINKED
+        for link in re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", page.read_text())
+    ]
+    assert not [(folder, link) for folder, link in links if not (folder / link).exists()]
 
 
-@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(PROJECT)))
-def test_commands_of_a_page_are_there(page):
+def test_commands_of_pages_are_there():
     """Scripts exist, commands too, and `--set` names recipe keys and values that they take."""
-    text = page.read_text()
-    scripts = re.findall(r"python ((?:experiments|benchmarks|docs)/\S+?\.py)", text)
-    assert not [script for script in scripts if not (PROJECT / script).exists()]
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}
-    if page.name != "CHANGELOG.md":  # which also tells what was
-        called = re.findall(r"(?:^|`|/)jax4dstem ([a-z]+)", text, re.MULTILINE)
-        assert set(called) <= known
-    for setting in re.findall(r"--set[ =]'?([a-z_]+\.[a-z_]+=[^\s`');]+)", text):
-        recipe_of(Parameters(settings=[setting]))
+    for page in LINKED:
+        text = page.read_text()
+        scripts = re.findall(r"python ((?:experiments|benchmarks|docs)/\S+?\.py)", text)
+        assert not [script for script in scripts if not (PROJECT / script).exists()], page
+        if page.name != "CHANGELOG.md":  # which also tells what was
+            called = re.findall(r"(?:^|`|/)jax4dstem ([a-z]+)", text, re.MULTILINE)
+            assert set(called) <= known, page
+        for setting in re.findall(r"--set[ =]'?([a-z_]+\.[a-z_]+=[^\s`');]+)", text):
+            recipe_of(Parameters(settings=[setting]))

@@ -36,7 +36,7 @@ def test_errors_of_cells_and_strain_cover(rng):
     truth = (0.01, -0.005, 0.003, np.radians(12))
     labels = np.repeat([[0, 1]], 20, axis=0).repeat(9, axis=1)
     of_cell, of_strain = [], []
-    for _ in range(60):
+    for _ in range(30):
         lattices = lattices_of(labels, (HEXAGONAL, strained(HEXAGONAL, *truth)), rng)
         found = measure_crystals(domains_of(labels), lattices, pixel=PIXEL)
         of_cell.append((found.a[0] - 1 / (20 * np.sqrt(0.75) * PIXEL)) / found.a_std[0])

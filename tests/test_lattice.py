@@ -1,5 +1,7 @@
 """The lattice model against physics: known disks, known lattices, counting statistics."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,12 +22,16 @@ CENTER = np.array([47.3, 48.6])
 HEXAGONAL = 18.0 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
 
 
+bragg_disks_of = jax.jit(bragg_disks, static_argnums=(0, 5))
+
+
 def expected_pattern(vectors, counts=150.0, level=0.3, radius=3.0, edge=0.3, center=CENTER):
     """Direct beam and two rings of disks of the same intensity on a sloping background."""
     indices = hexagonal_indices(4)
     positions = lattice_positions(jnp.asarray(center), jnp.asarray(vectors), jnp.asarray(indices))
     intensities = jnp.full(len(indices), counts).at[0].set(2e4)
-    disks = bragg_disks(SHAPE, positions, intensities, radius, edge, patch_side(radius, edge))
+    side = patch_side(radius, edge)
+    disks = bragg_disks_of(SHAPE, positions, intensities, radius, edge, side)
     y, x = np.indices(SHAPE)
     slope = 30.0 / (1 + np.hypot(y - center[0], x - center[1]))
     return np.asarray(disks) + level * slope
@@ -42,10 +48,21 @@ def shared_model(radius=3.0):
     )
 
 
+def contrast_of(counts, radius):
+    kernels = detection.disk_kernels(SHAPE, radius)
+    return jax.jit(detection.disk_contrast)(jnp.asarray(counts), kernels)
+
+
+@functools.cache
+def fitted(fitter):
+    """The fit, compiled as a whole, once for each of its options."""
+    return jax.jit(fitter)
+
+
 def test_contrast_of_pure_noise_has_unit_variance_whatever_the_slope(rng):
     y, x = np.indices(SHAPE)
     counts = rng.poisson(2.0 + 0.1 * x + 0.05 * y)
-    contrast = detection.disk_contrast(jnp.asarray(counts), detection.disk_kernels(SHAPE, 4.0))
+    contrast = contrast_of(counts, 4.0)
     inner = np.asarray(contrast)[12:-12, 12:-12]
     assert abs(inner.mean()) < 0.15
     assert 0.8 < inner.std() < 1.15
@@ -53,9 +70,9 @@ def test_contrast_of_pure_noise_has_unit_variance_whatever_the_slope(rng):
 
 def test_disks_are_found_where_they_are(rng):
     truth = np.array([[20.3, 30.8], [60.0, 22.4], [47.6, 70.1]])
-    disks = bragg_disks(SHAPE, jnp.asarray(truth), jnp.full(3, 400.0), 4.0, 0.3, 17)
+    disks = bragg_disks_of(SHAPE, jnp.asarray(truth), jnp.full(3, 400.0), 4.0, 0.3, 17)
     counts = rng.poisson(np.asarray(disks) + 0.5)
-    found = detection.find_bragg_disks(
+    found = jax.jit(detection.find_bragg_disks, static_argnames="n_max")(
         jnp.asarray(counts), detection.disk_kernels(SHAPE, 4.0), 4.0, 6.0, n_max=8
     )
     assert int(found.valid.sum()) == 3
@@ -119,8 +136,8 @@ def test_any_rotation_is_found_with_no_start(turn, rng):
     counts = rng.poisson(expected_pattern(vectors))
     indices, _ = basis.rotations_of(HEXAGONAL, 38.0)
     hypotheses = search.rotated_lattices(HEXAGONAL, indices[1:], np.ones(len(indices) - 1), 3.0)
-    contrast = detection.disk_contrast(jnp.asarray(counts), detection.disk_kernels(SHAPE, 3.0))
-    found = search.search_lattice(contrast, jnp.asarray(CENTER), hypotheses)
+    contrast = contrast_of(counts, 3.0)
+    found = jax.jit(search.search_lattice)(contrast, jnp.asarray(CENTER), hypotheses)
     turned = np.asarray(found.vectors)
     angle = np.degrees(np.arctan2(-turned[0, 0], turned[0, 1]))
     gap = (angle - turn + 30) % 60 - 30
@@ -151,7 +168,8 @@ def test_blurred_edges_do_not_overshoot(level):
     expected = jnp.asarray(expected_pattern(HEXAGONAL, level=level), float)
     shared = shared_model()._replace(spread=jnp.full(len(hexagonal_indices(4)), 5.0))
     start = fit._State(jnp.asarray(CENTER, float), 1.01 * jnp.eye(2), None)
-    after = fit.FitLattice(13, coarse=1)._coarse_fit(expected, start, shared, jnp.asarray(1.0))
+    coarse = fitted(fit.FitLattice(13, coarse=1)._coarse_fit)
+    after = coarse(expected, start, shared, jnp.asarray(1.0))
     assert abs(jnp.trace(after.distortion) / 2 - 1) < 0.25 * 0.01
 
 
@@ -160,8 +178,8 @@ def test_binned_coarse_iterations_reach_the_same_fit(rng):
     vectors = np.asarray(deform(jnp.asarray(HEXAGONAL), jnp.asarray(truth)))
     counts = jnp.asarray(rng.poisson(expected_pattern(vectors)), float)
     start = jnp.asarray(CENTER + 0.3), jnp.eye(2), shared_model()
-    whole = fit.FitLattice(13)(counts, *start)
-    binned = fit.FitLattice(13, binning=2)(counts, *start)
+    whole = fitted(fit.FitLattice(13))(counts, *start)
+    binned = fitted(fit.FitLattice(13, binning=2))(counts, *start)
     error = np.sqrt(np.diag(np.linalg.inv(np.asarray(whole.information, np.float64))))[2:]
     gap = np.asarray(binned.distortion - whole.distortion).T.ravel()
     assert (abs(gap) < 0.1 * error).all()
@@ -199,7 +217,7 @@ def test_a_saturated_beam_and_masked_pixels_do_not_move_the_lattice(factor, rng)
     shared = shared_model()._replace(
         detector=Detector(saturation=100.0, mask=jnp.asarray(mask)).as_arrays()
     )
-    run = fit.FitLattice(13, binning=factor)
+    run = fitted(fit.FitLattice(13, binning=factor))
     whole = run(jnp.asarray(counts), jnp.asarray(CENTER), jnp.eye(2), shared_model())
     found = run(jnp.asarray(broken), jnp.asarray(CENTER), jnp.eye(2), shared)
     np.testing.assert_allclose(found.distortion, whole.distortion, atol=4e-3)
@@ -222,8 +240,8 @@ def test_contrast_inside_disks_pulls_a_flat_model_and_not_a_textured_one():
     )
     start = jnp.asarray(CENTER), jnp.eye(2)
     expected = jnp.asarray(expected, float)
-    flat = fit.FitLattice(13)(expected, *start, shared)
-    textured = fit.FitLattice(13, modes=2)(expected, *start, shared)
+    flat = fitted(fit.FitLattice(13))(expected, *start, shared)
+    textured = fitted(fit.FitLattice(13, modes=2))(expected, *start, shared)
     pull = [abs(np.trace(np.asarray(f.distortion)) / 2 - 1) for f in (flat, textured)]
     assert pull[0] > 3e-3
     assert pull[1] < 0.3 * pull[0]
@@ -232,10 +250,11 @@ def test_contrast_inside_disks_pulls_a_flat_model_and_not_a_textured_one():
 def test_forward_model_has_gradients_of_everything():
     with jax.enable_x64(True):
 
+        @jax.jit
         def total(*values):
             center, vectors, intensities, radius, edge = map(jnp.asarray, values)
             positions = lattice_positions(center, vectors, jnp.asarray(hexagonal_indices(1)))
-            image = bragg_disks((48, 48), positions, intensities, radius, edge, 15)
+            image = bragg_disks_of((48, 48), positions, intensities, radius, edge, 15)
             return jnp.sum(image**2)
 
         args = (

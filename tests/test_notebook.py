@@ -220,6 +220,7 @@ def test_the_first_lift_of_a_session_keeps_what_is_compiled(tmp_path):
     assert Path(there) in kept
 
 
+@pytest.mark.slow  # a process each
 @pytest.mark.parametrize("how", ["variable", "none", "config", "read-only"])
 def test_what_the_user_tells_jax_wins(how, tmp_path):
     mine = str(tmp_path / "mine")
@@ -298,6 +299,7 @@ print(json.dumps(said))
 """
 
 
+@pytest.mark.slow  # in a process of its own, where no types are checked
 def test_a_mistaken_argument_gets_one_sentence():
     process = subprocess.run(
         [sys.executable, "-c", SESSION, json.dumps(list(MISTAKES))],

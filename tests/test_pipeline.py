@@ -33,8 +33,13 @@ from jax4dstem.pipeline import (
 from jax4dstem.plots import direct_beam
 from jax4dstem.report import write_report
 from jax4dstem.simulate import polycrystal
+from jax4dstem.strain import StrainReference
 from jax4dstem.train import load_model
 
+# What the first labels need.
+LABEL_STAGES = tuple(
+    stage for stage in DOMAIN_STAGES if stage.name not in ("images", "domain_map", "clusters")
+)
 QUICK = {"embed.umap": False, "cluster.restarts": 2, "strain.enabled": False}
 
 
@@ -220,15 +225,14 @@ def test_one_recipe_line_swaps_the_features(kind, tmp_path):
     recipe = load_recipe(
         None, {**QUICK, "features.kind": kind, "cluster.methods": ["kmeans"], "cluster.k": 2}
     )
-    path = analyze_dataset(
-        Dataset.from_array(scan), tmp_path, recipe, lambda _: None, DOMAIN_STAGES
-    )
+    path = analyze_dataset(Dataset.from_array(scan), tmp_path, recipe, lambda _: None, LABEL_STAGES)
     found = read_group(path)[0]
     if not kind.startswith("angular"):  # they do not see that one domain is the other, turned
         assert domain_agreement(found["labels"]["level_1"].data, labels)[0] == 1.0
     assert found["features"]["mask"].data.any()
 
 
+@pytest.mark.whole
 def test_clusters_are_told_what_they_are(tmp_path):
     scan, _ = two_domains(size=64)
     scan[:4, :3] = np.random.default_rng(1).poisson(3.0, scan[:4, :3].shape)  # no crystal there
@@ -338,6 +342,7 @@ def test_invalid_patterns_stop_the_run(tmp_path, kind):
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out" / "stages").iterdir())
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kind", ["nan", "blank"])  # what is not finite is excluded alike
 def test_invalid_patterns_are_excluded(tmp_path, kind):
     dataset = Dataset.from_array(invalid_scan(kind))
@@ -352,6 +357,7 @@ def test_invalid_patterns_are_excluded(tmp_path, kind):
     write_report(tmp_path / "out")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5)])
 def test_tiny_scans_do_not_crash(tmp_path, shape):
     scan, _ = two_domains(shape=shape)
@@ -377,13 +383,26 @@ def test_the_ways_of_the_field_are_options(tmp_path, overrides):
     scan, labels = two_domains()
     recipe = load_recipe(None, {**QUICK, **overrides})
     results = analyze_dataset(
-        Dataset.from_array(scan, Calibration(0.03)), tmp_path, recipe, lambda _: None
+        Dataset.from_array(scan, Calibration(0.03)), tmp_path, recipe, lambda _: None, LABEL_STAGES
     )
     tree, _ = read_group(results)
     found = tree["labels"]["level_1"].data
     inside = found >= 0
     assert inside.mean() > 0.8
     assert domain_agreement(found[inside], labels[inside])[1] > 0.95
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(
+    "overrides",
+    [{"prepare.normalize": "none", "prepare.bin": 2}, {"cluster.methods": ["gmm", "hdbscan"]}],
+    ids=["binned", "methods"],
+)
+def test_the_ways_of_the_field_reach_the_report(tmp_path, overrides):
+    scan, labels = two_domains()
+    analyze(Dataset.from_array(scan), tmp_path, load_recipe(None, {**QUICK, **overrides}), print)
+    write_report(tmp_path)
+    assert labels_of(tmp_path).shape == labels.shape
 
 
 @pytest.mark.whole
@@ -477,6 +496,19 @@ def test_a_printed_recipe_can_be_read_again(tmp_path):
     text = CliRunner().invoke(app, ["recipe", "--set", "cluster.k=3"]).output
     (tmp_path / "r.toml").write_text(text)
     assert load_recipe(tmp_path / "r.toml") == load_recipe(None, {"cluster.k": 3})
+
+
+def test_strain_of_an_analysis_is_that_of_the_specimen(analyzed):
+    _, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
+    measured = open_results(analyzed / "out").strain
+    found = measured.relative_to(StrainReference.vectors(*truth.vectors)).strain
+    assert found.ok[truth.interior].all()
+    z = [
+        (getattr(found, name) - getattr(truth, name))[truth.interior]
+        / found.std(name)[truth.interior]
+        for name in ("e_xx", "e_yy", "e_xy")
+    ]
+    assert 0.75 < np.sqrt(np.mean(np.square(z))) < 1.3
 
 
 def test_majority_merging():
@@ -611,7 +643,7 @@ def test_radii_may_be_in_inverse_angstrom(tmp_path):
     scan, _ = two_domains()
     given = {**QUICK, "features.inner": 0.2, "features.outer": 0.45, "features.units": "calibrated"}
     recipe = load_recipe(None, given)
-    stages = STAGES[:5]
+    stages = tuple(s for s in STAGES if s.name in ("survey", "beam", "features"))
     with pytest.raises(InputError, match="needs a detector calibration"):
         analyze_dataset(Dataset.from_array(scan), tmp_path / "a", recipe, lambda _: None, stages)
     calibrated = Dataset.from_array(scan, Calibration(0.03))

@@ -20,7 +20,7 @@ from jax4dstem.plots.colors import NONE, WHITE
 from jax4dstem.plots.lab import contrast, lab_difference
 from jax4dstem.plots.style import DPI, NEEDS, SMALL, WIDTH
 from jax4dstem.report import write_report
-from jax4dstem.simulate import heterojunction, polycrystal
+from jax4dstem.simulate import heterojunction
 
 QUICK = {"embed.umap": False, "cluster.restarts": 2}
 # Of Sharma, Wu and Dalal (2005), table 1: both colors in L*a*b*, and their difference.
@@ -48,13 +48,9 @@ NEED_MORE = {
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory) -> Path:
+def out(analyzed) -> Path:
     """Results of a small polycrystal, with a step and a pixel size."""
-    scan, _ = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
-    folder = tmp_path_factory.mktemp("polycrystal")
-    scan = scan.with_calibration(pixel_inv_angstrom=0.02, scan_step_nm=3.0)
-    analyze_dataset(scan, folder, load_recipe(None, QUICK), lambda _: None)
-    return folder
+    return analyzed / "out"
 
 
 @pytest.fixture(scope="module")

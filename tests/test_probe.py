@@ -109,6 +109,7 @@ def test_overlapping_disks_are_fitted_as_a_sum():
     assert np.abs(alone.distortion - truth).max() > 2 * np.abs(found.distortion - truth).max()
 
 
+@pytest.mark.whole
 def test_a_word_why_not_where_disks_overlap_and_are_not_seen():
     flat = np.random.default_rng(1).poisson(40.0, (4, 4, 96, 96))
     sample = sample_scan(Dataset.from_array(flat))

@@ -22,13 +22,10 @@ def given_lattice(lattice):
     return StrainReference.vectors(*lattice)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        "square",
-        *(pytest.param(n, marks=pytest.mark.whole) for n in ("hexagonal", "oblique")),
-    ],
-)
+pytestmark = pytest.mark.whole
+
+
+@pytest.fixture(scope="module", params=LATTICES)
 def measured(request):
     lattice = LATTICES[request.param]
     drawn = render(lattice, (12, 12), (128, 128), dose=1e6, seed=3)
@@ -61,7 +58,6 @@ def test_error_bars_are_neither_too_short_nor_too_long(measured):
     assert 3.2 < joint.mean() < 4.9
 
 
-@pytest.mark.whole
 def test_counts_that_scatter_less_than_electrons_are_measured_as_they_are():
     """A smoothing detector, whose noise is learned around each disk."""
     lattice = LATTICES["square"]
@@ -75,7 +71,6 @@ def test_counts_that_scatter_less_than_electrons_are_measured_as_they_are():
     assert 0.9 < np.median(found.lattice.dispersion) < 1.1
 
 
-@pytest.mark.whole
 def test_cepstral_strain_agrees_within_its_errors():
     """From the rotation alone: no strain is given away by the start."""
     lattice = LATTICES["square"]

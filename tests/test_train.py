@@ -114,6 +114,7 @@ def test_losses_have_their_closed_forms(rng):
     assert float(noisy.std()) == pytest.approx(2, rel=0.03)
 
 
+@pytest.mark.whole
 def test_a_linear_autoencoder_is_pca(rng):
     basis = np.linalg.qr(rng.standard_normal((12, 12)))[0]
     x = rng.standard_normal((400, 12)) * np.r_[3, 2.5, 2, np.linspace(0.8, 0.3, 9)] @ basis
@@ -399,6 +400,7 @@ def crystal(rng, angle, kind):
     return np.sum(spots, 0) + 0.02 * rng.standard_normal((48, 48))
 
 
+@pytest.mark.whole
 def test_rotation_is_separated_from_content(rng):
     angle = rng.uniform(0, 2 * np.pi, 160)
     kind = np.arange(160) % 2
