@@ -87,7 +87,17 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def two_grains():
+def few_drawn():
+    """Fewer simulated pairs of lattices, whose error bars no test of small scans looks at."""
+    from jax4dstem.lattice import bootstrap_pairs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap_pairs, "DRAWN", 16)
+        yield
+
+
+@pytest.fixture(scope="session")
+def two_grains(few_drawn):
     """A small polycrystal, its truth, and its strain from one lattice per pattern."""
     from jax4dstem import measure_strain
     from jax4dstem.simulate import polycrystal
@@ -99,7 +109,7 @@ def two_grains():
 
 
 @pytest.fixture(scope="session")
-def analyzed(tmp_path_factory) -> Path:
+def analyzed(tmp_path_factory, few_drawn) -> Path:
     """A directory with a small polycrystal, `scan.h5`, and its results, `out`: an answer of every stage, and every figure."""
     import h5py
 

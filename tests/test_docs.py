@@ -14,7 +14,13 @@ from jax4dstem.cli.options import Parameters, recipe_of
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
 PAGES = sorted([PROJECT / "README.md", *DOCS.glob("*.md"), *DOCS.glob("howto/*.md"), *DOCS.glob("concepts/*.md")])  # fmt: skip
-WHOLE = ("python", "representations", "domains")  # pages that go from counts to answers
+WHOLE = (
+    "README",
+    "python",
+    "representations",
+    "domains",
+    "neighbors",
+)  # pages that go from counts to answers
 LINKED = [*PAGES, *DOCS.glob("notebooks/*.md"), *DOCS.glob("api/*.md"), PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md",
           *PROJECT.glob("experiments/**/README.md"), *PROJECT.glob("benchmarks/README.md")]  # fmt: skip
 

@@ -1,5 +1,7 @@
 """The crystal of every domain, from the lattices fitted to its positions."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -46,7 +48,8 @@ def test_errors_of_cells_and_strain_cover(rng):
     assert found.unit == "Å"
     assert found.gamma[0] == pytest.approx(120, abs=5 * found.gamma_std[0])
     np.testing.assert_array_equal(found.strain[0], 0)
-    assert "rotated by 12.0" in found.relation[1]
+    turned = re.match(r"rotated by ([\d.]+) ± ([\d.]+)°", found.relation[1])
+    assert float(turned[1]) == pytest.approx(12, abs=5 * float(turned[2]))
 
 
 def test_only_what_is_significant_is_claimed(rng):

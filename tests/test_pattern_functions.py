@@ -102,8 +102,8 @@ def takes_a_pattern(fn, position: int) -> bool:
     return parameters[position].name == "pattern" or (on_detector and "ndarray" not in kind)
 
 
-# First and second derivatives of total_deviance, which has a case; and what is summed over fits to learn from, whose weights are held
-# fixed: tests/test_probe.py.
+# First and second derivatives of total_deviance, which has a case; what is summed over fits to learn from, whose weights are held
+# fixed: tests/test_probe.py; and the two halves of score_beside, which has one.
 DERIVED = {
     "PatternInformation",
     "expected_around",
@@ -111,6 +111,8 @@ DERIVED = {
     "SumResiduals",
     "ScatterOfDisks",
     "FindShapes",
+    "contrast_without",
+    "score_apart",
 }
 
 

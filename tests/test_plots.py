@@ -40,11 +40,7 @@ PICTURES = [
     *(("strain_map", {"way": way}) for way in ("lattice", "bases")),
     ("domain_patterns", {"division": "level_1"}),
 ]
-NEED_MORE = {
-    "clusterings_compared",
-    "learned_codes",
-    "second_crystal",
-}  # other recipes or specimens
+NEED_MORE = {"clusterings_compared", "learned_codes"}  # other recipes
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +220,7 @@ def test_examples_are_what_they_are_called(results):
     )  # fmt: skip
 
 
+@pytest.mark.whole
 def test_figures_are_written_in_every_format(out):
     write_report(out, ("svg", "pdf"))
     names = {path.suffix for path in (out / "figures").iterdir()}

@@ -16,7 +16,7 @@ from jax4dstem.lattice.pair import PairFit
 from jax4dstem.lattice.render import render, render_disks
 from jax4dstem.stream import map_patterns
 
-DRAWN = 288  # patterns, half as many as a sample has: k is told to 4 % of the bound's variance
+DRAWN = 96  # patterns: k is told to 7 % of the bound's variance, the bar to half of that
 
 
 def second_inflation(
