@@ -1,0 +1,115 @@
+"""The domain map by the default recipe on specimens of many kinds, beside what the likelihood with true mean patterns says.
+
+python experiments/domain_map/specimens.py --seeds 11 12 13
+python experiments/domain_map/specimens.py --seeds --data cbed_wide2_like.mat --truth cbed_wide2_like_truth.h5
+"""
+
+import argparse
+import importlib.util
+import json
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+from sklearn.metrics import adjusted_rand_score
+
+from jax4dstem import (
+    Dataset,
+    align_scan,
+    map_domains,
+    open_dataset,
+    prepare_patterns,
+    survey_scan,
+    use_all_cores,
+)
+from jax4dstem.simulate import polycrystal
+
+HERE = Path(__file__).parent
+CROP = (32, 40)
+CORNERS = [(0, 0), (0, 56), (56, 0), (64, 56), (28, 28), (40, 4), (10, 30), (20, 10)]
+GRAINS = (5, 12, 30)
+
+
+def from_experiment(folder, name):
+    """A function of another experiment's specimen.py."""
+    spec = importlib.util.spec_from_file_location(folder, HERE.parent / folder / "specimen.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+def by_likelihood(prepared, label):
+    """Domains of largest Poisson likelihood; true mean patterns are those of the other half of the positions."""
+    counts = np.asarray(prepared.patterns).reshape(label.size, -1)
+    half = np.random.default_rng(0).permutation(label.size) % 2
+    label, found = label.ravel(), np.empty(label.size, int)
+    for this in (0, 1):
+        known = [counts[(half != this) & (label == n)] for n in range(label.max() + 1)]
+        means = np.array([part.mean(axis=0) for part in known]) + 1e-3
+        likelihood = counts[half == this] @ np.log(means).T - means.sum(axis=1)
+        found[half == this] = likelihood.argmax(axis=1)
+    return found
+
+
+def score(scan, label, interior):
+    start, label = (
+        time.perf_counter(),
+        np.unique(label, return_inverse=True)[1].reshape(label.shape),
+    )
+    survey = survey_scan(scan)
+    prepared = prepare_patterns(scan, survey, align_scan(scan, survey))
+    found = map_domains(prepared)
+    seconds = time.perf_counter() - start
+    scores = {
+        "all": adjusted_rand_score(label.ravel(), found.labels.ravel()),
+        "interior": adjusted_rand_score(label[interior], found.labels[interior]),
+        "likelihood": adjusted_rand_score(label.ravel(), by_likelihood(prepared, label)),
+    }
+    return {
+        "true_domains": int(label.max()) + 1,
+        "domains": len(found.size),
+        "told_by": found.kind,
+        "adjusted_rand_index": {name: round(value, 3) for name, value in scores.items()},
+        "seconds": round(seconds),
+    }
+
+
+def specimens(options):
+    """Name, scan, true labels and where they are pure."""
+    for seed in options.seeds:
+        for grains in GRAINS:
+            scan, truth = polycrystal(
+                (48, 48), (80, 80), n_grains=grains, background=0.25, dose=options.dose, seed=seed
+            )
+            yield f"{grains} grains, seed {seed}", scan, truth.grain, truth.purity > 0.9
+        for folder, name in (("core_shell", "particle"), ("twin_domains", "twin_domains")):
+            scan, truth = from_experiment(folder, name)(seed=seed)
+            yield f"{folder}, seed {seed}", scan, truth.label, truth.interior
+    if options.data:
+        scan = np.asarray(open_dataset(options.data))
+        with h5py.File(options.truth) as truth:
+            label, interior = truth["label"][()].astype(int), truth["interior"][()].astype(bool)
+        for y, x in CORNERS:
+            crop = np.s_[y : y + CROP[0], x : x + CROP[1]]
+            yield f"heterojunction at {y}, {x}", Dataset.from_array(scan[crop]), label[crop], interior[crop]  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, nargs="*", default=[11, 12, 13])
+    parser.add_argument("--dose", type=float, default=1e5)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--truth", type=Path)
+    parser.add_argument("--out", type=Path, default=HERE / "specimens.json")
+    options = parser.parse_args()
+    use_all_cores()
+    found = json.loads(options.out.read_text()) if options.out.exists() else {}
+    for name, scan, label, interior in specimens(options):
+        found[name] = score(scan, label, interior)
+        print(name, found[name], flush=True)
+        options.out.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
