@@ -207,8 +207,11 @@ class Result:
                 continue
             if about is not None:
                 values[name] = _data(found)
-                if about.units.startswith("{") and isinstance(found, Field):
-                    values.setdefault(about.units.strip("{}"), found.units)
+                attribute = about.units.strip("{}")
+                named = attribute != about.units and isinstance(found, Field)
+                # Files of older versions may say no unit: that of the class is left.
+                if named and (found.units or not hasattr(cls, attribute)):
+                    values.setdefault(attribute, found.units)
                 continue
             kind = _result_type(cls, name)
             if kind is not None and _is_mapping(cls, name):

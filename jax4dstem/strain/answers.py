@@ -116,7 +116,7 @@ def find_strain(
         >>> scan, truth = polycrystal((12, 12), (128, 128), background=0.3, n_grains=2, seed=5)
         >>> found = find_strain(scan, truth.parameters.center, 4.2, ways=StrainWays(bases=0, further=()))
         >>> sorted(found.fields()["strain"])
-        ['derived', 'lattice', 'lattice_id', 'lattice_probability', 'lattices', 'model', 'pooled']
+        ['derived', 'lattice', 'lattice_id', 'lattice_probability', 'lattices', 'model', 'pooled', 'second']
     """
     ways = ways or StrainWays()
     measured = measure_strain(

@@ -185,7 +185,9 @@ def _scattered(learned: Learned, pairs: PairFit) -> PairFit:
     """Information and errors with the scatter of the counts that neither noise nor model explain."""
     typical = np.asarray(learned.setup.model.dispersion)[1:]
     each = [fit.dispersion[..., 1:] / typical for fit in (pairs.first, pairs.second)]
-    excess = np.maximum(np.nanmean(np.concatenate(each, axis=-1), axis=-1), 1.0)[..., None, None]
+    each = np.concatenate(each, axis=-1)
+    known = np.maximum(np.isfinite(each).sum(axis=-1), 1)  # none where a fit failed
+    excess = np.maximum(np.nansum(each, axis=-1) / known, 1.0)[..., None, None]
     first, second = (
         fit._replace(information=fit.information / excess) for fit in (pairs.first, pairs.second)
     )
