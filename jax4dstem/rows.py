@@ -19,6 +19,16 @@ def known_positions(maps: np.ndarray) -> np.ndarray:
     return np.asarray(np.isfinite(maps).all(axis=-1))
 
 
+def evenly_spaced(size: int, most: int) -> np.ndarray:
+    """Numbers of at most so many rows out of ``size``, evenly spaced, first and last among them.
+
+    Example:
+        >>> evenly_spaced(9, 3).tolist(), evenly_spaced(2, 3).tolist()
+        ([0, 4, 8], [0, 1])
+    """
+    return np.linspace(0, size - 1, min(size, most)).astype(int)
+
+
 def to_rows(maps: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Values of the valid positions of a map as rows.
 

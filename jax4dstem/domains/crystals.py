@@ -22,6 +22,7 @@ from jax4dstem.lattice.relation import (
     relate_lattices,
     strain_size,
 )
+from jax4dstem.rows import evenly_spaced
 
 FEWEST = 3  # positions that an error is told by
 SHOWN = 0.5  # of a domain's positions: of fewer that have a lattice, it is not what the domain is
@@ -200,7 +201,7 @@ def measure_crystals(
 
 def _crystal(lattices: np.ndarray) -> _Crystal:
     """The lattice that most of ``(n, 2, 2)`` show, in whatever basis each is written."""
-    lattices = _some(lattices, LEARNED)
+    lattices = lattices[evenly_spaced(len(lattices), LEARNED)]
     middle = _typical(lattices)
     alike, distance = _in_basis_of(middle, lattices)
     alike = alike[distance < APART]
@@ -219,14 +220,9 @@ def _crystal(lattices: np.ndarray) -> _Crystal:
 
 def _typical(lattices: np.ndarray) -> np.ndarray:
     """The one of some that the others are nearest to, in its shortest basis."""
-    some = [reduce_basis(one) for one in _some(lattices, TRIED)]
+    some = [reduce_basis(one) for one in lattices[evenly_spaced(len(lattices), TRIED)]]
     rests = [np.minimum(_in_basis_of(one, lattices)[1], APART).sum() for one in some]
     return some[int(np.argmin(rests))]
-
-
-def _some(lattices: np.ndarray, most: int) -> np.ndarray:
-    """At most so many, evenly spaced."""
-    return lattices[np.linspace(0, len(lattices) - 1, min(len(lattices), most)).astype(int)]
 
 
 def _in_basis_of(middle: np.ndarray, lattices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from jax4dstem.beam import Prepared
 from jax4dstem.domains.shares import inside_domains
 from jax4dstem.patterns.polar import to_polar
 from jax4dstem.reducers import Mean
-from jax4dstem.rows import to_map
+from jax4dstem.rows import evenly_spaced, to_map
 from jax4dstem.stream import reduce_patterns
 
 # Degrees: what is turned by less is one grain by the usual setting of orientation mapping, and a field inside of it.
@@ -94,7 +94,7 @@ def _on_rings(prepared: Prepared, labels: np.ndarray) -> np.ndarray:
     for part in range(labels.max() + 1):
         rows = np.flatnonzero((where == part) & inside)
         rows = rows if len(rows) else np.flatnonzero(where == part)
-        shown[rows[np.linspace(0, len(rows) - 1, min(len(rows), SHOWN)).astype(int)]] = True
+        shown[rows[evenly_spaced(len(rows), SHOWN)]] = True
     shown = shown.reshape(where.shape)
     part, number = where[shown], labels.max() + 1
     # Every second pattern of a domain, whatever lies between.

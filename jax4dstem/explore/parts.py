@@ -6,8 +6,6 @@ from math import prod
 import numpy as np
 
 from jax4dstem.dataset import ArraySource, Dataset, SourceView
-from jax4dstem.stream import map_patterns
-from jax4dstem.typing import Pattern
 
 PREVIEW_BYTES = (
     128 * 2**20
@@ -83,14 +81,3 @@ def band_rows(scan: Dataset, limit: int = BAND_BYTES) -> int:
 def pattern_bytes(scan: Dataset) -> int:
     """Of one raw pattern."""
     return prod(scan.detector_shape) * scan.dtype.itemsize
-
-
-def pattern_of(scan: Dataset, y: int, x: int) -> np.ndarray:
-    """What the chain makes of one pattern."""
-    if not scan.steps:  # no kernel between the file and the screen
-        return scan.source.read(slice(y, y + 1), slice(x, x + 1))[0, 0]
-    return map_patterns(_same, scan.sample_scan([y], [x]))[0, 0]
-
-
-def _same(pattern: Pattern) -> Pattern:
-    return pattern

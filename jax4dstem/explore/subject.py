@@ -22,7 +22,6 @@ from jax4dstem.explore.parts import (
     KeptChunks,
     Preview,
     band_rows,
-    pattern_of,
     preview_step,
 )
 from jax4dstem.explore.wire import Answer
@@ -280,12 +279,12 @@ class Subject:
 
     def pattern(self, y: Any, x: Any) -> Answer:
         """Counts of one position."""
-        return Answer({}, pattern_of(self.at_hand, *self._inside(y, x)))
+        return Answer({}, self.at_hand[self._inside(y, x)])
 
     def cepstrum(self, y: Any, x: Any) -> Answer:
         """Exit-wave power cepstrum of one position, zero quefrency at ``[det_y // 2, det_x // 2]``."""
         y, x = self._inside(y, x)
-        pattern = np.asarray(pattern_of(self.at_hand, y, x), np.float32)
+        pattern = np.asarray(self.at_hand[y, x], np.float32)
         beam = self.results.beam if self.results is not None else None
         center = np.asarray(self.beam[:2] if beam is None else beam.center[y, x], np.float32)
         width = np.float32(GAUSSIAN_SHARE * covered_radius(center, pattern.shape))
@@ -301,7 +300,7 @@ class Subject:
         y, x = self._inside(y, x)
         if self._electrons is None or self._strain is None:
             raise InputError("there is no fitted lattice of single patterns")
-        found = expected_and_residual(pattern_of(self._electrons, y, x), self._strain, y, x)
+        found = expected_and_residual(self._electrons[y, x], self._strain, y, x)
         return Answer({"lattice": False}) if found is None else Answer({"lattice": True}, found)
 
     def virtual(self, mask: np.ndarray, rows: list[int] | None = None) -> Answer:

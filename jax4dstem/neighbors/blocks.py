@@ -5,15 +5,11 @@ from typing import Any
 import numpy as np
 
 from jax4dstem.dataset import Dataset
-from jax4dstem.stream import map_patterns
-from jax4dstem.typing import Array, Num
 
 
 def read_patterns(dataset: Dataset, rows: slice, cols: slice) -> np.ndarray:
     """Patterns of a rectangle, ``(rows, cols, det_y, det_x)``; without a chain of the type that the source has."""
-    if not dataset.steps:
-        return dataset.source.read(rows, cols)
-    return map_patterns(_itself, dataset[rows, cols])
+    return np.asarray(dataset[rows, cols])
 
 
 def dask_patterns(dataset: Dataset) -> Any:
@@ -29,7 +25,3 @@ def dask_patterns(dataset: Dataset) -> Any:
         return read_patterns(dataset, slice(y0, y1), slice(x0, x1))
 
     return core.map_blocks(read, chunks=chunks, dtype=dtype, meta=np.empty((0,) * 4, dtype))
-
-
-def _itself(pattern: Num[Array, "det_y det_x"]) -> Num[Array, "det_y det_x"]:
-    return pattern

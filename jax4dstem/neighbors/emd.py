@@ -184,9 +184,8 @@ def _metadata(
 
 
 def _write_scan_axes(group: h5py.Group, scan: Dataset) -> None:
-    step, unit = scan.calibration.scan_units
-    step_y = scan.calibration.scan_step_y_nm or step
-    for i, (name, size) in enumerate((("Rx", step_y), ("Ry", step))):
+    steps, unit = scan.calibration.scan_steps
+    for i, (name, size) in enumerate(zip(("Rx", "Ry"), steps, strict=True)):
         told = unit if unit == "nm" else "pixels"
         _axis(group, i, name, size, told, scan.scan_shape[i])
 

@@ -26,8 +26,7 @@ def as_tif(maps: Sequence[Map], calibration: Calibration) -> Files:
         raise InputError(
             "TIFF needs tifffile, which is not installed: pip install 'jax4dstem[formats]'"
         ) from error
-    step, unit = calibration.scan_units
-    step_y = calibration.scan_step_y_nm or step
+    (step_y, step), unit = calibration.scan_steps
     # Microns are the one length that HyperSpy knows, too, in what ImageJ reads.
     scale, unit = (NM_IN_MICRON, "micron") if unit == "nm" else (1.0, "pixel")
     files = {}
@@ -49,10 +48,9 @@ def as_csv(maps: Sequence[Map], calibration: Calibration) -> Files:
     """One table with a row for every position: row and column of the scan, where it lies, and the maps."""
     shape = maps[0].data.shape
     rows, cols = np.indices(shape)
-    step, unit = calibration.scan_units
+    (step_y, step), unit = calibration.scan_steps
     columns: list[tuple[str, Any]] = [("scan_y", rows), ("scan_x", cols)]
     if unit == "nm":
-        step_y = calibration.scan_step_y_nm or step
         places = (step_y * rows).astype(np.float32), (step * cols).astype(np.float32)
         columns += zip((f"y ({unit})", f"x ({unit})"), places, strict=True)
     columns += [(_header(item), item.data) for item in maps]

@@ -149,9 +149,8 @@ def _told(axis: Any) -> Axis:
 
 def _set_scan_axes(axes: Any, calibration: Calibration) -> None:
     """Of a signal's x and y axis."""
-    step, unit = calibration.scan_units
-    steps = step, calibration.scan_step_y_nm or step
-    for axis, name, size in zip(axes, ("x", "y"), steps, strict=True):
+    steps, unit = calibration.scan_steps
+    for axis, name, size in zip(axes, ("x", "y"), steps[::-1], strict=True):
         _set_axis(axis, name, size, unit if unit == "nm" else "")
 
 

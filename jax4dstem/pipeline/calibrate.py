@@ -162,7 +162,7 @@ def calibrate(
     calibration = found.applied_to(scan.calibration)
     upright = replace(calibration, scan_rotation=0.0, scan_flip=False)
     images = measure_images(replace(scan, calibration=upright), seen, beam)
-    rotation = find_scan_rotation(images.center_of_mass, _steps(calibration))
+    rotation = find_scan_rotation(images.center_of_mass, calibration.scan_steps[0])
     if rotation.found:
         calibration = replace(calibration, scan_rotation=rotation.angle, scan_flip=rotation.flip)
     lines = _in_words(found, rotation)
@@ -199,11 +199,6 @@ def calibration_toml(calibration: Calibration, comments: list[str]) -> str:
     values = {key: own[attribute] for key, attribute in CALIBRATION_KEYS.items()}
     known = [f"{name} = {to_toml(value)}" for name, value in values.items() if value is not None]
     return "\n".join([*(f"# {line}" for line in comments), "[calibration]", *known, ""])
-
-
-def _steps(calibration: Calibration) -> tuple[float, float]:
-    x = calibration.scan_step_nm or 1.0
-    return calibration.scan_step_y_nm or x, x
 
 
 def _in_words(found: CalibrationFound, rotation: ScanRotation) -> list[str]:

@@ -39,8 +39,7 @@ def _scan(results: Results) -> Iterator[str]:
     calibration = results.calibration
     text = f"The scan has {rows} × {cols} positions"
     if calibration.scan_step_nm is not None:
-        step = calibration.scan_step_nm
-        down = calibration.scan_step_y_nm or step
+        (down, step), _ = calibration.scan_steps
         text += f" ({rows * down:.4g} × {cols * step:.4g} nm)"
     text += f" with patterns of {height} × {width} pixels"
     survey = results.survey
