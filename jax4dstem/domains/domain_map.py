@@ -211,10 +211,10 @@ def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Div
     """Domains by one kind of features; where the scan has order, positions on borders bridge no gap if that is no less clear."""
     points, ordered = signal.points, len(linear.ratio) > 0
     learned = subsample(len(points), LEARNED, seed)
-    peaks = density_peaks(points[learned])
+    peaks, gaps = density_peaks(points[learned]), {}
 
     def division(steps: np.ndarray | None) -> Division:
-        labels = join_without_gaps(points[learned], peaks, steps)
+        labels = join_without_gaps(points[learned], peaks, steps, gaps)
         if len(learned) < len(points):
             labels = KNeighborsClassifier(1).fit(points[learned], labels).predict(points)
         inside = np.ones(len(points), bool)

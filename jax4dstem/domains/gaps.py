@@ -51,7 +51,10 @@ class Gap(NamedTuple):
 
 
 def join_without_gaps(
-    points: np.ndarray, labels: np.ndarray, steps: np.ndarray | None = None
+    points: np.ndarray,
+    labels: np.ndarray,
+    steps: np.ndarray | None = None,
+    plain: dict[tuple, Gap] | None = None,
 ) -> np.ndarray:
     """Join sets, the most alike first, until there is a gap between any two that are near each other.
 
@@ -59,6 +62,8 @@ def join_without_gaps(
         points: ``(n, d)``.
         labels: Set of every point, ``(n,)``, numbered from 0.
         steps: From `steps_across`, ``(directions, n, d)``: positions on borders are no bridges. None counts every point.
+        plain: Gaps that every point counts for, by the labels of their sets; filled here, and not looked for again where it is given with the
+            same points and labels.
 
     Returns:
         The sets that are left, numbered from 0, ``(n,)``.
@@ -71,33 +76,39 @@ def join_without_gaps(
         [100, 300]
     """
     labels, known = np.unique(labels, return_inverse=True)[1], {}
+    plain = {} if plain is None else plain
+    members: list[tuple[int, ...]] = [(n,) for n in range(labels.max() + 1)]
     while labels.max() > 0:
         means = np.array([points[labels == n].mean(axis=0) for n in range(labels.max() + 1)])
         nearest = np.argsort(cdist(means, means), axis=1)[:, 1 : NEAREST + 1]
         pairs = {tuple(sorted((n, int(m)))) for n, row in enumerate(nearest) for m in row}
         worst = None
         for pair in sorted(pairs):
-            sets = [np.flatnonzero(labels == n) for n in pair]
-            key = tuple((int(rows[0]), len(rows)) for rows in sets)
+            key = tuple(members[n] for n in pair)
             if key not in known:
-                known[key] = _gap_of(points, sets, steps)
+                sets = [np.flatnonzero(labels == n) for n in pair]
+                if key not in plain:
+                    plain[key] = gap_between(*(points[rows] for rows in sets))
+                known[key] = _without_borders(plain[key], points, sets, steps)
             gap = known[key]
             if not gap.parts and (worst is None or _alike(gap) > _alike(worst[0])):
                 worst = gap, pair
         if worst is None:
             break
-        labels[labels == worst[1][1]] = worst[1][0]
+        one, other = worst[1]
+        labels[labels == other] = one
         labels = np.unique(labels, return_inverse=True)[1]
+        members[one] = tuple(sorted(members[one] + members.pop(other)))
     return labels
 
 
-def _gap_of(points: np.ndarray, sets: list[np.ndarray], steps: np.ndarray | None) -> Gap:
-    """The gap between two sets of rows; where all points leave none, that without positions on borders."""
-    parts = [points[rows] for rows in sets]
-    gap = gap_between(*parts)
+def _without_borders(
+    gap: Gap, points: np.ndarray, sets: list[np.ndarray], steps: np.ndarray | None
+) -> Gap:
+    """The gap between two sets of rows that all points leave; where they leave none, that without positions on borders."""
     if gap.parts or steps is None:
         return gap
-    without = gap_between(*parts, *(steps[:, rows] for rows in sets))
+    without = gap_between(*(points[rows] for rows in sets), *(steps[:, rows] for rows in sets))
     return without if without.parts else gap
 
 
