@@ -363,6 +363,36 @@ def test_a_large_scan_is_shown_coarse_first(browser, subject, monkeypatch):
     assert few.step == 4
 
 
+SLOW = """
+import('./explorer.js').then(({ mount, serverHost }) => {
+  const host = serverHost(), node = document.createElement('div');
+  node.id = 'slow';
+  document.body.replaceChildren(node);
+  window.answer = {};
+  const held = (name) => () => new Promise((resolve, reject) => { window.answer[name] = { resolve, reject }; });
+  mount(node, { ...host, points: held('points'), map: held('map') });
+  window.points = host.points();
+})
+"""
+
+
+def test_the_page_is_ready_when_all_it_asked_for_has_come_or_failed(page):
+    """Nothing that a pointer could meet is missing then; before, places in the window are already numbers."""
+    ready = "document.querySelector('#slow').dataset.ready"
+    page.run(SLOW)
+    page.wait("window.answer.points && window.answer.map")
+    page.wait("document.querySelector('#slow').explorer.shown")
+    where = "document.querySelector('.j4-scatter').view.screenOf([0.5, 0.5])"
+    assert all(value > 0 for value in page.run(where))
+    page.run("window.answer.map.reject(new Error('no such map'))")
+    page.wait("document.querySelector('.j4-message').textContent === 'no such map'")
+    assert page.run(ready) is None
+    page.run("window.points.then(window.answer.points.resolve)")
+    page.wait(f"{ready} === 'true'")
+    low, high = page.run("document.querySelector('.j4-scatter').view.box")[0]
+    assert (low, high) == (UMAP[..., 0].min(), UMAP[..., 0].max())
+
+
 # ---------------------------------------------------------------- the other hosts
 
 

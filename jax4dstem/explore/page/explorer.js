@@ -597,6 +597,7 @@ class Histogram extends Canvas {
 class Scatter extends Canvas {
   constructor(lassoed) {
     super("scatter", "Embedding: one point per position", (context) => this.paint(context));
+    this.box = [[0, 1], [0, 1]]; // of the points, once they are there
     this.listen((phase, event, at) => {
       if (!this.points) return;
       if (phase === "down") this.lasso = [at];
@@ -699,13 +700,16 @@ class Explorer {
     this.askMean = newest(() => this.loadMean());
   }
 
+  // Ready is the page when every answer that it begins with is there, or has failed, which it then says.
   async start() {
     const { meta } = this, first = meta.maps.find(({ name }) => name === "images/annular_dark_field") ?? meta.maps[0];
-    if (meta.embedding) this.host.points().then((points) => (this.scatter.load(points), this.drawMap()), this.fail);
-    if (meta.lattices) this.host.places().then((places) => ((this.places = places), this.pattern.redraw()), this.fail);
+    const parts = [
+      meta.embedding && this.host.points().then((points) => (this.scatter.load(points), this.drawMap())),
+      meta.lattices && this.host.places().then((places) => ((this.places = places), this.pattern.redraw())),
+    ].map((part) => part && part.catch(this.fail));
     const shown = new Promise((done) => (this.firstMap = done));
-    this.choose(first ? first.name : VIRTUAL);
-    await Promise.all([meta.patterns && this.askPattern(), shown]);
+    const map = Promise.race([shown, this.choose(first ? first.name : VIRTUAL)]);
+    await Promise.all([meta.patterns && this.askPattern(), map, ...parts]);
     this.root.dataset.ready = "true";
   }
 
