@@ -42,10 +42,13 @@ def _recorded(found):
 
 
 def texts_of(figure):
-    """All texts that are drawn."""
+    """All texts that are drawn, where a saved figure has them; from then on its layout stays."""
     found = {}
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(PX_PER_INCH)
+    # As savefig does: laid out again it may move, and have other ticks then.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     with _recorded(found):
         canvas.draw()
     renderer = canvas.get_renderer()

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,27 @@ def test_faults_are_seen():
     assert len(faults) == 5
     for words in ("'small' has", "'one' overlaps 'other'", "contrast", "leaves", "beyond", "two"):
         assert any(words in fault for fault in faults)
+
+
+def test_what_is_checked_is_what_is_saved():
+    """This one gets other ticks when it is laid out again: what is behind a text is not another tick's text."""
+
+    def drawn():
+        figure = Figure(figsize=(14.3, 3.1), layout="constrained")
+        first, second, axes, last = figure.subplots(1, 4, width_ratios=[1, 1, 1, 1.43])
+        axes.plot([-20, 43], [-13, 28])
+        axes.set(xlabel="PCA 1", ylabel="PCA 2")
+        for image in (first, second, last):
+            image.imshow(np.zeros((9, 9)))
+            image.set(xticks=[], yticks=[])
+        beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+        last.legend(handles=[*axes.lines] * 3, labels=["0: 64.8 %"] * 3, **beside)
+        return figure, axes
+
+    (checked, axes), (saved, other) = drawn(), drawn()
+    assert faults_of(checked) == []
+    saved.savefig(BytesIO(), dpi=DPI)
+    np.testing.assert_allclose(axes.get_position(), other.get_position())
 
 
 @pytest.mark.parametrize("count", [1, 20, 80])
