@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from jax4dstem import InputError, open_dataset, open_results
+from jax4dstem import (
+    InputError,
+    align_scan,
+    measure_strain,
+    open_dataset,
+    open_results,
+    survey_scan,
+)
 from jax4dstem.cli import app
 from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
@@ -555,6 +562,20 @@ def test_measured_mgo_cubes(shared_data, tmp_path):
     lengths = np.array([peak.length for peak in peaks[:8]])
     for expected in (2.0, 2.1, 2.95):
         assert np.abs(lengths - expected).min() < 0.08
+
+
+@pytest.mark.whole
+def test_strain_of_a_measured_cube(shared_data):
+    """Disks that are clipped, thresholded and like no simulated ones are one lattice of one cube, not two that overlap."""
+    path = shared_data / "mgo_sped_crop_y62-104_x0-50_u16.h5"
+    scan = open_dataset(path).crop_scan(18, 40, 4, 30)
+    survey = survey_scan(scan)
+    beam = align_scan(scan, survey)
+    electrons, detector = survey.electrons(scan), survey.detector.of_electrons
+    found = measure_strain(electrons, beam.center, beam.radius, detector=detector)
+    assert found.strain.ok.mean() > 0.8
+    assert np.nanmedian(found.strain.e_xx_std[found.strain.ok]) < 4e-3
+    assert found.second is None or found.second.there.mean() < 0.02
 
 
 @pytest.mark.whole

@@ -275,6 +275,19 @@ def test_gradients_of_strain_are_per_nm_where_the_step_is_known(rng):
 
 
 @pytest.mark.whole
+def test_a_grain_boundary_is_no_curvature():
+    """Grains of a square lattice turned by 30 degrees, which bend by half a degree per position."""
+    bend = np.radians(0.5) * np.arange(12.0)
+    theta = np.tile(np.where(np.arange(12) < 6, bend, bend + np.radians(30)), (5, 1))
+    values = np.stack([np.zeros_like(theta)] * 3 + [theta], -1)
+    maps = derive(noisy_map(values, np.random.default_rng(0), sigma=1e-9))
+    inside = np.isfinite(maps.curvature)
+    assert inside[1:-1].any(axis=0).tolist() == [False] + [True] * 4 + [False, False] + [True] * 4 + [False]  # fmt: skip
+    np.testing.assert_allclose(maps.curvature[inside], np.radians(0.5), rtol=1e-5)
+    assert (np.isfinite(maps.burgers[..., 0]) == inside).all()
+    assert (np.isfinite(maps.burgers_std[..., 1]) == inside).all()
+
+
 def test_cold_start_finds_rotation_and_strain(two_grains):
     _, truth, found = two_grains
     strain, inside = found.strain, truth.interior

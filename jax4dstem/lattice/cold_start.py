@@ -23,7 +23,7 @@ from jax4dstem.lattice.intensities import (
 )
 from jax4dstem.lattice.learn_joined import learn_shapes
 from jax4dstem.lattice.learn_probe import FINE, learn_probe, learn_scatter
-from jax4dstem.lattice.learn_seconds import learn_dispersion, overlaps, without_seconds
+from jax4dstem.lattice.learn_seconds import BESIDE, learn_dispersion, often, without_seconds
 from jax4dstem.lattice.measure import LatticeSetup, MeasureLattice
 from jax4dstem.lattice.model import LatticeModel, overlapping, starting_model
 from jax4dstem.lattice.patches import patch_side_around
@@ -278,18 +278,13 @@ def _learn(seen: Seen, lattice: np.ndarray, message: str) -> Learned:
             spacing = np.linalg.norm(lattice, axis=1).min()
             raise InputError(OVERLAPPING.format(radius=radius, spacing=spacing))
         return Learned(setup, measure, 1.0, fits)
-    expected = SUSPICIOUS
-    if overlaps(measure, fits):
-        recorded = fits
-        for _ in range(SECOND_ROUNDS):
-            found = without_seconds(setup, measure, seen.sample, recorded)
-            setup, measure, fits = _learn_shared(setup, found.sample, center)
-            whole = seen.sample.dataset
-            recorded = map_patterns(measure, whole, setup, per_position=(center,))
-        found = without_seconds(setup, measure, seen.sample, recorded)
-        sample = found.sample
-        model, fits = learn_dispersion(setup.model, fits, found)
-        setup, expected = setup._replace(model=model), UNEXPECTED
+    if (
+        _binning(setup.model) != measure.fit.binning
+    ):  # a clipped direct beam looks larger than disks
+        setup, measure, _, fits = learned_again(setup.model, sample, center)
+    setup, measure, fits, sample = _without_seconds(setup, measure, fits, sample, center)
+    # Counts less those of second lattices scatter as they do with these: any more is for a picture or a texture to explain.
+    expected = SUSPICIOUS if sample is seen.sample else UNEXPECTED
     if seen.probe is not None:
         setup = setup._replace(model=learn_scatter(setup.model, sample, fits))
         fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
@@ -302,6 +297,28 @@ def _learn(seen: Seen, lattice: np.ndarray, message: str) -> Learned:
             setup = setup._replace(model=model)
             fits = map_patterns(measure, sample.dataset, setup, per_position=(center,))
     return Learned(setup, measure, 1.0, fits)
+
+
+def _without_seconds(
+    setup: LatticeSetup,
+    measure: MeasureLattice,
+    fits: Any,
+    sample: ScanSample,
+    center: np.ndarray,
+) -> tuple[LatticeSetup, MeasureLattice, Any, ScanSample]:
+    """What was learned, learned again without the second lattices where many patterns show them, and the sample it is of."""
+    if not often(fits.beside >= BESIDE):
+        return setup, measure, fits, sample
+    found, recorded = without_seconds(setup, measure, sample, fits), fits
+    # What is wrong with disks asks for a second lattice too, but is none: what is shown decides.
+    if not often(found.both):
+        return setup, measure, fits, sample
+    for _ in range(SECOND_ROUNDS):
+        setup, measure, fits = _learn_shared(setup, found.sample, center)
+        recorded = map_patterns(measure, sample.dataset, setup, per_position=(center,))
+        found = without_seconds(setup, measure, sample, recorded)
+    model, fits = learn_dispersion(setup.model, fits, found)
+    return setup._replace(model=model), measure, fits, found.sample
 
 
 def learned_again(model: LatticeModel, sample: ScanSample, center: np.ndarray) -> Learned:

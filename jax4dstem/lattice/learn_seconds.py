@@ -48,9 +48,9 @@ def pair_of(measure: MeasureLattice) -> MeasurePair:
     return MeasurePair(FitPair(measure.fit.patch), measure.fit.binning)
 
 
-def overlaps(measure: MeasureLattice, fits: Any) -> bool:
+def often(where: np.ndarray) -> bool:
     """Whether enough patterns show a second lattice beside the first for what is learned to feel it."""
-    return not measure.fit.joined and bool(np.mean(fits.beside >= BESIDE) > OFTEN)
+    return bool(np.mean(where) > OFTEN)
 
 
 def asking(beside: np.ndarray) -> np.ndarray:
@@ -140,7 +140,7 @@ class SubtractDisks:
     def __call__(
         self, pattern: Pattern, found: FoundLattice, model: LatticeModel
     ) -> Float[Array, "det_y det_x"]:
-        """Return the difference; it is no number where the detector cannot use the counts.
+        """Return the difference; counts that the detector cannot use, such as saturated ones, stay as they are.
 
         Args:
             pattern: Counts ``(det_y, det_x)``.
@@ -151,4 +151,4 @@ class SubtractDisks:
         vectors = model.distorted(found.distortion)
         shares = render_disks(shape, found.center, vectors, found.intensities, model, self.patch)
         counts = pattern - pattern_dose(pattern, model.detector) * shares
-        return jnp.where(model.detector.usable(pattern), counts, jnp.nan)
+        return jnp.where(model.detector.usable(pattern), counts, pattern)

@@ -12,6 +12,9 @@ from jax4dstem.strain.maps import StrainMap
 
 Steps = tuple[float, float]  # between rows, and between columns
 HALF: Steps = (0.5, 0.5)  # of which a central difference is that of the neighbors
+# Turn from one position to the next, above which it is a grain boundary and no curvature, as in maps of electron backscatter diffraction:
+# M. Calcagnotto et al., Mater. Sci. Eng. A 527, 2738 (2010).
+BOUNDARY = np.radians(5.0)
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,16 @@ def derive(strain: StrainMap, calibration: Calibration | None = None) -> Derived
     .. math:: B_i = \partial_x \beta_{iy} - \partial_y \beta_{ix} ,
 
     zero for any compatible strain; derivatives are central differences over one position on each side, by its distance in y and x.
+    Beside a grain boundary, where theta turns by more than 5 degrees from a position to the next, there is neither curvature nor
+    a density.
 
     Args:
         strain: Per position or pooled; neighboring errors are taken as independent.
         calibration: Of the scan: its step in y and x.
 
     Returns:
-        The maps and their standard deviations; NaN where the strain is, or that of a neighbor a derivative needs.
+        The maps and their standard deviations; NaN where the strain is, or that of a neighbor a derivative needs, and
+        derivatives beside a grain boundary.
 
     Example:
         >>> zero, cov = np.zeros((3, 3)), np.tile(1e-6 * np.eye(4), (3, 3, 1, 1))
@@ -83,8 +89,9 @@ def derive(strain: StrainMap, calibration: Calibration | None = None) -> Derived
     # y points down and angles are counter-clockwise on the screen, hence the sign.
     by_angle = np.stack([e_xy, -e_xy, -2 * half, zero], -1) / (4 * safe**2)[..., None]
     steps, unit = (calibration or Calibration()).scan_steps
-    curvature, curvature_std = _curvature(strain, steps)
-    burgers, burgers_std = _burgers(strain, steps)
+    inside = np.where(_beside_boundary(strain), np.nan, 1.0)
+    curvature, curvature_std = (inside * each for each in _curvature(strain, steps))
+    burgers, burgers_std = (inside[..., None] * each for each in _burgers(strain, steps))
     return Derived(
         e_xx + e_yy,
         shear,
@@ -131,6 +138,17 @@ def _spread(variance: np.ndarray, axis: int, steps: Steps) -> np.ndarray:
         before = np.take(variance, range(count - 2), axis)
         result[tuple(inner)] = (after + before) / (2 * steps[axis]) ** 2
     return result
+
+
+def _beside_boundary(strain: StrainMap) -> np.ndarray:
+    """Positions whose lattice is turned against a neighbor's, modulo the symmetry, by more than a crystal bends."""
+    beside = np.zeros(strain.theta.shape, bool)
+    for axis in (0, 1):
+        turned = abs(wrap_angle(np.diff(strain.theta, axis=axis), strain.period)) > BOUNDARY
+        before, after = ([(0, 0), (0, 0)] for _ in range(2))
+        before[axis], after[axis] = (1, 0), (0, 1)
+        beside |= np.pad(turned, before) | np.pad(turned, after)
+    return beside
 
 
 def _turn(strain: StrainMap, axis: int, steps: Steps) -> np.ndarray:
