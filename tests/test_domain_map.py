@@ -194,21 +194,47 @@ def test_steps_are_differences_of_the_two_sides_where_there_are_positions(rng):
 
 
 def test_what_is_no_mixture_of_domains_is_unusual(rng):
-    """Five positions of another kind are found among two thousand, of which many are mixtures of three domains."""
+    """Five positions of another kind are found among two thousand without order, of which many are mixtures of three domains."""
     corners = 25 * np.eye(3, 10)
     labels = rng.integers(0, 3, 2000)
     share = np.where(rng.random(2000) < 0.8, 1.0, rng.uniform(0.4, 1, 2000))[:, None]
     mixed = share * corners[labels] + (1 - share) * rng.dirichlet(np.ones(3), 2000) @ corners
     scores, rest = mixed + rng.standard_normal((2000, 10)), rng.chisquare(100, 2000)
-    probability = typicality(scores, rest, labels, share[:, 0] < 0.9)
+    empty = np.full(10, -30.0)
+    probability = typicality(scores, rest, labels, empty)
     for share_below in (0.01, 0.1):
         assert np.mean(probability < share_below) < 1.5 * share_below
     assert unusual_positions(probability).sum() <= 1
     scores[:3, 7] += 12  # seen by the components
     rest[3:5] += 150  # and not
-    found = unusual_positions(typicality(scores, rest, labels, share[:, 0] < 0.9))
+    found = unusual_positions(typicality(scores, rest, labels, empty))
     assert found[:5].all()
     assert found.sum() <= 6
+
+
+def test_faint_anomalies_are_seen_with_their_neighbors_and_by_their_amount(rng):
+    """Sixteen positions that few of are found alone; a fade along the way to an empty pattern; a mixture far from any border."""
+    valid = np.ones((40, 50), bool)
+    labels = np.repeat([0, 1], 25)[None].repeat(40, axis=0).ravel()
+    scores = rng.standard_normal((2000, 30))
+    scores[:, 0] += np.where(labels, 6, -6)
+    rest, empty = rng.chisquare(100, 2000), np.r_[0, -40, np.zeros(28)]
+    nothing = typicality(scores, rest, labels, empty, valid)
+    assert unusual_positions(nothing).sum() <= 1
+    assert np.mean(nothing < 0.01) < 0.015
+    maps = scores.reshape(40, 50, 30)
+    maps[10:14, 5:9, 2] += 6
+    maps[30, 10, 1] -= 7
+    maps[5, 40, 0] -= 8
+    where = np.zeros(valid.shape, bool)
+    where[10:14, 5:9] = where[30, 10] = where[5, 40] = True
+    found = unusual_positions(typicality(scores, rest, labels, empty, valid)).reshape(valid.shape)
+    assert found[10:14, 5:9].mean() > 0.75
+    assert found[30, 10]
+    assert found[5, 40]
+    assert (found & ~where).sum() <= 2
+    without_order = unusual_positions(typicality(scores, rest, labels, empty))
+    assert without_order.reshape(valid.shape)[10:14, 5:9].mean() < 0.5
 
 
 @pytest.mark.whole

@@ -186,7 +186,11 @@ def map_domains(
     found = share_out(features.points, _by_size(divisions[kind].labels))
     of_sums = scores[sums]
     typical = typicality(
-        of_sums.scores[valid], np.asarray(of_sums.rest)[valid], found.label, found.second >= 0
+        of_sums.scores[valid],
+        np.asarray(of_sums.rest)[valid],
+        found.label,
+        -of_sums.components @ of_sums.mean,
+        valid if ordered else None,
     )
     return DomainMap(
         to_map(found.label.astype(np.int32), valid, -1),

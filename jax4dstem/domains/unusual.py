@@ -1,23 +1,33 @@
-r"""Positions unlike any domain: what no mixture of the domains explains, in units of how positions of the domains scatter.
+r"""Positions unlike any domain: what no mixture of the domains nearby explains, in units of how positions of the domains scatter.
 
-Scores u, in which every domain scatters by one in all directions, are taken without the span of the domains' means, so that no mixture of any
-number of domains is unusual. Their square, and what the scores leave of the features, are compared with those of the other positions of the
-same domain: their logarithms are close to normal, and their tails lighter.
+Four things are looked at. **Outside**: scores u, in which every domain scatters by one in all directions, without the span of the means of the
+domains that are under the probe, so that no mixture of them is unusual. **As its neighbors**: what is left along what is left of the eight
+positions around, since what is foreign often fills several positions, of which none is unusual by itself. **Amount**: what is left along the way to
+an empty pattern, since damage, contamination and holes take or add electrons. **Rest**: what the scores leave of the features.
+Squares have a χ² distribution, the cube roots of which are close to normal (Wilson and Hilferty); all are compared with the other positions of the
+same domain.
 """
 
 import numpy as np
-from scipy import linalg, stats
+from scipy import linalg, ndimage, stats
 
 from jax4dstem.anomaly import false_discovery
 from jax4dstem.domains.spread import middle_two_thirds
+from jax4dstem.rows import to_map
 
 DISCOVERY_RATE = 0.05  # of unusual positions that are none
 KNOWN = 30  # positions that a domain's own spread is taken from; of fewer it is that of all
 RIDGE = 1e-6  # of the mean variance
+UNDER = 2  # positions from which a probe reaches another domain
+AROUND = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0]])  # the eight neighbors
 
 
 def typicality(
-    scores: np.ndarray, rest: np.ndarray, labels: np.ndarray, mixed: np.ndarray
+    scores: np.ndarray,
+    rest: np.ndarray,
+    labels: np.ndarray,
+    empty: np.ndarray,
+    valid: np.ndarray | None = None,
 ) -> np.ndarray:
     """Probability that a position of the domains is as unlike them, ``(n,)``.
 
@@ -25,7 +35,8 @@ def typicality(
         scores: Principal components of features with equal noise, ``(n, d)``.
         rest: Squares of what they leave of the features, ``(n,)``.
         labels: Domain of every position, numbered from 0, ``(n,)``.
-        mixed: Whether it shows another one, too; what varies inside domains makes such positions scatter more, ``(n,)``.
+        empty: Scores of a pattern without electrons, ``(d,)``.
+        valid: The n positions, boolean ``(scan_y, scan_x)``; None where they have no order: then all domains are nearby.
 
     Returns:
         Probabilities; uniform where nothing is unusual.
@@ -36,16 +47,21 @@ def typicality(
         >>> scores[200:, 0] += 20
         >>> scores[0, 0] = 10  # half of each
         >>> scores[1, 1] = 9  # neither
-        >>> found = typicality(scores, rng.chisquare(50, 400), labels, labels < 0)
+        >>> found = typicality(scores, rng.chisquare(50, 400), labels, np.full(6, -50.0))
         >>> bool(found[0] > 0.01), bool(found[1] < 1e-4)
         (True, True)
     """
-    means = np.array([np.median(scores[labels == n], axis=0) for n in range(labels.max() + 1)])
-    outside = _outside(scores, means, labels)
-    measures = [rest] if outside is None else [outside, rest]
-    kinds = np.unique(2 * labels + mixed, return_inverse=True)[1]
-    z = np.max([_deviation(np.log(np.maximum(each, 1e-30)), kinds) for each in measures], axis=0)
-    return np.minimum(len(measures) * stats.norm.sf(z), 1.0)
+    near = _nearby(labels, valid)
+    left, to_empty = _left(scores, labels, near, empty)
+    kinds = np.unique(2 * labels + (near.sum(axis=1) > 1), return_inverse=True)[1]
+    foreign = [_deviation(np.cbrt(rest), kinds)]
+    if np.any(left):  # domains in as many directions as there are scores leave nothing
+        foreign += [_deviation(np.cbrt(np.sum(left**2, axis=1)), kinds)]
+        foreign += [np.abs(_deviation(_along(left, to_empty), kinds))]
+    if np.any(left) and valid is not None:
+        foreign += [_deviation(_along(left, _around(left, valid)), kinds)]
+    chance = 2 * stats.norm.sf(np.max(foreign, axis=0))  # of either sign
+    return np.minimum(len(foreign) * chance, 1.0)
 
 
 def unusual_positions(probability: np.ndarray) -> np.ndarray:
@@ -57,22 +73,49 @@ def unusual_positions(probability: np.ndarray) -> np.ndarray:
     return false_discovery(probability, DISCOVERY_RATE)
 
 
-def _outside(scores: np.ndarray, means: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
-    """Squared distance from the span of the domains' means; None where that is everything."""
-    size = scores.shape[1]
-    if len(means) > size:
-        return None
+def _nearby(labels: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Which domains a probe at each position may see, ``(n, domains)``."""
+    number = labels.max() + 1
+    if valid is None:
+        return np.ones((len(labels), number), bool)
+    domains, reach = to_map(labels, valid, -1), np.ones((2 * UNDER + 1,) * 2, bool)
+    seen = [ndimage.binary_dilation(domains == n, reach)[valid] for n in range(number)]
+    return np.stack(seen, axis=1)
+
+
+def _left(
+    scores: np.ndarray, labels: np.ndarray, near: np.ndarray, empty: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What no mixture of the nearby domains explains, of every position and of an empty pattern there; domains scatter by one."""
+    number, size = labels.max() + 1, scores.shape[1]
+    means = np.array([np.median(scores[labels == n], axis=0) for n in range(number)])
     from_mean = scores - means[labels]
     # Mixtures at borders and what is unusual lie far from the means: the nearer half tells how domains scatter.
-    near = np.sum(from_mean**2, axis=1)
-    inner = from_mean[near <= np.median(near)]
+    distance = np.sum(from_mean**2, axis=1)
+    inner = from_mean[distance <= np.median(distance)]
     within = inner.T @ inner / len(inner)
     within += (RIDGE * np.trace(within) / size + 1e-30) * np.eye(size)
     whiten = linalg.inv(linalg.cholesky(within, lower=True)).T
-    along = (means[1:] - means[0]) @ whiten
-    basis = linalg.orth(along.T) if len(along) else np.zeros((size, 0))
-    white = (scores - means[0]) @ whiten
-    return np.sum((white - white @ basis @ basis.T) ** 2, axis=1)
+    left, to_empty = from_mean @ whiten, (empty - means[labels]) @ whiten
+    alike, groups = np.unique(np.column_stack([labels, near]), axis=0, return_inverse=True)
+    for group, (own, *seen) in enumerate(alike):
+        others = (means[np.flatnonzero(seen)] - means[own]) @ whiten
+        basis, rows = linalg.orth(others.T), np.ravel(groups) == group
+        left[rows] -= left[rows] @ basis @ basis.T
+        to_empty[rows] -= to_empty[rows] @ basis @ basis.T
+    return left, to_empty
+
+
+def _along(left: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """Components along a way of every position, ``(n, d)`` each."""
+    length = np.linalg.norm(way, axis=1)
+    return np.sum(left * way, axis=1) / np.maximum(length, 1e-30)
+
+
+def _around(left: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Sum over the eight neighbors of every position, ``(n, d)``."""
+    maps = to_map(left, valid, 0.0)
+    return ndimage.correlate(maps, AROUND[..., None], mode="constant")[valid]
 
 
 def _deviation(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
