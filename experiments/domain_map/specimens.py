@@ -8,6 +8,7 @@ import argparse
 import importlib.util
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -75,24 +76,34 @@ def score(scan, label, interior):
     }
 
 
+def grains(number, dose, seed):
+    scan, truth = polycrystal(
+        (48, 48), (80, 80), n_grains=number, background=0.25, dose=dose, seed=seed
+    )
+    return scan, truth.grain, truth.purity > 0.9
+
+
+def other(folder, name, seed):
+    scan, truth = from_experiment(folder, name)(seed=seed)
+    return scan, truth.label, truth.interior
+
+
+def crop(options, y, x):
+    part = np.s_[y : y + CROP[0], x : x + CROP[1]]
+    with h5py.File(options.truth) as truth:
+        label, interior = truth["label"][part].astype(int), truth["interior"][part].astype(bool)
+    return Dataset.from_array(np.asarray(open_dataset(options.data)[part])), label, interior
+
+
 def specimens(options):
-    """Name, scan, true labels and where they are pure."""
+    """Name, and what makes scan, true labels and where they are pure."""
     for seed in options.seeds:
-        for grains in GRAINS:
-            scan, truth = polycrystal(
-                (48, 48), (80, 80), n_grains=grains, background=0.25, dose=options.dose, seed=seed
-            )
-            yield f"{grains} grains, seed {seed}", scan, truth.grain, truth.purity > 0.9
+        for number in GRAINS:
+            yield f"{number} grains, seed {seed}", partial(grains, number, options.dose, seed)
         for folder, name in (("core_shell", "particle"), ("twin_domains", "twin_domains")):
-            scan, truth = from_experiment(folder, name)(seed=seed)
-            yield f"{folder}, seed {seed}", scan, truth.label, truth.interior
-    if options.data:
-        scan = np.asarray(open_dataset(options.data))
-        with h5py.File(options.truth) as truth:
-            label, interior = truth["label"][()].astype(int), truth["interior"][()].astype(bool)
-        for y, x in CORNERS:
-            crop = np.s_[y : y + CROP[0], x : x + CROP[1]]
-            yield f"heterojunction at {y}, {x}", Dataset.from_array(scan[crop]), label[crop], interior[crop]  # fmt: skip
+            yield f"{folder}, seed {seed}", partial(other, folder, name, seed)
+    for y, x in CORNERS if options.data else []:
+        yield f"heterojunction at {y}, {x}", partial(crop, options, y, x)
 
 
 def main():
@@ -101,12 +112,15 @@ def main():
     parser.add_argument("--dose", type=float, default=1e5)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--truth", type=Path)
+    parser.add_argument("--only", nargs="+", default=[""], help="how names begin")
     parser.add_argument("--out", type=Path, default=HERE / "specimens.json")
     options = parser.parse_args()
     use_all_cores()
     found = json.loads(options.out.read_text()) if options.out.exists() else {}
-    for name, scan, label, interior in specimens(options):
-        found[name] = score(scan, label, interior)
+    for name, make in specimens(options):
+        if not name.startswith(tuple(options.only)):
+            continue
+        found[name] = score(*make())
         print(name, found[name], flush=True)
         options.out.write_text(json.dumps(found, indent=2) + "\n")
 

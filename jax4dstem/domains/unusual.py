@@ -18,6 +18,9 @@ from jax4dstem.rows import to_map
 DISCOVERY_RATE = 0.05  # of unusual positions that are none
 KNOWN = 30  # positions that a domain's own spread is taken from; of fewer it is that of all
 RIDGE = 1e-6  # of the mean variance
+# Quantile of all positions that says how long the tails of a scan are: fields inside domains, such as bending, have longer ones than noise, and what is
+# unusual is rarer than one in twenty.
+TAIL = 0.95
 UNDER = 2  # positions from which a probe reaches another domain
 AROUND = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0]])  # the eight neighbors
 
@@ -119,11 +122,12 @@ def _around(left: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 def _deviation(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """Standard deviations above the median of the same kind of positions, as its middle two thirds have them."""
+    """Standard deviations above the median of the same kind of positions, as its middle two thirds have them, or the scan's tails where they are longer."""
     of_all = middle_two_thirds(values)
     deviation = np.empty(len(values))
     for n in range(kinds.max() + 1):
         own = kinds == n
         center, spread = middle_two_thirds(values[own]) if own.sum() >= KNOWN else of_all
         deviation[own] = (values[own] - center) / max(spread, 1e-30)
-    return deviation
+    low, high = np.quantile(deviation, [1 - TAIL, TAIL]) / stats.norm.ppf([1 - TAIL, TAIL])
+    return deviation / np.where(deviation > 0, max(high, 1.0), max(low, 1.0))
