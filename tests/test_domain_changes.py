@@ -44,6 +44,16 @@ def test_steps_stay(probe, seed):
     assert (join_gradual(points.reshape(-1, 1), CUT, WIDE) == CUT).all()
 
 
+@pytest.mark.parametrize("flanks", [(1.5, 1.5), (1.5, -1.5), (0, 2)])
+def test_domains_that_bend_beside_a_border_are_two(rng, flanks):
+    """What changes on either side, over many positions, by as much as the border itself."""
+    x = np.arange(60.0) - 29.5
+    along = np.where(x < 0, flanks[0], flanks[1]) * x + 40 * ndimage.gaussian_filter1d(np.sign(x), 1.0) / 2  # fmt: skip
+    points = (along + rng.normal(0, 1, WIDE.shape)).reshape(-1, 1)
+    labels = np.broadcast_to(np.arange(60) >= 30, WIDE.shape).ravel().astype(int)
+    assert (join_gradual(points, labels, WIDE) == labels).all()
+
+
 def test_positions_without_patterns_and_borders_of_a_few_positions_are_not_judged():
     valid = WIDE.copy()
     valid[:, 18:22] = False  # a gap as wide as the ramp is steep

@@ -1,6 +1,6 @@
 r"""Positions unlike any domain: what no mixture of the domains nearby explains, in units of how positions of the domains scatter.
 
-Four things are looked at. **Outside**: scores u, in which every domain scatters by one in all directions, without the span of the means of the
+Four things are looked at, and the first with the last. **Outside**: scores u, in which every domain scatters by one in all directions, without the span of the means of the
 domains that are under the probe, so that no mixture of them is unusual. **As its neighbors**: what is left along what is left of the eight
 positions around, since what is foreign often fills several positions, of which none is unusual by itself. **Amount**: what is left along the way to
 an empty pattern, since damage, contamination and holes take or add electrons. **Rest**: what the scores leave of the features.
@@ -58,13 +58,16 @@ def typicality(
     left, to_empty = _left(scores, labels, near, empty)
     kinds = np.unique(2 * labels + (near.sum(axis=1) > 1), return_inverse=True)[1]
     foreign = [_deviation(np.cbrt(rest), kinds)]
+    chances = []
     if np.any(left):  # domains in as many directions as there are scores leave nothing
-        foreign += [_deviation(np.cbrt(np.sum(left**2, axis=1)), kinds)]
-        foreign += [np.abs(_deviation(_along(left, to_empty), kinds))]
+        outside = _deviation(np.cbrt(np.sum(left**2, axis=1)), kinds)
+        foreign += [outside, (outside + foreign[0]) / np.sqrt(2)]
+        amount = np.abs(_deviation(_along(left, to_empty), kinds))
+        chances += [2 * stats.norm.sf(amount)]  # less or more
     if np.any(left) and valid is not None:
         foreign += [_deviation(_along(left, _around(left, valid)), kinds)]
-    chance = 2 * stats.norm.sf(np.max(foreign, axis=0))  # of either sign
-    return np.minimum(len(foreign) * chance, 1.0)
+    chances += [stats.norm.sf(each) for each in foreign]
+    return np.minimum(len(chances) * np.min(chances, axis=0), 1.0)
 
 
 def unusual_positions(probability: np.ndarray) -> np.ndarray:
