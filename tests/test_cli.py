@@ -78,6 +78,9 @@ def test_help_and_wrong_options_load_nothing_heavy():
         "analyze x.npy -o o --set cluster.kk=3",
         "strain none.npy -o o",
         "strain x --g1 8,8 -o o",
+        f"analyze {__file__} -o {__file__}/out",
+        f"explore {__file__} --html {__file__}/page.html",
+        *([f"strain {__file__} -o /proc/out"] if Path("/proc").is_dir() else []),
     ]
     process = subprocess.run(
         [sys.executable, "-c", code, *lines, *wrong], capture_output=True, text=True, timeout=60
@@ -237,6 +240,46 @@ def test_a_place_that_cannot_be_written_is_told_before_the_simulation(tmp_path):
     assert result.exit_code == 1
     assert result.output.startswith("error: cannot write to")
     assert "simulating" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("strain", ["--g1", "0,28", "--g2", "28,0"]),
+        ("analyze", ["--g1", "0,28", "--g2", "28,0"]),
+        ("strain", ["--region", "0,1,0,2"]),
+        ("analyze", ["--region", "0,1,0,2"]),
+    ],
+)
+def test_strain_is_referred_by_the_same_options(command, words, scan, tmp_path, run_that_gets):
+    run(command, scan, "-o", tmp_path / "out", *words)
+    strain = run_that_gets["recipe"].strain
+    assert strain.references == [(0.0, 28.0) if "--g1" in words else (0, 1, 0, 2)]
+
+
+def test_a_place_that_refuses_files_is_told_at_once(scan):
+    """As permissions do not tell it: the kernel's own directory may be written, says os.access to root."""
+    if not Path("/proc").is_dir():
+        pytest.skip("no /proc here")
+    result = run("analyze", scan, "-o", "/proc/out")
+    assert result.exit_code == 1
+    assert result.output.startswith("error: cannot write to /proc/out: ")
+    assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["analyze", "strain"])
+def test_a_crystal_that_is_none_is_one_line_before_any_compute(
+    command, scan, tmp_path, monkeypatch
+):
+    pytest.importorskip("gemmi")
+    monkeypatch.setattr("jax4dstem.beam.survey_scan", lambda *_, **__: pytest.fail("begun"))
+    (tmp_path / "notes.txt").write_text("hello")
+    given = ["--cif", tmp_path / "notes.txt", "--pixel", 0.1]
+    result = run(command, scan, "-o", tmp_path / "out", *given)
+    assert result.exit_code == 1
+    assert "notes.txt cannot be read as CIF" in result.output
+    assert result.output.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("made", [True, False])

@@ -282,6 +282,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 def test_opening_no_results(tmp_path):
     with pytest.raises(InputError, match="no results"):
         open_results(tmp_path)
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(InputError, match=r"notes\.txt is no results file: expected what jax4dstem"):
+        open_results(tmp_path / "notes.txt")
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["data/counts"] = np.zeros((2, 2, 4, 4))
+    with pytest.raises(InputError, match=r"scan\.h5 is an HDF5 file, but not of results: expected"):
+        open_results(tmp_path / "scan.h5")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The commands. Each looks at its options first, then loads what it needs."""
 
-import os
 import re
+import tempfile
 import threading
 import time
 import webbrowser
@@ -128,10 +128,12 @@ def _electrons_in_words(dataset: "Dataset", recipe: "Recipe") -> str:
     "analyze scan.h5 -o out",
     "analyze scan.h5 -o out --quick",
     "analyze scan.h5 -o out --pixel 0.016 --set cluster.k=3",
+    "analyze scan.h5 -o out --region 0,16,0,16",
 )
 def analyze(
     file: File,
     out: Out,
+    reference: Reference,
     reading: Reading,
     beam: Beam,
     masks: Masks,
@@ -142,8 +144,11 @@ def analyze(
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Find the domains in a scan: results.h5, figures and report.html in OUT."""
-    recipe = recipe_of(parameters, reading, beam, masks, preset=QUICK if quick else None)
+    """Find the domains in a scan, and how they are strained: results.h5, figures and report.html in OUT.
+
+    The reference of strain is that of `strain`.
+    """
+    recipe = recipe_of(parameters, reading, beam, masks, reference, preset=QUICK if quick else None)
     formats = drawing.formats
     begin = _ready(file, out)
     from jax4dstem.pipeline import analyze
@@ -384,6 +389,8 @@ def explore(
     """
     given = recipe_of(Parameters(), reading).reading()
     check_readable(path)
+    if html is not None:
+        _check_writable(html.parent)
     check_devices()
     from jax4dstem.explore import ExplorerServer, Subject, write_page
 
@@ -478,12 +485,15 @@ def _ready(file: Path | None, out: Path) -> float:
 
 
 def _check_writable(out: Path) -> None:
-    """Raise OutputError if a directory cannot be made there; nothing is made."""
+    """Raise OutputError if a directory cannot be made there; nothing stays."""
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not there.is_dir():
         raise OutputError(f"cannot write to {out}: {there} is no directory")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write to {out}: no permission in {there}")
+    try:  # permissions do not tell all: of a file system that is read-only or full, or of /proc
+        with tempfile.TemporaryDirectory(dir=there, prefix=".jax4dstem-"):
+            pass
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror} in {there}") from error
 
 
 def _report(out: Path, begin: float, formats: tuple[str, ...]) -> "Health | None":

@@ -12,6 +12,7 @@ from jax4dstem.errors import InputError
 from jax4dstem.fields import Field, Tree
 from jax4dstem.io.whole import written_whole
 
+EXPECTED = "expected what jax4dstem writes, such as results.h5 or the directory it is in"
 COMPRESSED_FROM = 2**16  # bytes; smaller arrays are not worth a filter
 
 
@@ -52,10 +53,14 @@ def read_group(path: str | Path) -> tuple[Tree, dict[str, Any]]:
     """Read what `write_group` has written: the tree and the root's attributes.
 
     Raises:
-        InputError: The file is missing or not a results file.
+        InputError: The file is missing, damaged, or no file that `write_group` has written.
     """
+    if Path(path).is_file() and not h5py.is_hdf5(path):
+        raise InputError(f"{path} is no results file: {EXPECTED}")
     try:
         with h5py.File(path, "r") as file:
+            if len(file) and not file.visititems(_is_described):  # a scan may not fit into memory
+                raise InputError(f"{path} is an HDF5 file, but not of results: {EXPECTED}")
             return _read(file), dict(file.attrs)
     except OSError as error:
         raise InputError(
@@ -75,6 +80,11 @@ def _write(group: h5py.Group, tree: Tree) -> None:
         filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if large else {}
         dataset = group.create_dataset(name, data=data, **filters)
         dataset.attrs.update(units=item.units, description=item.description, dims=list(item.dims))
+
+
+def _is_described(_: str, item: Any) -> bool | None:
+    """True for an array of `write_group`; None goes on to the next one."""
+    return (isinstance(item, h5py.Dataset) and "description" in item.attrs) or None
 
 
 def _read(group: h5py.Group) -> Tree:

@@ -21,6 +21,7 @@ from jax4dstem.dataset import Dataset
 from jax4dstem.errors import InputError
 from jax4dstem.io import open_dataset
 from jax4dstem.io.arrays import read_array
+from jax4dstem.lattice import zone_lattice
 from jax4dstem.pipeline.sections import Recipe
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -121,7 +122,9 @@ def _rectangles(
 
 
 def check_given_fits(recipe: Recipe, scan: Dataset) -> None:
-    """Raise InputError for arrays that are not there or have another shape than the scan."""
+    """Raise InputError for files that are not there or hold something else, and arrays of another shape than the scan."""
+    for cif, zone in recipe.strain.crystals:
+        zone_lattice(cif, zone, 1.0)
     given_detector(recipe, scan)
     given_scan_mask(recipe, scan)
     probe = recipe.strain.probe
