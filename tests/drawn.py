@@ -77,6 +77,7 @@ def faults_of(figure):
     faults += [
         f"{a.words!r} overlaps {b.words!r}" for a, b in combinations(texts, 2) if _overlap(a, b)
     ]
+    faults += [f"{t.words!r} lies under other axes" for t in texts if _is_under_others(figure, t)]
     faults += [
         f"{t.words!r} has a contrast of {c:.1f}"
         for t, c in _contrasts(figure, texts)
@@ -86,9 +87,25 @@ def faults_of(figure):
 
 
 def _overlap(a, b):
-    left, bottom = np.maximum(a.box[:2], b.box[:2])
-    right, top = np.minimum(a.box[2:], b.box[2:])
+    return _share(a.box, b.box)
+
+
+def _share(first, second):
+    left, bottom = np.maximum(first[:2], second[:2])
+    right, top = np.minimum(first[2:], second[2:])
     return right - left > 1 and top - bottom > 1
+
+
+def _is_under_others(figure, text):
+    """Whether axes that are not the text's own, nor beside them on the same place, cover some of it."""
+    own = text.artist.axes
+    every = [axes for each in figure.axes for axes in (each, *each.child_axes)]
+    return own is not None and any(
+        _share(text.box, axes.get_window_extent().extents)
+        for axes in every
+        if axes is not own
+        and not _share(axes.get_window_extent().extents, own.get_window_extent().extents)
+    )
 
 
 def _contrasts(figure, texts):

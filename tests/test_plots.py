@@ -212,10 +212,36 @@ def test_figures_of_other_recipes_can_be_read(results, rng):
         {name: Field(data, dims=dims) for name, data in group.items()}
         for group in (comparison, second)
     ]
-    groups[0] |= {"method": Field("gaussian mixture"), "index": Field(0.83)}
+    groups[0] |= {"method": Field("GaussianMixture"), "index": Field(0.83)}
     more = tree | {"comparison": groups[0], "strain": tree["strain"] | {"second": groups[1]}}
     for draw in (plots.clusterings_compared, plots.second_crystal):
         assert faults_of(draw(replace(results, stored=more))) == []
+
+
+def test_small_numbers_have_a_power_of_ten_beside_their_unit(results):
+    """As 0.00025 below a map would leave the figure, and error bars have no direction."""
+    tree = results.fields()
+    strain = tree["strain"]
+    small = {name: replace(item, data=item.data * 1e-4) for name, item in strain["derived"].items()}
+    changed = replace(results, stored=tree | {"strain": strain | {"derived": small}})
+    for shape in ((12, 12), (40, 9)):
+        figure = plots.strain_derived(of_shape(changed, shape))
+        assert faults_of(figure) == []
+    words = " ".join(text.words for text in texts_of(figure))
+    assert "10⁻⁶ per nm" in words
+    assert "0.000" not in words.replace("−", "")
+    assert "clockwise" not in " ".join(t.words for t in texts_of(plots.strain_errors(results)))
+
+
+def test_a_text_under_other_axes_is_seen():
+    """As of a legend that runs below the image beside it, into that one's histogram."""
+    figure = Figure(figsize=(4, 3))
+    first, second = figure.add_axes((0.1, 0.5, 0.3, 0.4)), figure.add_axes((0.6, 0.5, 0.3, 0.4))
+    inset = second.inset_axes((0, -0.9, 1, 0.5))
+    first.text(0.5, -0.5, "a legend that is rather long", transform=first.transAxes)
+    assert "'a legend that is rather long' lies under other axes" in faults_of(figure)
+    inset.remove()
+    assert faults_of(figure) == []
 
 
 def test_what_is_missing_is_said():
@@ -328,6 +354,8 @@ def test_the_page_fits_wide_and_narrow_windows(out, tmp_path):
             assert browser.run("document.documentElement.scrollWidth") == width
             beyond = "[...document.querySelectorAll('h1, h2, p, figure, summary')].filter((node) => node.getBoundingClientRect().right > innerWidth).length"
             assert browser.run(beyond) == 0
+            hidden = "[...document.querySelectorAll('.wide')].filter((table) => table.scrollWidth > table.clientWidth).length"
+            assert width < 800 or browser.run(hidden) == 0
             tops = browser.run(
                 "['found', 'images', 'domains', 'patterns', 'strain', 'trust', 'details']"
                 ".map((name) => document.getElementById(name).getBoundingClientRect().top)"

@@ -117,8 +117,9 @@ def _electrons_in_words(dataset: "Dataset", recipe: "Recipe") -> str:
     except InputError as error:
         return str(error)
     found, dose = survey.detector, np.median(survey.dose[survey.valid])
+    bad = int(found.bad_pixels.sum())
     return (
-        f"{dose:.3g} per pattern at {found.gain:.3g} counts per electron, {found.bad_pixels.sum()} pixels that "
+        f"{dose:.3g} per pattern at {found.gain:.3g} counts per electron, {bad} pixel{'s' * (bad != 1)} that "
         f"cannot be used ({survey.valid.size} patterns looked at; {found.source})"
     )
 

@@ -37,6 +37,7 @@ from jax4dstem.plots.style import (
     show_image,
 )
 
+METHOD_WORDS = {"KMeans": "k-means", "GaussianMixture": "a Gaussian mixture"}
 MOST_DRAWN = 16  # domains whose patterns are drawn, the largest
 LEGEND_ROWS, LEGEND_COLUMNS = 16, 2
 LEGEND_ROW = 21  # px
@@ -150,7 +151,7 @@ def label_map_on(axes: Axes, results: Results, division: str, colors: Mapping[in
 
 
 def legend_on(axes: Axes, entries: list[tuple[Any, str]], below: bool = False) -> None:
-    """Squares with words at the right of an image, or below it in two columns; what has no room is counted."""
+    """Squares with words at the right of an image, or below it, row by row; what has no room is counted."""
     room = LEGEND_ROWS * LEGEND_COLUMNS
     more = len(entries) - room
     shown = entries if more <= 0 else entries[: room - 1]
@@ -164,7 +165,7 @@ def legend_on(axes: Axes, entries: list[tuple[Any, str]], below: bool = False) -
     if not below:
         place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
     axes.legend(
-        handles=squares, ncols=2 if below else -(-len(squares) // LEGEND_ROWS), handletextpad=0.1,
+        handles=squares, ncols=1 if below else -(-len(squares) // LEGEND_ROWS), handletextpad=0.1,
         columnspacing=0.6, borderpad=0.2, **place,
     )  # fmt: skip
 
@@ -282,7 +283,11 @@ def clusterings_compared(results: Results) -> Figure:
     method, index = str(found["method"].data), float(found["index"].data)
     figure, axes = panels(3, labels.shape, columns_for(labels.shape, 3), below=0)
     show_image(axes[0], label_image(tree["labels"]["level_1"].data, colors), "Level 1")
-    show_image(axes[1], label_image(labels, colors), f"By {method}, in matching colors")
+    show_image(
+        axes[1],
+        label_image(labels, colors),
+        f"By {METHOD_WORDS.get(method, method)}, in matching colors",
+    )
     share = 100 * float(found["disagreement"].data.mean())
     title = f"Other clusters: {share:.1f} %; adjusted Rand index {index:.2f}"
     show_image(axes[2], found["disagreement"].data.astype(float), title, cmap="gray_r")

@@ -2,12 +2,13 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Tree, find
 from jax4dstem.pipeline.results import Results
 from jax4dstem.plots.colors import label_color, label_image
-from jax4dstem.plots.domains import legend_on
+from jax4dstem.plots.domains import LEGEND_ROW, legend_on
 from jax4dstem.plots.style import (
     AMOUNT,
     BELOW,
@@ -98,7 +99,8 @@ def strain_errors(results: Results, way: str = "pooled") -> Figure:
     for each, (name, title) in zip(axes, COMPONENTS.items(), strict=True):
         values, unit = in_percent(group[f"{name}_std"].data, name)
         text = f"Error of {title[0].lower()}{title[1:]}"
-        show_values(each, values, text, unit, AMOUNT, 0.0, limit_of(values, 99))
+        size = unit.partition(",")[0]  # has no direction
+        show_values(each, values, text, size, AMOUNT, 0.0, limit_of(values, 99))
         scan_bar(each, results, shape[1])
     return figure
 
@@ -125,7 +127,7 @@ def lattice_map(results: Results) -> Figure:
     strain = results.fields()["strain"]
     table, number = strain["lattices"], strain["lattice_id"].data
     count = len(table["a"].data)
-    below = max(UNDER, 24 * (count // 2 + 1) + 12)
+    below = max(UNDER, LEGEND_ROW * (count + 1))
     columns = columns_for(number.shape, 2)
     figure, (first, second) = panels(2, number.shape, columns, below=below)
     show_image(first, label_image(number), "Lattice of every position")
@@ -224,7 +226,8 @@ def strain_derived(results: Results) -> Figure:
     options = {"cmap": SIGNED, "vmin": -limit, "vmax": limit}
     show_image(axes[0], dilatation, "Dilatation, e_xx + e_yy", "percent", **options)
     for each, (values, title, unit) in zip(axes[1:], amounts, strict=True):
-        show_image(each, values, title, unit, cmap=AMOUNT, vmin=0, vmax=limit_of(values))
+        shown, words = in_short_numbers(values, unit)
+        show_image(each, shown, title, words, cmap=AMOUNT, vmin=0, vmax=limit_of(shown))
     scan_bar(axes[0], results, shape[1])
     return figure
 
@@ -272,6 +275,7 @@ def base_lattices(results: Results) -> Figure:
     axes[3].bar(np.arange(len(bases)), group["table"]["sharpness"].data, color=LINE)
     axes[3].axhline(1, color="black", linewidth=0.8, linestyle="--")
     axes[3].set(xlabel="base, by size", ylabel="scatter / noise of one pattern")
+    axes[3].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[3].set_title("Narrow: one lattice; wide: varying strain")
     return figure
 
@@ -295,6 +299,20 @@ def ways_of(results: Results) -> list[str]:
         for way in WAYS
         if way != "second" and find(results.fields(), f"strain/{way}/e_xx") is not None
     ]
+
+
+def in_short_numbers(values: np.ndarray, unit: str) -> tuple[np.ndarray, str]:
+    """Values below a hundredth in thousandths, millionths ... of their unit, whose numbers have room below a map.
+
+    Example:
+        >>> in_short_numbers(np.array([0.00025]), "per nm")
+        (array([250.]), '10⁻⁶ per nm')
+    """
+    top = limit_of(values)
+    if not 1e-6 < top < 1e-2:
+        return values, unit
+    power = int(np.floor(np.log10(top))) // 3 * 3
+    return values * 10.0**-power, f"10⁻{'⁰¹²³⁴⁵⁶⁷⁸⁹'[-power]} {unit}"
 
 
 def in_percent(values: np.ndarray, component: str) -> tuple[np.ndarray, str]:

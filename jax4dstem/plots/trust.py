@@ -130,9 +130,9 @@ def strain_consensus(results: Results) -> Figure:
             gap = gap_in_bars(single, group, component)
             known = gap[np.isfinite(gap)]
             far = 100 * np.count_nonzero(np.abs(known) > DISAGREE) / max(known.size, 1)
-            title = f"{far:.1f} % off by > {DISAGREE:.0f} bars"
+            title = f"{far:.1f} % differ by more than {DISAGREE:.0f} error bars"
             span = {"vmin": -2 * DISAGREE, "vmax": 2 * DISAGREE}
-            label = "single minus this, error bars"
+            label = "single minus this, in error bars"
             show_image(lower, gap, title, label, cmap=SIGNED, **span)
     scan_bar(axes[0], results, shape[1])
     return figure

@@ -218,7 +218,7 @@ def _ways(results: Results) -> Iterator[Picture | Table]:
     )
     yield Picture(
         "strain_derived",
-        "What follows from the pooled strain. Curvature and Burgers density are per scan position.",
+        "What follows from the pooled strain. Curvature and Burgers density are changes of rotation and strain along the scan.",
         plots.strain_derived,
     )
     yield Picture(

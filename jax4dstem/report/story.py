@@ -85,8 +85,8 @@ def _unusual_sentence(unusual: np.ndarray, typicality: np.ndarray) -> str:
     more = ", ..." * (len(where) > MOST_UNUSUAL)
     one = len(where) == 1
     return (
-        f"{len(where)} position{'' if one else 's'} {'is' if one else 'are'} unlike all of it, one in twenty of such by chance; "
-        f"row and column: {named}{more}."
+        f"{len(where)} position{'' if one else 's'} {'is' if one else 'are'} unlike every domain "
+        f"(one in twenty of such is by chance): row and column {named}{more}."
     )
 
 

@@ -142,9 +142,14 @@ def _further(group: Tree, count: int) -> Iterator[Column]:
                 value_in_words(value, float(each))
                 for value, each in zip(item.data.tolist(), errors, strict=True)
             ]
-            unit = "" if item.units in ("", "1") else f", {item.units}"
             if any(cells):
-                yield Column(name.replace("_", " ") + unit, cells, item.description)
+                yield Column(_title(name, item.units), cells, item.description)
+
+
+def _title(name: str, units: str) -> str:
+    """Name and unit of a column in words."""
+    words = {"gamma": "γ"}.get(name, name.replace("_", " "))
+    return words if units in ("", "1") else f"{words}, {units.replace('deg', 'degrees')}"
 
 
 def _is_column(item: Any, count: int) -> bool:
@@ -158,11 +163,10 @@ def lattice_table(results: Results) -> Table | None:
         return None
     count = range(len(table["a"].data))
     columns = [Column("lattice", [str(k) for k in count])]
-    for name, title in (("a", "a"), ("b", "b"), ("gamma", "γ")):
+    for name in ("a", "b", "gamma"):
         values, errors = table[name].data, table[name + ERROR].data
         cells = [value_in_words(float(values[k]), float(errors[k])) for k in count]
-        unit = table[name].units.replace("deg", "degrees")
-        columns.append(Column(f"{title}, {unit}", cells, table[name].description))
+        columns.append(Column(_title(name, table[name].units), cells, table[name].description))
     columns.append(Column("share", [f"{100 * s:.1f} %" for s in table["share"].data]))
     columns.append(Column("symmetry", [f"{n}-fold" for n in table["symmetry"].data]))
     return Table("Lattices", columns, [to_hex(label_color(k)) for k in count])
