@@ -54,7 +54,9 @@ def errors(scan: Dataset, strain: np.ndarray, truth: object) -> tuple[np.ndarray
     """Errors of all positions with strain, and the same over their bars, ``(n, 4)``."""
     # As one reads it off a pattern.
     reference = StrainReference.vectors(*truth.vectors @ scan.calibration.to_detector)
-    found = measure_strain(scan, truth.parameters.center, RADIUS, reference=reference, progress=None)
+    found = measure_strain(
+        scan, truth.parameters.center, RADIUS, reference=reference, progress=None
+    )
     found = found.strain
     gap = found.values - strain
     gap[..., 3] = wrap_angle(gap[..., 3], found.period)
