@@ -12,7 +12,7 @@ from drawn import APART, SMALLEST, faults_of, texts_of
 from matplotlib.figure import Figure
 
 import jax4dstem
-from jax4dstem import Dataset, InputError, open_results, plots
+from jax4dstem import Calibration, Dataset, InputError, open_results, plots
 from jax4dstem.domains import DomainMap
 from jax4dstem.fields import Field
 from jax4dstem.pipeline import analyze_dataset, load_recipe
@@ -328,6 +328,21 @@ def test_reports_of_demo_and_measured_scan_can_be_read(tmp_path, shared_data):
             except InputError:
                 continue
             assert faults_of(figure) == [], (name, picture)
+
+
+def test_positions_are_as_tall_and_wide_as_the_steps_of_the_scan():
+    """Rows of 6 nm and columns of 3 nm: 8 x 10 positions are 48 x 30 nm."""
+    counts = np.random.default_rng(0).poisson(1.0, (8, 10, 32, 32))
+    counts[:, :, 14:18, 13:17] += 50
+    scan = Dataset.from_array(counts, Calibration(scan_step_nm=3.0, scan_step_y_nm=6.0))
+    from jax4dstem.pipeline import STAGES, analyze_in_memory
+
+    centers = plots.direct_beam(analyze_in_memory(scan, stages=STAGES[:2]))
+    assert faults_of(centers) == []
+    for figure, place in ((centers, 0), (plots.scan_overview(scan), 1)):
+        figure.draw_without_rendering()
+        drawn = figure.axes[place].images[0].get_window_extent()
+        assert drawn.height / drawn.width == pytest.approx(48 / 30, rel=0.02)
 
 
 def test_a_scan_in_memory_is_titled_by_its_note(tmp_path):

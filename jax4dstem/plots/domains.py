@@ -29,12 +29,13 @@ from jax4dstem.plots.style import (
     calibration_of,
     columns_for,
     log_norm,
+    map_panels,
     new_figure,
-    panels,
     plot,
     scale_bar,
     scan_bar,
     show_image,
+    tallness,
 )
 
 METHOD_WORDS = {"KMeans": "k-means", "GaussianMixture": "a Gaussian mixture"}
@@ -68,7 +69,7 @@ def domain_map(results: Results) -> Figure:
     """
     labels = results.fields()["labels"]
     height, width = labels["domains"].data.shape
-    aspect = float(np.clip(width / height, 0.3, 3.0))
+    aspect = float(np.clip(width / (height * tallness(results)), 0.3, 3.0))
     right = 300.0
     left = WIDTH - right - SIDE - 30
     rows = min(LEGEND_ROWS, len(np.unique(labels["domains"].data)))
@@ -83,6 +84,8 @@ def domain_map(results: Results) -> Figure:
         places, widths = [["domains", "sure"], ["domains", "beside"]], [first, right]
     figure = new_figure(sum(widths), tall + 50)
     axes = figure.subplot_mosaic(places, width_ratios=widths)
+    for each in axes.values():
+        each.set_aspect(tallness(results))
     label_map_on(axes["domains"], results, "domains", division_colors(results)["domains"])
     # From even odds to certainty.
     show_image(
@@ -126,7 +129,9 @@ def level_maps(results: Results) -> Figure:
     shape = tree["labels"][shown[0]].data.shape
     most = max(len(colors[name]) for name in shown)
     beside = SIDE * min(LEGEND_COLUMNS, -(-most // LEGEND_ROWS))
-    figure, axes = panels(len(shown), shape, columns_for(shape, 2), beside=beside, below=0)
+    figure, axes = map_panels(
+        results, len(shown), shape, columns_for(shape, 2), beside=beside, below=0
+    )
     for each, name in zip(axes, shown, strict=True):
         label_map_on(each, results, name, colors[name])
     return figure
@@ -281,7 +286,7 @@ def clusterings_compared(results: Results) -> Figure:
     found, colors = tree["comparison"], division_colors(results)["level_1"]
     labels = found["labels"].data
     method, index = str(found["method"].data), float(found["index"].data)
-    figure, axes = panels(3, labels.shape, columns_for(labels.shape, 3), below=0)
+    figure, axes = map_panels(results, 3, labels.shape, columns_for(labels.shape, 3), below=0)
     show_image(axes[0], label_image(tree["labels"]["level_1"].data, colors), "Level 1")
     show_image(
         axes[1],

@@ -22,6 +22,7 @@ from jax4dstem.plots.style import (
     scale_bar,
     scan_image,
     show_image,
+    tallness,
 )
 
 MAX_POINTS = 20_000  # points of an embedding that are drawn
@@ -48,9 +49,12 @@ def overview(results: Results) -> Figure:
     """
     tree = results.fields()
     image = tree["images"]["annular_dark_field"].data
-    tall = 250 * min(1.2, max(0.6, image.shape[0] / image.shape[1]))
+    high = tallness(results) * image.shape[0] / image.shape[1]
+    tall = 250 * min(1.2, max(0.6, high))
     figure = new_figure(2 * WIDTH - 300, tall + 60)
     axes = figure.subplots(1, 4, width_ratios=[1, 1, 1, 1 + SIDE / 300])
+    for each in (axes[0], axes[3]):
+        each.set_aspect(tallness(results))
     scan_image(axes[0], results, image, "Annular dark field", None)
     std_map_on(axes[1], results)
     division = shown_division(results)

@@ -7,7 +7,7 @@ from jax4dstem.plots.style import (
     SIGNED,
     columns_for,
     limit_of,
-    panels,
+    map_panels,
     plot,
     scan_bar,
     scan_image,
@@ -41,7 +41,7 @@ def virtual_images(results: Results) -> Figure:
     com = images["center_of_mass"].data
     bright, inner, outer = images["radii"].data
     shape = com.shape[:2]
-    figure, axes = panels(5, shape, columns_for(shape, 3))
+    figure, axes = map_panels(results, 5, shape, columns_for(shape, 3))
     for each, name, title in zip(
         axes,
         ("bright_field", "annular_dark_field", "dose"),
@@ -87,7 +87,7 @@ def direct_beam(results: Results) -> Figure:
     tree = results.fields()
     center, found = tree["center"].data, tree["descan"]
     shape = center.shape[:2]
-    figure, axes = panels(6, shape, 3)
+    figure, axes = map_panels(results, 6, shape, 3)
     for i, way in enumerate("yx"):
         surface = found["surface"].data[..., i]
         rest = found["measured"].data[..., i] - surface

@@ -8,7 +8,7 @@ from jax4dstem.errors import InputError
 from jax4dstem.fields import Tree
 from jax4dstem.pipeline.results import Results
 from jax4dstem.plots.colors import label_color, label_image
-from jax4dstem.plots.style import AMOUNT, WIDTH, new_figure, plot, scan_bar, show_image
+from jax4dstem.plots.style import AMOUNT, WIDTH, new_figure, plot, scan_bar, show_image, tallness
 
 MODELS = {"ae": "autoencoder", "vae": "variational autoencoder"}
 MOST_REGIONS = 6
@@ -44,6 +44,8 @@ def learned_codes(results: Results, model: str = "ae") -> Figure:
     figure = new_figure(WIDTH, 560 + 280 * rows)
     grid = figure.subplots(2 + rows, 3)
     labels = group["labels"].data
+    for axes in grid[0]:
+        axes.set_aspect(tallness(results))
     show_image(grid[0, 0], label_image(labels), "Clusters of the codes")
     scan_bar(grid[0, 0], results, labels.shape[1])
     error = group["reconstruction_error"].data

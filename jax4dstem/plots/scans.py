@@ -42,7 +42,8 @@ def scan_overview(scan: Dataset) -> Figure:
     left.set(title=f"mean of {seen.n_mean} patterns, log", xlabel=f"px of {pixel}", ylabel="px")
     figure.colorbar(shown, ax=left, label="counts", fraction=0.046)
     low, high = np.percentile(seen.dark_field, [0.5, 99.5])
-    shown = right.imshow(seen.dark_field, cmap="gray", vmin=low, vmax=high)
+    (down, across), _ = scan.calibration.scan_steps
+    shown = right.imshow(seen.dark_field, cmap="gray", vmin=low, vmax=high, aspect=down / across)
     right.set(title="dark field", xlabel=f"positions of {step}", ylabel="positions")
     figure.colorbar(shown, ax=right, label="counts outside of the circle", fraction=0.046)
     return figure

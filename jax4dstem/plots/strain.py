@@ -19,12 +19,13 @@ from jax4dstem.plots.style import (
     WIDTH,
     columns_for,
     limit_of,
+    map_panels,
     new_figure,
-    panels,
     plot,
     scan_bar,
     show_image,
     show_values,
+    tallness,
 )
 
 COMPONENTS = {
@@ -64,7 +65,7 @@ def strain_map(results: Results, way: str = "pooled") -> Figure:
     """
     group = strain_of(results, way)
     shape = group["e_xx"].data.shape
-    figure, axes = panels(4, shape, columns_for(shape, 2), below=BELOW)
+    figure, axes = map_panels(results, 4, shape, columns_for(shape, 2), below=BELOW)
     for each, (name, title) in zip(axes, COMPONENTS.items(), strict=True):
         values, unit = in_percent(group[name].data, name)
         limit = limit_of(values)
@@ -95,7 +96,7 @@ def strain_errors(results: Results, way: str = "pooled") -> Figure:
     """
     group = strain_of(results, way)
     shape = group["e_xx"].data.shape
-    figure, axes = panels(4, shape, columns_for(shape, 2), below=BELOW)
+    figure, axes = map_panels(results, 4, shape, columns_for(shape, 2), below=BELOW)
     for each, (name, title) in zip(axes, COMPONENTS.items(), strict=True):
         values, unit = in_percent(group[f"{name}_std"].data, name)
         text = f"Error of {title[0].lower()}{title[1:]}"
@@ -129,7 +130,7 @@ def lattice_map(results: Results) -> Figure:
     count = len(table["a"].data)
     below = max(UNDER, LEGEND_ROW * (count + 1))
     columns = columns_for(number.shape, 2)
-    figure, (first, second) = panels(2, number.shape, columns, below=below)
+    figure, (first, second) = map_panels(results, 2, number.shape, columns, below=below)
     show_image(first, label_image(number), "Lattice of every position")
     scan_bar(first, results, number.shape[1])
     entries = [(label_color(k), lattice_in_words(table, k)) for k in range(count)]
@@ -175,7 +176,7 @@ def second_crystal(results: Results) -> Figure:
         (error, "Its standard deviation", "percent", None),
         (group["score"].data, "Evidence for it", "noise units", None),
     )
-    figure, axes = panels(3, share.shape, columns_for(share.shape, 3))
+    figure, axes = map_panels(results, 3, share.shape, columns_for(share.shape, 3))
     for each, (values, title, unit, top) in zip(axes, drawn, strict=True):
         known = np.where(there, values, np.nan)
         top = limit_of(known) if top is None else top
@@ -222,7 +223,7 @@ def strain_derived(results: Results) -> Figure:
         ),
     )
     shape = dilatation.shape
-    figure, axes = panels(8, shape, columns_for(shape, 3))
+    figure, axes = map_panels(results, 8, shape, columns_for(shape, 3))
     options = {"cmap": SIGNED, "vmin": -limit, "vmax": limit}
     show_image(axes[0], dilatation, "Dilatation, e_xx + e_yy", "percent", **options)
     for each, (values, title, unit) in zip(axes[1:], amounts, strict=True):
@@ -255,6 +256,8 @@ def base_lattices(results: Results) -> Figure:
     base, bases = group["base"].data, group["table"]["strain"].data
     figure = new_figure(WIDTH, 660)
     axes = figure.subplots(2, 2).ravel()
+    for each in axes[:2]:
+        each.set_aspect(tallness(results))
     show_image(axes[0], label_image(np.maximum(base, -1)), "Base of every position; black: none")
     scan_bar(axes[0], results, base.shape[1])
     if "share" in group:

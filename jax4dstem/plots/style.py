@@ -88,7 +88,7 @@ def calibration_of(results: Results) -> Calibration:
 
 
 def panels(
-    number: int, shape: tuple[int, ...], columns: int, beside: int = 0, below: int = UNDER
+    number: int, shape: tuple[float, ...], columns: int, beside: int = 0, below: int = UNDER
 ) -> tuple[Figure, list[Axes]]:
     """A figure of images of one shape, as wide as the page or narrower, without large gaps.
 
@@ -119,6 +119,28 @@ def panels(
         axes = figure.add_axes(place, label=str(n))
         axes.set_anchor("NW")
         found.append(axes)
+    return figure, found
+
+
+def tallness(results: Results) -> float:
+    """Height of a scan position over its width: 1 where the steps between rows and columns are alike or not known."""
+    (down, across), _ = results.calibration.scan_steps
+    return down / across
+
+
+def map_panels(
+    results: Results,
+    number: int,
+    shape: tuple[int, ...],
+    columns: int,
+    beside: int = 0,
+    below: int = UNDER,
+) -> tuple[Figure, list[Axes]]:
+    """`panels` of maps of a scan, whose positions are as tall and wide as its steps say."""
+    tall = tallness(results)
+    figure, found = panels(number, (shape[0] * tall, shape[1]), columns, beside, below)
+    for axes in found:
+        axes.set_aspect(tall)
     return figure, found
 
 
@@ -157,6 +179,8 @@ def show_image(
 ) -> Any:
     """Draw an image without ticks; ``bar`` labels its color bar. Values that are missing are gray."""
     axes.set_facecolor(MISSING)
+    shape = axes.get_aspect()
+    options = {"aspect": "equal" if shape == "auto" else shape} | options
     drawn = axes.imshow(image, interpolation="nearest", **options)
     if title:
         set_title(axes, title)
@@ -272,7 +296,7 @@ def scan_bar(axes: Axes, results: Results, width: int) -> None:
     """The scale bar of a map of the scan, in positions where the step is not known; of a line of positions its length in words."""
     step, unit = calibration_of(results).scan_units
     rows = len(np.asarray(axes.images[0].get_array())) if axes.images else width
-    if rows < THIN * width:
+    if rows * tallness(results) < THIN * width:
         axes.set_xlabel(f"{width * step:.4g} {unit}")
     else:
         scale_bar(axes, width, step, unit)

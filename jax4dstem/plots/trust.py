@@ -17,7 +17,7 @@ from jax4dstem.plots.style import (
     SIGNED,
     columns_for,
     limit_of,
-    panels,
+    map_panels,
     plot,
     scan_bar,
     show_image,
@@ -69,7 +69,7 @@ def strain_status(results: Results) -> Figure:
     group = results.fields()["strain"]["lattice"]
     status = group["status"].data
     shape = status.shape
-    figure, axes = panels(3, shape, columns_for(shape, 3), below=BELOW)
+    figure, axes = map_panels(results, 3, shape, columns_for(shape, 3), below=BELOW)
     numbers = [int(s) for s in Status]
     show_image(
         axes[0], status, "Where there is strain", interpolation_stage="data",
@@ -117,7 +117,7 @@ def strain_consensus(results: Results) -> Figure:
     ways.remove("lattice")
     single = strain_of(results, "lattice")
     shape, columns = single["e_xx"].data.shape, len(ways)
-    figure, axes = panels(4 * columns, shape, columns)
+    figure, axes = map_panels(results, 4 * columns, shape, columns)
     for row, component in enumerate(("e_xx", "theta")):
         limit = limit_of(in_percent(single[component].data, component)[0])
         for column, way in enumerate(ways):
