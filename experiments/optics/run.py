@@ -1,9 +1,9 @@
 """Strain behind rotated, mirrored, elliptical and rectangular optics, with their calibration: is it that of the specimen, within its bars?
 
-    python experiments/optics/run.py            # 5 calibrations x 5 seeds, some minutes, writes result.json
+    python experiments/optics/run.py            # 5 calibrations x 3 seeds, some minutes, writes result.json
 
 A polycrystal with strains up to 2 % is drawn as the detector sees it: rows g1, g2 in scan axes times `Calibration.to_detector`.
-The same counts are measured without the calibration for comparison.
+Those of the first seed are measured without the calibration, too.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from jax4dstem.simulate import polycrystal, simulate_scan
 from jax4dstem.strain import COMPONENTS, StrainReference, measure_strain
 
 HERE = Path(__file__).parent
-SEEDS = (401, 402, 403, 404, 405)
+SEEDS = (401, 402, 403)
 SCAN, DETECTOR, GRAINS, RADIUS = (12, 12), (128, 128), 4, 4.0
 OPTICS = {
     "rotation of 30 degrees": {"scan_rotation": np.radians(30)},
@@ -67,13 +67,14 @@ def errors(scan: Dataset, strain: np.ndarray, truth: object) -> tuple[np.ndarray
 def run(given: dict, seeds: list[int]) -> dict:
     """Figures of one kind of optics over all seeds."""
     calibration = Calibration(**given)
-    with_it, bars, without = [], [], []
+    with_it, bars = [], []
     for seed in seeds:
         counts, strain, truth = specimen(calibration, seed)
         gap, z = errors(Dataset.from_array(counts, calibration), strain, truth)
         with_it.append(gap)
         bars.append(z)
-        without.append(errors(Dataset.from_array(counts), strain, truth)[0])
+        if seed == seeds[0]:
+            without = errors(Dataset.from_array(counts), strain, truth)[0]
     gap, z = np.concatenate(with_it), np.concatenate(bars)
     return {
         "positions": len(gap) / (len(seeds) * np.prod(SCAN)),
@@ -83,7 +84,7 @@ def run(given: dict, seeds: list[int]) -> dict:
         "rms_error_uncalibrated": dict(
             zip(
                 COMPONENTS,
-                np.sqrt(np.mean(np.concatenate(without) ** 2, axis=0)).tolist(),
+                np.sqrt(np.mean(without**2, axis=0)).tolist(),
                 strict=True,
             )
         ),
