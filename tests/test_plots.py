@@ -222,7 +222,7 @@ def test_small_numbers_have_a_power_of_ten_beside_their_unit(results):
     """As 0.00025 below a map would leave the figure, and error bars have no direction."""
     tree = results.fields()
     strain = tree["strain"]
-    small = {name: replace(item, data=item.data * 1e-4) for name, item in strain["derived"].items()}
+    small = {name: replace(item, data=item.data * 1e-3) for name, item in strain["derived"].items()}
     changed = replace(results, stored=tree | {"strain": strain | {"derived": small}})
     for shape in ((12, 12), (40, 9)):
         figure = plots.strain_derived(of_shape(changed, shape))

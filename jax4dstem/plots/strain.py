@@ -206,7 +206,7 @@ def strain_derived(results: Results) -> Figure:
     """
     strain = results.fields()["strain"]
     group = strain["derived"]
-    dilatation = 100 * group["dilatation"].data
+    dilatation, percent = in_short_numbers(100 * group["dilatation"].data, "percent")
     per = "per " + group["curvature"].units.rpartition("/")[2]  # nm, or position
     limit = limit_of(dilatation)
     amounts = (
@@ -225,7 +225,7 @@ def strain_derived(results: Results) -> Figure:
     shape = dilatation.shape
     figure, axes = map_panels(results, 8, shape, columns_for(shape, 3))
     options = {"cmap": SIGNED, "vmin": -limit, "vmax": limit}
-    show_image(axes[0], dilatation, "Dilatation, e_xx + e_yy", "percent", **options)
+    show_image(axes[0], dilatation, "Dilatation, e_xx + e_yy", percent, **options)
     for each, (values, title, unit) in zip(axes[1:], amounts, strict=True):
         shown, words = in_short_numbers(values, unit)
         show_image(each, shown, title, words, cmap=AMOUNT, vmin=0, vmax=limit_of(shown))
@@ -305,14 +305,14 @@ def ways_of(results: Results) -> list[str]:
 
 
 def in_short_numbers(values: np.ndarray, unit: str) -> tuple[np.ndarray, str]:
-    """Values below a hundredth in thousandths, millionths ... of their unit, whose numbers have room below a map.
+    """Values below a hundredth in thousandths, millionths or billionths of their unit, whose numbers have room below a map.
 
     Example:
         >>> in_short_numbers(np.array([0.00025]), "per nm")
         (array([250.]), '10⁻⁶ per nm')
     """
     top = limit_of(values)
-    if not 1e-6 < top < 1e-2:
+    if not 1e-9 <= top < 1e-2:
         return values, unit
     power = int(np.floor(np.log10(top))) // 3 * 3
     return values * 10.0**-power, f"10⁻{'⁰¹²³⁴⁵⁶⁷⁸⁹'[-power]} {unit}"
