@@ -274,9 +274,8 @@ def test_gradients_of_strain_are_per_nm_where_the_step_is_known(rng):
     np.testing.assert_allclose(alike.curvature, derive(strain).curvature / 4)
 
 
-@pytest.mark.whole
 def test_a_grain_boundary_is_no_curvature():
-    """Grains of a square lattice turned by 30 degrees, which bend by half a degree per position."""
+    """Grains of a hexagonal lattice turned by 30 degrees, which bend by half a degree per position."""
     bend = np.radians(0.5) * np.arange(12.0)
     theta = np.tile(np.where(np.arange(12) < 6, bend, bend + np.radians(30)), (5, 1))
     values = np.stack([np.zeros_like(theta)] * 3 + [theta], -1)
@@ -288,6 +287,7 @@ def test_a_grain_boundary_is_no_curvature():
     assert (np.isfinite(maps.burgers_std[..., 1]) == inside).all()
 
 
+@pytest.mark.whole
 def test_cold_start_finds_rotation_and_strain(two_grains):
     _, truth, found = two_grains
     strain, inside = found.strain, truth.interior
