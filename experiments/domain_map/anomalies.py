@@ -13,15 +13,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from prepared import prepared_of
 
-from jax4dstem import (
-    Dataset,
-    align_scan,
-    map_domains,
-    prepare_patterns,
-    survey_scan,
-    use_all_cores,
-)
+from jax4dstem import Dataset, map_domains, use_all_cores
 from jax4dstem.simulate import patch_side, polycrystal, simulate_pattern, simulate_scan
 
 HERE = Path(__file__).parent
@@ -102,9 +96,7 @@ def oracle(ratio, where):
 
 def unlike(counts, where):
     """Positions that the map says are unlike any domain, or are a domain of which most were planted."""
-    scan = Dataset.from_array(counts)
-    survey = survey_scan(scan)
-    found = map_domains(prepare_patterns(scan, survey, align_scan(scan, survey)))
+    found = map_domains(prepared_of(Dataset.from_array(counts)))
     own = [n for n in range(len(found.size)) if where[found.labels == n].mean() > 0.5]
     return found.unusual | np.isin(found.labels, own), len(found.size)
 

@@ -8,15 +8,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+from prepared import prepared_of
 
-from jax4dstem import (
-    Dataset,
-    align_scan,
-    map_domains,
-    prepare_patterns,
-    survey_scan,
-    use_all_cores,
-)
+from jax4dstem import Dataset, map_domains, use_all_cores
 from jax4dstem.simulate import polycrystal, simulate_scan
 
 HERE = Path(__file__).parent
@@ -39,8 +33,7 @@ def vacuum(dose, seed):
 
 
 def domains(scan):
-    survey = survey_scan(scan)
-    found = map_domains(prepare_patterns(scan, survey, align_scan(scan, survey)))
+    found = map_domains(prepared_of(scan))
     return len(found.size), int(found.unusual.sum())
 
 

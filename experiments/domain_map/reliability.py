@@ -11,8 +11,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+from prepared import prepared_of
 
-from jax4dstem import align_scan, map_domains, prepare_patterns, survey_scan, use_all_cores
+from jax4dstem import map_domains, use_all_cores
 from jax4dstem.simulate import polycrystal
 
 HERE = Path(__file__).parent
@@ -27,8 +28,7 @@ def mapped(grains, dose, seed):
     scan, truth = polycrystal(
         SCAN, DETECTOR, n_grains=grains, background=BACKGROUND, dose=dose, seed=seed
     )
-    survey = survey_scan(scan)
-    found = map_domains(prepare_patterns(scan, survey, align_scan(scan, survey)))
+    found = map_domains(prepared_of(scan))
     both = np.zeros((len(found.size), grains), int)
     np.add.at(both, (found.labels, truth.grain), 1)
     main_grain, main_domain = both.argmax(axis=1), both.argmax(axis=0)

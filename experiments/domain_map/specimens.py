@@ -13,17 +13,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from prepared import prepared_of
 from sklearn.metrics import adjusted_rand_score
 
-from jax4dstem import (
-    Dataset,
-    align_scan,
-    map_domains,
-    open_dataset,
-    prepare_patterns,
-    survey_scan,
-    use_all_cores,
-)
+from jax4dstem import Dataset, map_domains, open_dataset, use_all_cores
 from jax4dstem.simulate import polycrystal
 
 HERE = Path(__file__).parent
@@ -58,8 +51,7 @@ def score(scan, label, interior):
         time.perf_counter(),
         np.unique(label, return_inverse=True)[1].reshape(label.shape),
     )
-    survey = survey_scan(scan)
-    prepared = prepare_patterns(scan, survey, align_scan(scan, survey))
+    prepared = prepared_of(scan)
     found = map_domains(prepared)
     seconds = time.perf_counter() - start
     scores = {
