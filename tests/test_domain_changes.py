@@ -44,6 +44,20 @@ def test_steps_stay(probe, seed):
     assert (join_gradual(points.reshape(-1, 1), CUT, WIDE) == CUT).all()
 
 
+@settings(max_examples=20, deadline=None)
+@given(sharp=st.floats(1.0, 1.25), ratio=st.floats(1.0, 1.4), seed=st.integers(0, 99))
+def test_a_border_somewhat_wider_than_the_sharpest_stays(sharp, ratio, seed):
+    """Inclined facets, and the long tails of a probe where little stands beside much."""
+    x = np.arange(60.0)
+    edges = [
+        ndimage.gaussian_filter1d(np.where(x >= at, 40.0, 0.0), width, mode="nearest")
+        for at, width in ((20, sharp), (40, sharp * ratio))
+    ]
+    along = np.broadcast_to(sum(edges), WIDE.shape)
+    points = (along + np.random.default_rng(seed).normal(0, 1, WIDE.shape)).reshape(-1, 1)
+    assert (join_gradual(points, CUT, WIDE) == CUT).all()
+
+
 @pytest.mark.parametrize("flanks", [(1.5, 1.5), (1.5, -1.5), (0, 2)])
 def test_domains_that_bend_beside_a_border_are_two(rng, flanks):
     """What changes on either side, over many positions, by as much as the border itself."""

@@ -19,12 +19,13 @@ from jax4dstem import (
     measure_strain,
     open_dataset,
     open_results,
+    prepare_patterns,
     survey_scan,
 )
 from jax4dstem.cli import app
 from jax4dstem.coordinates import Calibration
 from jax4dstem.dataset import Dataset
-from jax4dstem.domains import domain_agreement, merge_by_majority
+from jax4dstem.domains import domain_agreement, map_domains, merge_by_majority
 from jax4dstem.fields import Field
 from jax4dstem.io.results import read_group
 from jax4dstem.pipeline import (
@@ -576,6 +577,18 @@ def test_strain_of_a_measured_cube(shared_data):
     assert found.strain.ok.mean() > 0.8
     assert np.median(found.strain.std("e_xx")[found.strain.ok]) < 4e-3
     assert found.second is None or found.second.there.mean() < 0.02
+
+
+@pytest.mark.whole
+def test_domains_of_a_measured_scan(shared_data):
+    """A cube, thin crystal beside it, and vacuum, with borders that are inclined facets, and a beam with long tails."""
+    scan = open_dataset(shared_data / "mgo_sped_crop_y62-104_x0-50_u16.h5")
+    survey = survey_scan(scan)
+    found = map_domains(prepare_patterns(scan, survey, align_scan(scan, survey)))
+    vacuum, crystal, cube = (found.labels[at] for at in ((24, 2), (30, 44), (30, 20)))
+    assert len({vacuum, crystal, cube}) == 3
+    assert (found.labels[24:43, 12:30] == cube).all()
+    assert len(found.size) <= 6
 
 
 @pytest.mark.whole

@@ -6,17 +6,23 @@ domains change only where the probe sees both, however much either varies beside
 """
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import erf
 
 from jax4dstem.domains.steps import DIRECTIONS
 from jax4dstem.rows import to_map
 
-LINES = 6  # across a border in one direction, at least, of which it can be judged
+LINES = 10  # across a border in one direction, at least, of which it can be judged: of 6 to 8 some sharp borders of small grains look gradual
 INNER = (1, 2, 3)  # positions on either side that the middle of a line reaches beyond the border
 SHARPEST = 0.75  # quantile of the scan's borders that are taken for the probe's width
 # Share of a change over 7 positions that lies within the 3 in the middle, of a sharp border at least: 0.43 where the change is even, 0.62 where all of a
 # wave's swing fits into them; with a probe of 1.06 positions (standard deviation) across a border 0.84, of 1.35 0.75. In scans of grains, twins and a
 # particle 0.46 to 0.71 inside domains, at their borders 0.79 and more, but for a few small parts.
 SHARP = 0.75
+# Times the width of the scan's sharpest borders that another one may have: a probe with long tails, or facets that are inclined, make borders of a
+# measured scan of cubes up to 1.4 times as wide as its sharpest.
+WIDER = 1.6
+NARROW = 0.3  # positions: of a narrower probe no position shows two domains
 
 
 def join_gradual(points: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -28,7 +34,11 @@ def join_gradual(points: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> n
     .. math:: s = \frac{\bar D_m \cdot \bar D_k}{|\bar D_k|^2}
 
     is the share of the change that lies in the middle of the line; the direction of the largest counts, for it crosses the border most steeply. The
-    smallest m counts at which the sharpest borders of the scan are sharp. Borders that have too few lines are taken for sharp.
+    smallest m counts at which the sharpest borders of the scan are sharp; of these the width σ is taken, with the share of a Gaussian probe's edge,
+
+    .. math:: s(σ) = \operatorname{erf} \frac{m + 1/2}{\sqrt 2 σ} \Big/ \operatorname{erf} \frac{k + 1/2}{\sqrt 2 σ} ,
+
+    and borders much wider than these are gradual. Borders that have too few lines are taken for sharp.
 
     Args:
         points: Features of the valid positions, ``(n, d)``.
@@ -46,25 +56,39 @@ def join_gradual(points: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> n
         [300, 100]
     """
     maps = to_map(points, valid, 0.0)
-    inner = _beyond_the_probe(maps, to_map(labels, valid, -1))
+    inner, least = _beyond_the_probe(maps, to_map(labels, valid, -1))
     while inner and labels.max() > 0:
         sharpness = _sharpness(maps, to_map(labels, valid, -1), inner)
         one, other = np.unravel_index(np.nanargmin(sharpness), sharpness.shape)
-        if sharpness[one, other] >= SHARP:
+        if sharpness[one, other] >= least:
             break
         labels = np.where(labels == other, one, labels)
         labels = np.unique(labels, return_inverse=True)[1]
     return labels
 
 
-def _beyond_the_probe(maps: np.ndarray, domains: np.ndarray) -> int | None:
-    """How far the middle of a line reaches, so that the scan's sharpest borders are sharp; None if they never are."""
+def _beyond_the_probe(maps: np.ndarray, domains: np.ndarray) -> tuple[int, float]:
+    """How far the middle of a line reaches, so that the scan's sharpest borders are sharp, and the least share there; 0 if they never are."""
     for inner in INNER:
         every = _sharpness(maps, domains, inner)
         known = every[np.isfinite(every)]
-        if len(known) and np.quantile(known, SHARPEST, method="higher") > SHARP:
-            return inner
-    return None
+        sharpest = np.quantile(known, SHARPEST, method="higher") if len(known) else 0.0
+        if sharpest > SHARP:
+            return inner, min(SHARP, _in_the_middle(WIDER * _width(sharpest, inner), inner))
+    return 0, 0.0
+
+
+def _in_the_middle(width: float, inner: int) -> float:
+    """Share of the change across an edge that a Gaussian probe of so many positions (standard deviation) makes."""
+    middle, whole = (reach + 0.5 for reach in (inner, 2 * inner + 1))
+    return float(erf(middle / (np.sqrt(2) * width)) / erf(whole / (np.sqrt(2) * width)))
+
+
+def _width(share: float, inner: int) -> float:
+    """The probe that makes edges with such a share, more than `SHARP`, positions."""
+    if share >= _in_the_middle(NARROW, inner):
+        return NARROW
+    return float(brentq(lambda width: _in_the_middle(width, inner) - share, NARROW, 2.0 * inner))
 
 
 def _sharpness(maps: np.ndarray, domains: np.ndarray, inner: int) -> np.ndarray:
