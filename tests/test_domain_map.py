@@ -237,6 +237,17 @@ def test_faint_anomalies_are_seen_with_their_neighbors_and_by_their_amount(rng):
     assert without_order.reshape(valid.shape)[10:14, 5:9].mean() < 0.5
 
 
+def test_an_electron_here_and_there_is_not_unusual(rng):
+    """Clean vacuum beside a crystal: of nearly all positions the features are the same, a few saw one electron."""
+    labels = np.repeat([0, 1], 500)
+    scores, rest = rng.standard_normal((1000, 5)), rng.chisquare(100, 1000)
+    scores[500:], rest[500:] = 20.0, 50.0
+    scores[500:510, 2] += 1.0
+    rest[500:510] += 1.0
+    valid = np.ones((20, 50), bool)
+    assert not unusual_positions(typicality(scores, rest, labels, np.zeros(5), valid)).any()
+
+
 @pytest.mark.whole
 def test_a_few_patterns_of_another_crystal_are_unusual(halves):
     assert halves[0].unusual.sum() <= 1

@@ -21,6 +21,7 @@ RIDGE = 1e-6  # of the mean variance
 # Quantile of all positions that says how long the tails of a scan are: fields inside domains, such as bending, have longer ones than noise, and what is
 # unusual is rarer than one in twenty.
 TAIL = 0.95
+ALIKE = 1e-5  # of the largest value: what single precision leaves of equal ones
 UNDER = 2  # positions from which a probe reaches another domain
 AROUND = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0]])  # the eight neighbors
 
@@ -131,6 +132,8 @@ def _deviation(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     for n in range(kinds.max() + 1):
         own = kinds == n
         center, spread = middle_two_thirds(values[own]) if own.sum() >= KNOWN else of_all
-        deviation[own] = (values[own] - center) / max(spread, 1e-30)
+        # Two thirds alike: an electron here and there, as in clean vacuum, says nothing of how positions scatter.
+        scattered = spread > ALIKE * np.abs(values[own]).max()
+        deviation[own] = (values[own] - center) / spread if scattered else 0.0
     low, high = np.quantile(deviation, [1 - TAIL, TAIL]) / stats.norm.ppf([1 - TAIL, TAIL])
     return deviation / np.where(deviation > 0, max(high, 1.0), max(low, 1.0))
