@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 CROP = (32, 40)
 CORNERS = [(0, 0), (0, 56), (56, 0), (64, 56), (28, 28), (40, 4), (10, 30), (20, 10)]
 GRAINS = (5, 12, 30)
+BRIGHT = 1e7  # electrons, of which true mean patterns are taken
 
 
 def from_experiment(folder, name):
@@ -33,20 +34,35 @@ def from_experiment(folder, name):
     return getattr(module, name)
 
 
-def by_likelihood(prepared, label):
+def by_halves(prepared, label):
     """Domains of largest Poisson likelihood; true mean patterns are those of the other half of the positions."""
     counts = np.asarray(prepared.patterns).reshape(label.size, -1)
     half = np.random.default_rng(0).permutation(label.size) % 2
     label, found = label.ravel(), np.empty(label.size, int)
     for this in (0, 1):
         known = [counts[(half != this) & (label == n)] for n in range(label.max() + 1)]
-        means = np.array([part.mean(axis=0) for part in known]) + 1e-3
-        likelihood = counts[half == this] @ np.log(means).T - means.sum(axis=1)
-        found[half == this] = likelihood.argmax(axis=1)
+        found[half == this] = largest_likelihood(counts[half == this], known)
     return found
 
 
-def score(scan, label, interior):
+def by_true_means(scan, label, interior, bright):
+    """The same with mean patterns of the same specimen seen by more electrons, where it is pure."""
+    counts, many = (
+        np.asarray(each).reshape(label.size, -1).astype(float) for each in (scan, bright)
+    )
+    many *= counts.sum() / many.sum()
+    label, interior = label.ravel(), interior.ravel()
+    kinds = [label == n for n in range(label.max() + 1)]
+    pure = [own & interior if np.any(own & interior) else own for own in kinds]
+    return largest_likelihood(counts, [many[own] for own in pure])
+
+
+def largest_likelihood(counts, known):
+    means = np.array([part.mean(axis=0) for part in known]) + 1e-3 * np.mean(counts)
+    return (counts @ np.log(means).T - means.sum(axis=1)).argmax(axis=1)
+
+
+def score(scan, label, interior, bright=None):
     start, label = (
         time.perf_counter(),
         np.unique(label, return_inverse=True)[1].reshape(label.shape),
@@ -54,10 +70,15 @@ def score(scan, label, interior):
     prepared = prepared_of(scan)
     found = map_domains(prepared)
     seconds = time.perf_counter() - start
+    oracle = (
+        by_halves(prepared, label)
+        if bright is None
+        else by_true_means(scan, label, interior, bright)
+    )
     scores = {
         "all": adjusted_rand_score(label.ravel(), found.labels.ravel()),
         "interior": adjusted_rand_score(label[interior], found.labels[interior]),
-        "likelihood": adjusted_rand_score(label.ravel(), by_likelihood(prepared, label)),
+        "likelihood": adjusted_rand_score(label.ravel(), oracle),
     }
     return {
         "true_domains": int(label.max()) + 1,
@@ -69,10 +90,10 @@ def score(scan, label, interior):
 
 
 def grains(number, dose, seed):
-    scan, truth = polycrystal(
-        (48, 48), (80, 80), n_grains=number, background=0.25, dose=dose, seed=seed
-    )
-    return scan, truth.grain, truth.purity > 0.9
+    make = partial(polycrystal, (48, 48), (80, 80), n_grains=number, background=0.25, seed=seed)
+    scan, truth = make(dose=dose)
+    bright, _ = make(dose=BRIGHT)
+    return scan, truth.grain, truth.purity > 0.9, bright
 
 
 def other(folder, name, seed):
@@ -91,7 +112,11 @@ def specimens(options):
     """Name, and what makes scan, true labels and where they are pure."""
     for seed in options.seeds:
         for number in GRAINS:
-            yield f"{number} grains, seed {seed}", partial(grains, number, options.dose, seed)
+            dose = "" if options.dose == 1e5 else f", {options.dose:g} electrons"
+            yield (
+                f"{number} grains, seed {seed}{dose}",
+                partial(grains, number, options.dose, seed),
+            )
         for folder, name in (("core_shell", "particle"), ("twin_domains", "twin_domains")):
             yield f"{folder}, seed {seed}", partial(other, folder, name, seed)
     for y, x in CORNERS if options.data else []:

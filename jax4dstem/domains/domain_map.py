@@ -29,7 +29,7 @@ from jax4dstem.fields import SCAN, Result, entry
 from jax4dstem.reducers import MomentsResult
 from jax4dstem.rows import to_map
 
-COMPONENTS = 48  # of every kind of features, before their signal is looked for
+COMPONENTS = 120  # of every kind of features, before their signal is looked for: what few electrons tell of is not among the largest
 LEARNED = 20_000  # positions that domains are found on; the others join their neighbors' domains
 AS_FINE = 0.4  # of the entropy of the finest division: what divides less says too little
 AS_CLEAR = 0.08  # silhouette by which one division may be less clear than another
@@ -223,7 +223,8 @@ def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Div
             labels = KNeighborsClassifier(1).fit(points[learned], labels).predict(points)
         inside = np.ones(len(points), bool)
         if ordered:  # a collection of patterns has no rims
-            labels = join_gradual(points, without_mixtures(linear.points, labels, valid), valid)
+            labels = without_mixtures(linear.points, labels, valid)
+            labels = join_gradual(signal.measured, labels, valid)
             inside = inside_domains(to_map(labels, valid, -1))[valid]
         clarity = _clarity(points, labels, inside, seed)
         sliced = ordered and clarity < SLICES

@@ -14,6 +14,7 @@ from jax4dstem.rows import to_map
 
 LINES = 10  # across a border in one direction, at least, of which it can be judged: of 6 to 8 some sharp borders of small grains look gradual
 INNER = (1, 2, 3)  # positions on either side that the middle of a line reaches beyond the border
+CERTAIN = 2.0  # standard errors of a share that are added to it: a border is gradual beyond doubt, or sharp
 SHARPEST = 0.75  # quantile of the scan's borders that are taken for the probe's width
 # Share of a change over 7 positions that lies within the 3 in the middle, of a sharp border at least: 0.43 where the change is even, 0.62 where all of a
 # wave's swing fits into them; with a probe of 1.06 positions (standard deviation) across a border 0.84, of 1.35 0.75. In scans of grains, twins and a
@@ -22,6 +23,7 @@ SHARP = 0.75
 # Times the width of the scan's sharpest borders that another one may have: a probe with long tails, or facets that are inclined, make borders of a
 # measured scan of cubes up to 1.4 times as wide as its sharpest.
 WIDER = 1.6
+CLEAR = 0.85  # the same of a middle wider by a position on either side: gradual borders have 0.83 and less there, but for one in ten
 NARROW = 0.3  # positions: of a narrower probe no position shows two domains
 
 
@@ -38,10 +40,10 @@ def join_gradual(points: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> n
 
     .. math:: s(σ) = \operatorname{erf} \frac{m + 1/2}{\sqrt 2 σ} \Big/ \operatorname{erf} \frac{k + 1/2}{\sqrt 2 σ} ,
 
-    and borders much wider than these are gradual. Borders that have too few lines are taken for sharp.
+    and borders much wider than these are gradual, if this is beyond the noise. Borders that have too few lines are taken for sharp.
 
     Args:
-        points: Features of the valid positions, ``(n, d)``.
+        points: Features of the valid positions, no means over neighbors, in units of their noise, ``(n, d)``.
         labels: Their domains, numbered from 0, ``(n,)``.
         valid: Where they are, boolean ``(scan_y, scan_x)``.
 
@@ -58,9 +60,9 @@ def join_gradual(points: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> n
     maps = to_map(points, valid, 0.0)
     inner, least = _beyond_the_probe(maps, to_map(labels, valid, -1))
     while inner and labels.max() > 0:
-        sharpness = _sharpness(maps, to_map(labels, valid, -1), inner)
+        sharpness = _over_the_least(maps, to_map(labels, valid, -1), inner, least)
         one, other = np.unravel_index(np.nanargmin(sharpness), sharpness.shape)
-        if sharpness[one, other] >= least:
+        if sharpness[one, other] >= 1:
             break
         labels = np.where(labels == other, one, labels)
         labels = np.unique(labels, return_inverse=True)[1]
@@ -76,6 +78,13 @@ def _beyond_the_probe(maps: np.ndarray, domains: np.ndarray) -> tuple[int, float
         if sharpest > SHARP:
             return inner, min(SHARP, _in_the_middle(WIDER * _width(sharpest, inner), inner))
     return 0, 0.0
+
+
+def _over_the_least(maps: np.ndarray, domains: np.ndarray, inner: int, least: float) -> np.ndarray:
+    """Sharpness of every border in units of the least of a sharp one, by the middle or by the next wider one where that is known."""
+    wider = _sharpness(maps, domains, inner + 1)
+    wider[np.isinf(wider)] = 0.0
+    return np.maximum(_sharpness(maps, domains, inner) / least, wider / CLEAR)
 
 
 def _in_the_middle(width: float, inner: int) -> float:
@@ -120,6 +129,11 @@ def _sharpness(maps: np.ndarray, domains: np.ndarray, inner: int) -> np.ndarray:
         for of, each in zip(total, change, strict=True):
             np.add.at(of, tuple(pair), each)
         middle, whole = total
-        share = np.sum(middle * whole, axis=-1) / np.maximum(np.sum(whole**2, axis=-1), 1e-30)
+        lines = np.maximum(count, 1)
+        # Means over lines, of ends whose noise is one: what it adds to the square of the change, and the error that it leaves.
+        added = 2 * maps.shape[-1] / lines
+        squared = np.maximum(np.sum(whole**2, axis=-1) / lines**2 - added, 1e-9)
+        share = np.sum(middle * whole, axis=-1) / lines**2 / squared
+        share += CERTAIN * np.sqrt(2 / lines / squared)
         best = np.maximum(best, np.where(count >= LINES, share, -np.inf))
     return np.where(np.isfinite(best), best, np.inf)

@@ -1,6 +1,6 @@
 r"""What of a scan's scores is signal: what neighboring positions share, cleaned as far as its noise asks for.
 
-With the covariance S of scores at neighboring positions and the covariance D of their differences (halved), the generalized
+With the covariance S of scores at neighboring positions (24 around each) and the covariance D of the differences of the nearest (halved), the generalized
 eigenvectors of
 
 .. math:: S \, v = λ \, D \, v
@@ -17,12 +17,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, ndimage, stats
 
-from jax4dstem.rows import to_map, to_rows
+from jax4dstem.rows import evenly_spaced, to_map, to_rows
 
 MOST = 24  # components: neighborhoods of points have no meaning in many dimensions
 UNORDERED = 10  # components of a scan without order, those of most variance
 ORDERS = 5  # random ones: a few outliers that come to lie side by side have a large λ
 ORDERED = 2.0  # times their largest λ, at which a scan has order, and a component signal
+NEAR = 2  # positions in y and in x: neighbors that signal is shared with; more of them tell fainter signal, in fewer small domains
+PAIRS = 4  # of neighbors, per component, from which its noise is known
+SCALED = 10_000  # differences that the scale of each component is taken of
 # Reach of the mean over neighbors, by λ: two domains differ by some sqrt(8 λ) standard deviations, 9 at 10, which need no help.
 REACH = ((10.0, 0.0), (1.0, 0.8), (0.0, 1.5))
 
@@ -33,10 +36,12 @@ class Signal(NamedTuple):
     Attributes:
         points: One row per valid position, ``(n, d)``; in units of the noise where the scan has order.
         ratio: Signal over noise λ of each, ``(d,)``; empty where the scan has no order.
+        measured: The same as the points, but no means over neighbors.
     """
 
     points: np.ndarray
     ratio: np.ndarray
+    measured: np.ndarray
 
 
 def signal_components(scores: np.ndarray, valid: np.ndarray, *, seed: int = 0) -> Signal:
@@ -58,7 +63,8 @@ def signal_components(scores: np.ndarray, valid: np.ndarray, *, seed: int = 0) -
         >>> found.points.shape, bool(found.ratio[0] > 5)
         ((400, 1), True)
     """
-    rows = to_rows(scores, valid).astype(np.float64)
+    rows = to_rows(scores, valid)
+    rows = rows[:, : max(2 * len(rows) // PAIRS, 1)]
     rows = rows - rows.mean(axis=0)
     rng = np.random.default_rng(seed)
     ratio, vectors = _factors(to_map(rows, valid, 0.0), valid)
@@ -66,36 +72,45 @@ def signal_components(scores: np.ndarray, valid: np.ndarray, *, seed: int = 0) -
     chance = max(_factors(maps, valid)[0].max(initial=0.0) for maps in random)
     count = int(min(np.sum(ratio > ORDERED * chance), MOST))
     if not count:
-        return Signal(rows[:, :UNORDERED], np.zeros(0))
-    maps = to_map(rows @ vectors[:, :count], valid, 0.0)
+        first = rows[:, :UNORDERED].astype(np.float64)
+        return Signal(first, np.zeros(0), first)
+    measured = rows @ vectors[:, :count]
+    maps = to_map(measured, valid, 0.0)
     cleaned = [
         _mean_around(maps[..., n], valid, next(reach for least, reach in REACH if of >= least))
         for n, of in enumerate(ratio[:count])
     ]
-    return Signal(np.stack(cleaned, axis=-1)[valid], ratio[:count])
+    return Signal(np.stack(cleaned, axis=-1)[valid], ratio[:count], measured)
 
 
 def _factors(maps: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """λ, largest first, and their vectors as columns; none where there are too few neighbors."""
+    """λ, largest first, and their vectors as columns; none where there are too few neighbors. Maps are 0 where not valid."""
     pairs = [
         (maps[:-1][both], maps[1:][both]) if axis == 0 else (maps[:, :-1][both], maps[:, 1:][both])
         for axis, both in enumerate((valid[:-1] & valid[1:], valid[:, :-1] & valid[:, 1:]))
     ]
     first, second = (np.concatenate(part) for part in zip(*pairs, strict=True))
     size = maps.shape[-1]
-    if len(first) < 4 * size:
+    if len(first) < PAIRS * size:
         return np.zeros(0), np.zeros((size, 0))
-    shared = (first.T @ second + second.T @ first) / (2 * len(first))
+    shared = maps[valid].T @ _sum_around(maps)[valid] / _sum_around(valid * 1.0)[valid].sum()
     apart = first - second
-    scale = np.median(apart**2, axis=0)
-    far = (apart**2 / np.maximum(scale, 1e-30)).mean(axis=1)
+    some = apart[evenly_spaced(len(apart), SCALED)]
+    scale = np.maximum(np.median(some**2, axis=0), 1e-30)
+    far = np.einsum("ij,ij,j->i", apart, apart, 1 / scale)
     quiet = apart[far <= np.median(far)]
     # What the quieter half of χ² with m degrees of freedom has of the whole's mean.
     part = stats.chi2.cdf(stats.chi2.median(size), size + 2) / 0.5
-    noise = quiet.T @ quiet / (2 * len(quiet) * part)
+    noise = (quiet.T @ quiet / (2 * len(quiet) * part)).astype(np.float64)
     noise += 1e-9 * np.trace(noise) / size * np.eye(size) + 1e-30 * np.eye(size)
-    ratio, vectors = linalg.eigh(shared, noise)
+    ratio, vectors = linalg.eigh(((shared + shared.T) / 2).astype(np.float64), noise)
     return ratio[::-1], vectors[:, ::-1]
+
+
+def _sum_around(maps: np.ndarray) -> np.ndarray:
+    """Over the neighbors of every position, itself left out, ``(scan_y, scan_x, ...)``."""
+    side = 2 * NEAR + 1
+    return side**2 * ndimage.uniform_filter(maps, side, mode="constant", axes=(0, 1)) - maps
 
 
 def _mean_around(values: np.ndarray, valid: np.ndarray, reach: float) -> np.ndarray:
