@@ -54,6 +54,8 @@ def few_electrons(evidence):
 FAULTS = {
     "calibration": lambda e: replace(e, calibration=Calibration()),
     "gain": lambda e: with_detector(e, source="assumed: counts are electrons"),
+    "scaled counts": lambda e: with_detector(e, scaling="log(1 + n)"),
+    "saturation": lambda e: with_detector(e, saturation=40.0),
     "blur": lambda e: with_detector(e, blur=0.7),
     "masked pixels": lambda e: with_detector(e, bad_pixels=np.eye(32) > 0),
     "direct beam": lambda e: with_beam(e, word="hidden"),
@@ -79,7 +81,7 @@ def test_each_fault_is_one_doubt_that_says_what_to_do(evidence, fault):
     assert doubt.subject == fault
     assert doubt.text
     assert doubt.assumed
-    assert "--" in doubt.remedy or "info" in doubt.remedy
+    assert "--" in doubt.remedy or "info" in doubt.remedy or "no option" in doubt.remedy
     assert any(doubt.remedy in line for line in health.lines)
 
 
