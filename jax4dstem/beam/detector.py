@@ -113,13 +113,16 @@ class ScanDetector(Result):
         return f"the direct beam is clipped at {counts:.4g} counts" if np.isfinite(counts) else ""
 
 
-def find_noise(scan: Dataset, options: DetectorOptions, bad: np.ndarray) -> ScanDetector:
+def find_noise(
+    scan: Dataset, options: DetectorOptions, bad: np.ndarray, masked: np.ndarray | None = None
+) -> ScanDetector:
     """Gain, offset and read-out noise of a scan, where they are not given.
 
     Args:
         scan: Raw patterns.
         options: What is known.
         bad: Pixels that are known to be unusable, ``(det_y, det_x)``.
+        masked: Positions that are left out, ``(scan_y, scan_x)``.
 
     Returns:
         The detector; its source says what was found, what given, and what assumed.
@@ -130,7 +133,7 @@ def find_noise(scan: Dataset, options: DetectorOptions, bad: np.ndarray) -> Scan
         >>> find_noise(scan, known, np.zeros((8, 8), bool)).source
         'given'
     """
-    first, second = _neighbors(scan)
+    first, second = _neighbors(scan if masked is None else scan.without(masked))
     known = PhotonTransfer(np.nan, 0.0, 0.0, 0.0, 0.0)
     if len(first):
         known = photon_transfer(first, second, ~bad)
@@ -179,20 +182,27 @@ def _judged(found: PhotonTransfer, scan: Dataset, mean: float) -> tuple[PhotonTr
 
 
 def _neighbors(scan: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of patterns at neighboring positions, from blocks all over the scan."""
+    """Pairs of patterns that are there at neighboring positions, from blocks all over the scan."""
     sample = sample_scan(scan)
     patterns = np.asarray(map_patterns(_as_floats, sample.dataset), np.float64)
     rows, cols = sample.block
     y, x = np.mgrid[: patterns.shape[0], : patterns.shape[1]]
+    finite = np.nan_to_num(patterns, posinf=0.0, neginf=0.0)
+    there = finite.any(axis=(2, 3))
     steps = ((0, 1), (1, 0))
-    inside = [((y % rows) + dy < rows) & ((x % cols) + dx < cols) for dy, dx in steps]
+    inside = [
+        ((y % rows) + dy < rows)
+        & ((x % cols) + dx < cols)
+        & there
+        & np.roll(there, (-dy, -dx), axis=(0, 1))
+        for dy, dx in steps
+    ]
     first = np.concatenate([np.argwhere(here) for here in inside])
     second = np.concatenate(
         [np.argwhere(here) + step for here, step in zip(inside, steps, strict=True)]
     )
     most = max(1, MOST_PIXELS // int(np.prod(patterns.shape[2:])))
     chosen = np.random.default_rng(0).permutation(len(first))[:most]
-    finite = np.nan_to_num(patterns)
     return finite[tuple(first[chosen].T)], finite[tuple(second[chosen].T)]
 
 

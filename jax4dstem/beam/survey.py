@@ -126,21 +126,21 @@ def survey_scan(
             f"the scan mask has the shape {scan_mask.shape}, the scan {scan.scan_shape}"
         )
     found = map_patterns(_validity, scan, bad, progress="checking patterns")
-    empty = scan.missing | found["numberless"]
+    left_out = np.zeros(scan.scan_shape, bool) if scan_mask is None else scan_mask.astype(bool)
+    empty = scan.missing | left_out | found["numberless"]
     if found["invalid"].any() and not empty.all():
         known = reduce_patterns(
             Mean(), scan.map(_is_finite), weights=~empty, progress="pixels without numbers"
         )
         bad = bad | (np.asarray(known) < KNOWN)
         found = map_patterns(_validity, scan, bad, progress="checking patterns")
-    invalid = found["invalid"]
+    invalid = np.where(left_out, 0, found["invalid"])
     valid = invalid == 0
     if not exclude_invalid and not (valid | scan.missing).all():
         raise InputError(_describe_invalid(np.where(scan.missing, 0, invalid), found["blank"]))
-    if scan_mask is not None:
-        valid &= ~scan_mask
+    valid &= ~left_out
     if not valid.any():
-        raise InputError(_why_none(found["blank"], invalid, bad, scan_mask))
+        raise InputError(_why_none(found["blank"], invalid, bad, left_out))
     raw = reduce_patterns(
         Moments(), scan.map(_or_zero, bad), weights=valid, progress="detector statistics"
     )
@@ -148,7 +148,7 @@ def survey_scan(
     if find_bad:
         mean, std = np.asarray(raw.mean), np.asarray(raw.std)
         bad = bad | find_bad_pixels(mean, std, int(valid.sum()), contrast=contrast)
-    noise = find_noise(scan, options, bad)
+    noise = find_noise(scan, options, bad, scan_mask)
     clean = noise.electrons(scan).map(repair_pixels, bad)
     if bad.sum() > given:  # what they hold was counted
         dose = map_patterns(total_counts, clean, progress="dose")
@@ -161,7 +161,8 @@ def survey_scan(
         )
     mean = (np.asarray(raw.mean) - noise.offset) / noise.gain
     beam = find_direct_beam(np.asarray(jax.jit(repair_pixels)(mean, bad)))
-    sample = sample_scan(noise.electrons(scan))
+    seen = scan if scan_mask is None else scan.without(scan_mask)
+    sample = sample_scan(noise.electrons(seen))
     limit = find_saturation(sample, beam.radius, noise.of_electrons).saturation
     noise = replace(noise, saturation=float(limit))
     dose = np.where(valid, dose, np.nan).astype(np.float32)
@@ -197,12 +198,9 @@ def _or_zero(pattern: Any, bad: Any) -> Any:
     return jnp.where(bad, 0, pattern)
 
 
-def _why_none(
-    blank: np.ndarray, invalid: np.ndarray, bad: np.ndarray, scan_mask: np.ndarray | None
-) -> str:
+def _why_none(blank: np.ndarray, invalid: np.ndarray, bad: np.ndarray, left_out: np.ndarray) -> str:
     if bad.all():
         return "no pattern can be used: every pixel of the detector is masked or has no number"
-    left_out = np.zeros(blank.shape, bool) if scan_mask is None else scan_mask
     told = {
         "left out by the scan mask": left_out,
         "all zero": blank & ~left_out,
