@@ -132,6 +132,19 @@ def test_little_strain_of_disks_that_overlap_says_so(evidence, radius, share, sa
     assert len(list(doubts._overlap(replace(evidence, strain=strain)))) == said
 
 
+@pytest.mark.parametrize(("lost", "said"), [(0, 0), (2, 1)])
+def test_masked_positions_are_none_without_strain(evidence, lost, said):
+    """Three rows of six are masked; of the others, some may show no lattice."""
+    status = np.zeros((6, 7), np.int8)
+    status[: 3 + lost] = 2
+    masked = np.arange(6)[:, None] < np.full(7, 3)
+    strain = create_autospec(StrainAnswers, instance=True)
+    strain.strain = SimpleNamespace(ok=status == 0, status=status)
+    seen = replace(evidence, strain=strain, survey=replace(evidence.survey, masked=masked))
+    told = [doubt.text for doubt in doubts._few_strains(seen)]
+    assert told == ["7 of 21 positions have strain; 14 no lattice"] * said
+
+
 @pytest.mark.parametrize(
     ("of_disks", "said"), [([1, 1, 1, 1], 0), ([0.3] * 4, 1), ([1, 1, 3, 4], 0), ([2] * 4, 1)]
 )

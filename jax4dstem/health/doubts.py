@@ -95,8 +95,9 @@ def _given_lattice(evidence: Evidence) -> Iterator[HealthDoubt]:
 
 def _few_strains(evidence: Evidence) -> Iterator[HealthDoubt]:
     found = evidence.measured
-    if found is not None and found.strain.ok.mean() < FEW:
-        status = found.strain.status
+    valid = evidence.survey.valid
+    if found is not None and found.strain.ok[valid].mean() < FEW:
+        status = found.strain.status[valid]
         yield HealthDoubt(
             "strain",
             f"{(status == 0).sum()} of {status.size} positions have strain; "
