@@ -11,7 +11,7 @@ from jax4dstem.noise import COUNTED, Noise, effective_electrons
 from jax4dstem.typing import Array, Bool, Float, Pattern, Real, Scalar
 
 FEWEST_COUNTS = 20.0  # electrons in all patterns, of which a pixel sees none by chance in 5e8
-AROUND = 2.0  # px: standard deviation of the neighborhood of a silent pixel
+AROUND = 2  # px: how far the rim of a saturated disk reaches
 ENCLOSED = 3  # px within which a dead line has counts on both sides; wider gaps are regions
 LIT = 10.0  # electrons in all patterns at the border of a region behind a stop; at the feet of disks, beside darkness, some 3
 
@@ -168,16 +168,17 @@ def _silent(mean: np.ndarray, std: np.ndarray, n_patterns: int, contrast: float)
     values, number = np.unique(mean[~varies], return_counts=True)
     odd = mean != values[np.argmax(number)]
     lit = _enclosed(electrons, varies) > FEWEST_COUNTS
-    saturated = (mean >= mean[varies].max()) & (mean < contrast * _around(mean, varies))
-    silent = ~varies & (lit | odd) & ~saturated
+    top = mean >= mean[varies].max()
+    saturated = top & (mean < contrast * _around(mean, varies))
+    silent = ~varies & (lit | odd | top) & ~saturated
     return silent | _hidden(electrons, ~varies & (mean == 0))
 
 
 def _around(values: np.ndarray, varies: np.ndarray) -> np.ndarray:
-    """Mean of the varying pixels around; 0 where there are none within a few pixels."""
-    weight = ndimage.gaussian_filter(varies.astype(float), AROUND)
-    total = ndimage.gaussian_filter(np.where(varies, values, 0.0).astype(float), AROUND)
-    return np.divide(total, weight, where=weight > 1e-3, out=np.zeros(values.shape))
+    """The brightest varying pixel around; where there is none, around the nearest one."""
+    brightest = ndimage.maximum_filter(np.where(varies, values, 0.0), 2 * AROUND + 1)
+    nearest = ndimage.distance_transform_edt(~varies, return_distances=False, return_indices=True)
+    return brightest[tuple(nearest)]
 
 
 def _enclosed(values: np.ndarray, varies: np.ndarray) -> np.ndarray:

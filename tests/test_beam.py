@@ -8,6 +8,7 @@ from second_renderer import disk
 from typer.testing import CliRunner
 
 from jax4dstem import Dataset, InputError, align_scan, survey_scan
+from jax4dstem.beam import positions
 from jax4dstem.cli import app
 
 SQUARE = 20.0 * np.array([[0.0, 1.0], [-1.0, 0.0]])
@@ -83,6 +84,28 @@ def test_a_disk_that_outshines_the_beam_in_a_fifth_of_the_scan_is_not_taken_for_
     found = aligned(counts.astype(np.uint16))
     assert errors(found, made).max() < 2
     assert "outshines" in found.word
+
+
+def test_a_beam_that_jumps_between_disks_is_in_doubt_everywhere(monkeypatch):
+    """As where the beam is faint and no two partners are alike, so that noise chooses among the disks."""
+    made = made_scan()
+    scan = Dataset.from_array(made.counts)
+    right = align_scan(scan, survey_scan(scan))
+    assert right.word == ""
+    there = np.random.default_rng(0).random((4, 5)) < 0.5
+    fit = positions.fit_descan
+
+    def torn(*args, **options):
+        found = fit(*args, **options)
+        return found._replace(
+            center=np.where(there[..., None], found.center + np.array([0.0, 20.0]), found.center)
+        )
+
+    monkeypatch.setattr(positions, "fit_descan", torn)
+    monkeypatch.setattr(positions, "has_partners", lambda *_: False)
+    found = align_scan(scan, survey_scan(scan))
+    assert "jumps by more than its radius" in found.word
+    assert (found.doubt > 20).all()
 
 
 def test_a_beam_that_the_edge_cuts_is_said():

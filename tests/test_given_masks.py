@@ -1,6 +1,6 @@
 """Masks of pixels and of positions: from the data's own file, from others, by shape or condition."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import h5py
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 from test_beam import made_scan
 from typer.testing import CliRunner
 
-from jax4dstem import Dataset, InputError, align_scan, open_dataset, survey_scan
+from jax4dstem import Dataset, InputError, align_scan, measure_images, open_dataset, survey_scan
 from jax4dstem.beam import DetectorOptions
 from jax4dstem.cli import app
 from jax4dstem.io.arrays import read_array
@@ -135,6 +135,28 @@ def test_masked_positions_are_in_no_domain_and_said(text, made, tmp_path):
     assert np.isnan(found.images.bright_field[left_out]).all()
     electrons = found.survey.electrons(Dataset.from_array(counts))
     assert electrons.pattern_shape == SHAPE
+
+
+def test_what_masked_positions_hold_changes_nothing(made):
+    left_out = np.zeros((4, 5), bool)
+    left_out[1:3, 2:4] = left_out[0, 0] = True
+    wild = np.where(left_out[..., None, None], 7 * made.counts[..., ::-1] + 900, made.counts)
+    wild[1, 2] = 0
+    of_both = []
+    for counts in (made.counts, wild):
+        scan = Dataset.from_array(counts)
+        survey = survey_scan(scan, scan_mask=left_out)
+        state = {"survey": survey, "beam": align_scan(scan, survey)}
+        of_both.append({**state, "images": measure_images(scan, survey, state["beam"])})
+    for name, found in of_both[0].items():
+        same = of_both[1][name]
+        for field in fields(found):
+            values, others = getattr(found, field.name), getattr(same, field.name)
+            if field.name == "detector":
+                values, others = (np.array(list(vars(v).values())[:4]) for v in (values, others))
+            if np.shape(values)[:2] == (4, 5):
+                values, others = values[~left_out], others[~left_out]
+            np.testing.assert_array_equal(values, others, err_msg=f"{name}.{field.name}")
 
 
 def test_what_is_masked_is_no_pattern_for_fits(made):

@@ -54,6 +54,8 @@ def few_electrons(evidence):
 FAULTS = {
     "calibration": lambda e: replace(e, calibration=Calibration()),
     "gain": lambda e: with_detector(e, source="assumed: counts are electrons"),
+    "scaled counts": lambda e: with_detector(e, scaling="log(1 + n)"),
+    "saturation": lambda e: with_detector(e, saturation=40.0),
     "blur": lambda e: with_detector(e, blur=0.7),
     "masked pixels": lambda e: with_detector(e, bad_pixels=np.eye(32) > 0),
     "direct beam": lambda e: with_beam(e, word="hidden"),
@@ -79,7 +81,7 @@ def test_each_fault_is_one_doubt_that_says_what_to_do(evidence, fault):
     assert doubt.subject == fault
     assert doubt.text
     assert doubt.assumed
-    assert "--" in doubt.remedy or "info" in doubt.remedy
+    assert "--" in doubt.remedy or "info" in doubt.remedy or "no option" in doubt.remedy
     assert any(doubt.remedy in line for line in health.lines)
 
 
@@ -128,6 +130,19 @@ def test_little_strain_of_disks_that_overlap_says_so(evidence, radius, share, sa
     strain.strain = SimpleNamespace(ok=np.arange(100) < 100 * share)
     strain.model = SimpleNamespace(radius=radius, lattice=20.0 * np.eye(2))
     assert len(list(doubts._overlap(replace(evidence, strain=strain)))) == said
+
+
+@pytest.mark.parametrize(("lost", "said"), [(0, 0), (2, 1)])
+def test_masked_positions_are_none_without_strain(evidence, lost, said):
+    """Three rows of six are masked; of the others, some may show no lattice."""
+    status = np.zeros((6, 7), np.int8)
+    status[: 3 + lost] = 2
+    masked = np.arange(6)[:, None] < np.full(7, 3)
+    strain = create_autospec(StrainAnswers, instance=True)
+    strain.strain = SimpleNamespace(ok=status == 0, status=status)
+    seen = replace(evidence, strain=strain, survey=replace(evidence.survey, masked=masked))
+    told = [doubt.text for doubt in doubts._few_strains(seen)]
+    assert told == ["7 of 21 positions have strain; 14 no lattice"] * said
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from jax4dstem import InputError, open_dataset, survey_scan
+from jax4dstem import Dataset, InputError, open_dataset, survey_scan
+from jax4dstem.beam import DetectorOptions
 from jax4dstem.cli import app
 from jax4dstem.coordinates import deformation, strain_in_scan_axes, strain_of
 from jax4dstem.io.glance import glance
@@ -169,6 +170,31 @@ def test_missing_patterns_are_no_error_of_a_survey_and_blank_ones_are(tmp_path):
     np.save(tmp_path / "a.npy", counts)
     with pytest.raises(InputError, match=r"1 of 12 patterns are invalid.*\(1, 1\)"):
         survey_scan(open_dataset(tmp_path / "a.npy", scan_shape=(3, 4)), exclude_invalid=False)
+
+
+def test_scans_without_a_usable_pattern_say_what_is_wrong_with_them():
+    numbers = np.full((3, 4, 24, 24), np.nan, np.float32)
+    with pytest.raises(InputError, match="no pattern of 12 can be used: 12 with NaN"):
+        survey_scan(Dataset.from_array(numbers))
+    numbers[0] = 0
+    masked = np.zeros((3, 4), bool)
+    masked[2] = True
+    told = "4 left out by the scan mask, 4 all zero, 4 with NaN"
+    with pytest.raises(InputError, match=told):
+        survey_scan(Dataset.from_array(numbers), scan_mask=masked)
+    everything = DetectorOptions(mask=np.ones((24, 24), bool))
+    with pytest.raises(InputError, match="every pixel of the detector is masked"):
+        survey_scan(Dataset.from_array(numbers), detector=everything)
+
+
+def test_positions_of_nothing_but_nan_do_not_make_pixels_bad():
+    counts = np.random.default_rng(2).poisson(2.0, (3, 4, 24, 24)).astype(np.float32)
+    counts[:, :, 10:15, 9:14] += 60
+    counts[:2] = np.nan  # two thirds of the scan
+    counts[2, :, 3, 5] = np.nan
+    found = survey_scan(Dataset.from_array(counts), find_bad=False)
+    assert np.argwhere(found.detector.bad_pixels).tolist() == [[3, 5]]
+    np.testing.assert_array_equal(found.valid, [[False] * 4, [False] * 4, [True] * 4])
 
 
 def test_a_bare_file_that_ends_within_a_frame(tmp_path, scan):
@@ -499,6 +525,14 @@ def test_the_reader_that_fits_is_taken(tmp_path, scan, rosetta):
     np.testing.assert_array_equal(everything(dataset), scan)
     assert dataset.calibration.scan_step_nm == 3
     assert dataset.doubts == ("the signature is strange",)
+
+
+def test_a_header_names_the_counts_beside_it(tmp_path, rosetta):
+    rosetta("Merlin", "mib", fails(ValueError))
+    for name in ("a.hdr", "a.mib", "a.txt", "b.mib"):
+        (tmp_path / name).write_bytes(b"anything")
+    with pytest.raises(InputError, match=r"unknown format .hdr; beside it is a.mib"):
+        open_dataset(tmp_path / "a.hdr")
 
 
 def test_lazy_formats_are_read_by_parts(tmp_path, scan, rosetta):

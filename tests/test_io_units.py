@@ -12,7 +12,7 @@ from jax4dstem.io.scales import Axis, Told, calibrate, energy, from_axes
 from jax4dstem.io.units import is_blank, parse_unit
 
 NM = {
-    "pm": 1e-3, "Å": 0.1, "A": 0.1, "Angstrom": 0.1, "ångström": 0.1, "angstroms": 0.1, "\\AA": 0.1,
+    "pm": 1e-3, "Å": 0.1, "A": 0.1, "Angstrom": 0.1, "ångström": 0.1, "angstroms": 0.1, "Ang.": 0.1, "\\AA": 0.1,
     "\\mathring{A}": 0.1, "nm": 1.0, "nanometer": 1.0, "nanometres": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3, "\\mu m": 1e3,
     "micrometer": 1e3, "microns": 1e3, "mm": 1e6, "cm": 1e7, "m": 1e9, "metre": 1e9,
 }  # fmt: skip

@@ -6,6 +6,7 @@ from second_renderer import render
 
 from jax4dstem import Dataset, survey_scan
 from jax4dstem.beam import DetectorOptions, photon_transfer
+from jax4dstem.beam.scaling import INVERSES
 from jax4dstem.errors import InputError
 
 SQUARE = np.array([[0.0, 17.0], [-17.0, 0.0]])
@@ -149,5 +150,52 @@ def test_a_beam_stop_is_bad_and_a_saturated_beam_is_not(counts):
     bad = survey_scan(Dataset.from_array(stopped)).detector.bad_pixels
     assert bad[40:56, :60].mean() > 0.95
     assert bad.sum() < 1.1 * 16 * 60
-    clipped = np.minimum(counts, np.quantile(counts, 0.998)).astype(np.uint16)
-    assert not survey_scan(Dataset.from_array(clipped)).detector.bad_pixels.any()
+    assert not survey_scan(Dataset.from_array(stopped)).detector.clipped_in_words
+    limit = int(np.quantile(counts, 0.998))
+    clipped = survey_scan(Dataset.from_array(np.minimum(counts, limit).astype(np.uint16))).detector
+    assert not clipped.bad_pixels.any()
+    assert clipped.clipped_in_words == f"the direct beam is clipped at {limit} counts"
+
+
+def test_half_of_a_detector_at_the_largest_value_is_masked_and_a_wide_saturated_beam_is_not(counts):
+    data = counts.astype(np.uint16)
+    data[:, :, :, 53:] = 65535
+    bad = survey_scan(Dataset.from_array(data)).detector.bad_pixels
+    np.testing.assert_array_equal(bad, np.broadcast_to(np.arange(96) > 52, (96, 96)))
+    y, x = np.indices((96, 96))
+    wide = 2e3 / (1 + np.exp(2 * (np.hypot(y - 48, x - 47) - 20)))
+    wide = counts + np.random.default_rng(0).poisson(wide, counts.shape)
+    clipped = survey_scan(Dataset.from_array(np.minimum(wide, 500).astype(np.uint16)))
+    assert not clipped.detector.bad_pixels.any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", INVERSES)
+def test_logarithms_and_roots_of_counts_are_told(counts, name, dtype):
+    functions = (np.log1p, lambda n: np.log10(1 + n), lambda n: np.log2(1 + n), np.sqrt)
+    values = dict(zip(INVERSES, functions, strict=True))[name](counts).astype(dtype)
+    told = found(values)
+    assert told.scaling == name
+    assert name in told.scaled_in_words
+
+
+@pytest.mark.parametrize(
+    "scale", [lambda n: np.round(35 * np.log1p(n)), lambda n: np.log(1 + n / 3)]
+)
+def test_scaled_values_that_no_function_gives_back_are_told_by_their_scatter(scale):
+    """Of a crystal without strain: one that differs everywhere has no pixels that stay bright."""
+    mean = render(SQUARE, (1, 1), (96, 96), dose=1e8, seed=7).counts[0, 0] * (3e4 / 1e8)
+    same = np.random.default_rng(1).poisson(mean, (8, 8, 96, 96))
+    assert found(same).scaled_in_words == ""
+    detector = found(scale(same).astype(np.float32))
+    assert detector.scaling == ""
+    assert "logarithm or root" in detector.scaled_in_words
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.02, 60.0])
+@pytest.mark.parametrize("read_noise", [0.0, 0.6])
+def test_counts_behind_any_gain_are_not_taken_for_scaled_ones(counts, gain, read_noise):
+    noise = read_noise * np.random.default_rng(3).standard_normal(counts.shape)
+    detector = found((gain * (counts + noise)).astype(np.float32))
+    assert detector.scaled_in_words == ""
+    assert detector.linearity == pytest.approx(1, abs=0.15)

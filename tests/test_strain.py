@@ -249,6 +249,17 @@ def test_compatible_strain_has_no_burgers_density():
     assert maps.dilatation_std.mean() == pytest.approx(np.sqrt(2) * 1e-9, rel=1e-3)
 
 
+def test_gradients_are_nowhere_where_there_is_no_strain(rng):
+    """A masked position alone among others: what its neighbors say is not shown as its own."""
+    strain = noisy_map(np.zeros((5, 6, 4)), rng, sigma=1e-6)
+    status = np.zeros((5, 6), np.int8)
+    status[2, 3] = Status.NO_LATTICE
+    maps = derive(strain.with_values(strain.values, strain.covariance, status == 0))
+    gone = [maps.curvature, maps.curvature_std, maps.burgers, maps.burgers_std, maps.dilatation]
+    assert all(np.isnan(values[2, 3]).all() for values in gone)
+    assert np.isfinite(maps.burgers[1, 1]).all()
+
+
 def test_gradients_of_strain_are_per_nm_where_the_step_is_known(rng):
     """Rows 2 nm and columns 5 nm apart, theta rising along both, e_yy along x: as numbers and in every unit."""
     y, x = 2.0 * np.arange(9)[:, None], 5.0 * np.arange(8)

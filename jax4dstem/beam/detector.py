@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax4dstem.beam.photon_transfer import MOST_PIXELS, PhotonTransfer, photon_transfer
+from jax4dstem.beam.scaling import scaling_of
 from jax4dstem.dataset import Dataset
 from jax4dstem.detector import Detector, electrons_of
 from jax4dstem.fields import DETECTOR, Result, entry
@@ -18,6 +19,7 @@ COUNTING = 0.1  # a gain this near to 1 in whole numbers is that of counted elec
 NO_BLUR = 0.1  # misfit: that of blurs of 0.3 to 1.5 px is 0.05 at most, of a descan of a pixel per position 0.17 and more
 PEDESTAL = 0.5  # counts: an offset in whole numbers is one at least
 NOISE_FREE = 1e6  # electrons that a pattern without noise is taken for
+LINEAR = 0.85  # counts of twenty simulated scans have 0.92 and more, their logarithms and roots 0.82 and less
 LINE = 0.3  # share of the pixels that must lie on the line
 
 
@@ -49,6 +51,9 @@ class ScanDetector(Result):
         blur: Standard deviation of the detector's blur in px.
         bad_pixels: Pixels that cannot be used, boolean ``(det_y, det_x)``.
         source: Where the numbers come from, in words.
+        saturation: Electrons at which the direct beam is clipped; infinite where it is not.
+        linearity: How much bright pixels scatter, 1 as counts do; see `PhotonTransfer`.
+        scaling: Function of counts that the values are, such as ``"log(1 + n)"``; "" where they are counts.
 
     Example:
         >>> detector = ScanDetector(20.0, 100.0, 2.0, 0.0, np.zeros((4, 4), bool), "given")
@@ -64,6 +69,13 @@ class ScanDetector(Result):
     blur: float = entry("", "px", "standard deviation of the detector's blur")
     bad_pixels: np.ndarray = entry(DETECTOR, "", "pixels that cannot be used")
     source: str = entry("", "", "where gain, offset and read-out noise come from")
+    saturation: float = entry(
+        "", "electrons", "where the direct beam is clipped; inf: nowhere", default=np.inf
+    )
+    linearity: float = entry(
+        "", "", "how much bright pixels scatter relative to what counts do", default=1.0
+    )
+    scaling: str = entry("", "", "function of counts that the values are", default="")
 
     @property
     def counts_electrons(self) -> bool:
@@ -78,18 +90,39 @@ class ScanDetector(Result):
 
     @property
     def of_electrons(self) -> Detector:
-        """Noise and usable pixels of patterns in electrons, as fits take them."""
+        """Noise, saturation and usable pixels of patterns in electrons, as fits take them."""
         mask = jnp.asarray(~self.bad_pixels) if self.bad_pixels.any() else None
-        return Detector(ElectronNoise(1.0, self.read_noise / self.gain), mask=mask)
+        return Detector(ElectronNoise(1.0, self.read_noise / self.gain), self.saturation, mask)
+
+    @property
+    def scaled_in_words(self) -> str:
+        """How values differ from counts; "" where they do not."""
+        if self.scaling:
+            return f"values are {self.scaling} of counts n"
+        if self.linearity > LINEAR:
+            return ""
+        return (
+            f"bright pixels scatter {self.linearity:.2g} times as much as counts would: "
+            "a logarithm or root of counts, or thresholded, averaged or clipped ones?"
+        )
+
+    @property
+    def clipped_in_words(self) -> str:
+        """At how many counts the direct beam is clipped; "" where it is not."""
+        counts = self.saturation * self.gain + self.offset
+        return f"the direct beam is clipped at {counts:.4g} counts" if np.isfinite(counts) else ""
 
 
-def find_noise(scan: Dataset, options: DetectorOptions, bad: np.ndarray) -> ScanDetector:
+def find_noise(
+    scan: Dataset, options: DetectorOptions, bad: np.ndarray, masked: np.ndarray | None = None
+) -> ScanDetector:
     """Gain, offset and read-out noise of a scan, where they are not given.
 
     Args:
         scan: Raw patterns.
         options: What is known.
         bad: Pixels that are known to be unusable, ``(det_y, det_x)``.
+        masked: Positions that are left out, ``(scan_y, scan_x)``.
 
     Returns:
         The detector; its source says what was found, what given, and what assumed.
@@ -100,7 +133,7 @@ def find_noise(scan: Dataset, options: DetectorOptions, bad: np.ndarray) -> Scan
         >>> find_noise(scan, known, np.zeros((8, 8), bool)).source
         'given'
     """
-    first, second = _neighbors(scan)
+    first, second = _neighbors(scan if masked is None else scan.without(masked))
     known = PhotonTransfer(np.nan, 0.0, 0.0, 0.0, 0.0)
     if len(first):
         known = photon_transfer(first, second, ~bad)
@@ -117,7 +150,15 @@ def find_noise(scan: Dataset, options: DetectorOptions, bad: np.ndarray) -> Scan
         blur=found.blur,
         bad_pixels=bad,
         source=source,
+        linearity=found.linearity,
+        scaling=scaling_of(first[:, ~bad], _precision(scan.dtype)),
     )
+
+
+def _precision(dtype: np.dtype) -> float:
+    """Of values that were stored and passed through single precision."""
+    stored = np.finfo(dtype).eps if dtype.kind == "f" else 0.0
+    return max(float(stored), float(np.finfo(np.float32).eps))
 
 
 def _judged(found: PhotonTransfer, scan: Dataset, mean: float) -> tuple[PhotonTransfer, str]:
@@ -141,20 +182,27 @@ def _judged(found: PhotonTransfer, scan: Dataset, mean: float) -> tuple[PhotonTr
 
 
 def _neighbors(scan: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of patterns at neighboring positions, from blocks all over the scan."""
+    """Pairs of patterns that are there at neighboring positions, from blocks all over the scan."""
     sample = sample_scan(scan)
     patterns = np.asarray(map_patterns(_as_floats, sample.dataset), np.float64)
     rows, cols = sample.block
     y, x = np.mgrid[: patterns.shape[0], : patterns.shape[1]]
+    finite = np.nan_to_num(patterns, posinf=0.0, neginf=0.0)
+    there = finite.any(axis=(2, 3))
     steps = ((0, 1), (1, 0))
-    inside = [((y % rows) + dy < rows) & ((x % cols) + dx < cols) for dy, dx in steps]
+    inside = [
+        ((y % rows) + dy < rows)
+        & ((x % cols) + dx < cols)
+        & there
+        & np.roll(there, (-dy, -dx), axis=(0, 1))
+        for dy, dx in steps
+    ]
     first = np.concatenate([np.argwhere(here) for here in inside])
     second = np.concatenate(
         [np.argwhere(here) + step for here, step in zip(inside, steps, strict=True)]
     )
     most = max(1, MOST_PIXELS // int(np.prod(patterns.shape[2:])))
     chosen = np.random.default_rng(0).permutation(len(first))[:most]
-    finite = np.nan_to_num(patterns)
     return finite[tuple(first[chosen].T)], finite[tuple(second[chosen].T)]
 
 

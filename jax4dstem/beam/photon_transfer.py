@@ -27,10 +27,15 @@ BINS = (1, 2, 3, 4)  # px that are summed along an axis, to see correlated noise
 QUIET = 2.0  # standard deviations above the median from which on a pair differs by more than noise
 GROUPS = 40  # of pixels of like sums, for the first line
 BRIGHTEST = 4  # groups that the first line leaves out: the direct beam, whose edge moves and which may be clipped
+BRIGHT = (
+    0.9,
+    0.975,
+)  # quantiles of the pixels that tell whether values are counts: disks, not the direct beam
 LOWEST = 0.3  # quantile of the squares in a group: what the specimen adds is positive
 ROUNDS = 40  # of the robust fit, which has then long settled
 FAR = 3.0  # standard deviations from the line at which a pixel is left out
 FEWEST = 50  # pixels that a line needs
+CONTRAST = 1.5  # in variance, between bright and typical pixels, below which they tell nothing
 MOST_PIXELS = 2**22  # in all pairs together
 DARK = (
     0.05  # share of the pixels, the darkest, that see no electrons where even they are below zero
@@ -50,6 +55,8 @@ class PhotonTransfer(NamedTuple):
         blur: Standard deviation of the detector's blur in px.
         share: Of the pixels that lie on the line.
         of_pixels: g without a blur, from single pixels.
+        linearity: Scatter of bright pixels over that on the line, both above that of typical pixels: 1 for counts, less for their
+            logarithm or root, and where they were clipped or smoothed.
         misfit: Root mean square by which the logarithms of the slopes of sums of pixels miss those of a blur; a beam that
             moves between neighbors makes slopes that no blur has.
     """
@@ -61,6 +68,7 @@ class PhotonTransfer(NamedTuple):
     share: float
     of_pixels: float = np.nan
     misfit: float = 0.0
+    linearity: float = 1.0
 
 
 def photon_transfer(
@@ -99,10 +107,25 @@ def photon_transfer(
     significant = abs(constant) > 3 * lines[0].constant_std
     offset = -constant / (2 * gain) if significant and constant < 0 else 0.0
     read_noise = np.sqrt(constant / 2) if significant and constant > 0 else 0.0
-    share = lines[0].share
     return PhotonTransfer(
-        gain, float(darkest + offset), float(read_noise), blur, share, of_pixels, misfit
+        gain,
+        float(darkest + offset),
+        float(read_noise),
+        blur,
+        lines[0].share,
+        of_pixels,
+        misfit,
+        _linearity(*transfers[0][:2], lines[0]),
     )
+
+
+def _linearity(squares: np.ndarray, sums: np.ndarray, line: "_Line") -> float:
+    expected = line.slope * sums + line.constant
+    order = np.argsort(sums)[slice(*(int(share * len(sums)) for share in BRIGHT))]
+    if not np.median(expected[order]) > CONTRAST * np.median(expected) > 0:
+        return 1.0  # all pixels are alike
+    ratio = np.divide(squares, expected, where=expected > 0, out=np.ones(len(sums)))
+    return float(np.quantile(ratio[order], LOWEST) / np.quantile(ratio, LOWEST))
 
 
 def _below_zero(squares: np.ndarray, sums: np.ndarray, pairs: int) -> float:

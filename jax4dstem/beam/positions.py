@@ -182,6 +182,8 @@ def _seen(
         descan = fit_descan(measured, order=order, noise=noise)
         own = _mean_around(clean, descan.center, valid)
     offset, word = _systematic(own, survey, descan.center, apart)
+    torn, jumps = _torn(descan.center[valid], descan.surface[valid], apart)
+    offset, word = max(offset, torn), word or jumps
     if wrong.mean() > MANY_OUTLIERS and not word:
         word = (
             f"another disk outshines it in {100 * wrong.mean():.0f} % of the patterns, "
@@ -275,6 +277,17 @@ def _systematic(
     # The center may also be the partner of the disk that was taken for it, as far beyond.
     return 2 * offset, (
         f"the patterns are more symmetric about a point {y:+.1f}, {x:+.1f} px (y, x) from the disk that is taken for it"
+    )
+
+
+def _torn(center: np.ndarray, surface: np.ndarray, apart: float) -> tuple[float, str]:
+    """How far centers ``(n, 2)`` may be off as many jump from the smooth surface, which no descan does, px; a word."""
+    jump = np.linalg.norm(center - surface, axis=-1)
+    share = float((jump > apart).mean())
+    if share <= MANY_OUTLIERS:
+        return 0.0, ""
+    return 2 * float(jump.max()), (  # to both sides of the surface
+        f"it jumps by more than its radius at {100 * share:.0f} % of the positions: other disks are taken for it"
     )
 
 

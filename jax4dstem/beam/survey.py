@@ -1,6 +1,6 @@
 """Is the data usable, what does the detector look like, where is the beam on average."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -12,6 +12,8 @@ from jax4dstem.dataset import Dataset, check_dataset
 from jax4dstem.detector import find_bad_pixels, repair_pixels
 from jax4dstem.errors import InputError
 from jax4dstem.fields import DETECTOR, SCAN, Result, entry, group
+from jax4dstem.lattice.sample import sample_scan
+from jax4dstem.lattice.saturation import find_saturation
 from jax4dstem.patterns.align import find_direct_beam
 from jax4dstem.patterns.detectors import count_invalid, total_counts
 from jax4dstem.reducers import Mean, Moments
@@ -124,23 +126,21 @@ def survey_scan(
             f"the scan mask has the shape {scan_mask.shape}, the scan {scan.scan_shape}"
         )
     found = map_patterns(_validity, scan, bad, progress="checking patterns")
-    if found["invalid"].any():
+    left_out = np.zeros(scan.scan_shape, bool) if scan_mask is None else scan_mask.astype(bool)
+    empty = scan.missing | left_out | found["numberless"]
+    if found["invalid"].any() and not empty.all():
         known = reduce_patterns(
-            Mean(),
-            scan.map(_is_finite),
-            weights=~scan.missing,
-            progress="pixels without numbers",
+            Mean(), scan.map(_is_finite), weights=~empty, progress="pixels without numbers"
         )
         bad = bad | (np.asarray(known) < KNOWN)
         found = map_patterns(_validity, scan, bad, progress="checking patterns")
-    invalid = found["invalid"]
+    invalid = np.where(left_out, 0, found["invalid"])
     valid = invalid == 0
     if not exclude_invalid and not (valid | scan.missing).all():
         raise InputError(_describe_invalid(np.where(scan.missing, 0, invalid), found["blank"]))
-    if scan_mask is not None:
-        valid &= ~scan_mask
+    valid &= ~left_out
     if not valid.any():
-        raise InputError("every pattern is blank, has NaN or infinite pixels, or is masked")
+        raise InputError(_why_none(found["blank"], invalid, bad, left_out))
     raw = reduce_patterns(
         Moments(), scan.map(_or_zero, bad), weights=valid, progress="detector statistics"
     )
@@ -148,7 +148,7 @@ def survey_scan(
     if find_bad:
         mean, std = np.asarray(raw.mean), np.asarray(raw.std)
         bad = bad | find_bad_pixels(mean, std, int(valid.sum()), contrast=contrast)
-    noise = find_noise(scan, options, bad)
+    noise = find_noise(scan, options, bad, scan_mask)
     clean = noise.electrons(scan).map(repair_pixels, bad)
     if bad.sum() > given:  # what they hold was counted
         dose = map_patterns(total_counts, clean, progress="dose")
@@ -161,6 +161,10 @@ def survey_scan(
         )
     mean = (np.asarray(raw.mean) - noise.offset) / noise.gain
     beam = find_direct_beam(np.asarray(jax.jit(repair_pixels)(mean, bad)))
+    seen = scan if scan_mask is None else scan.without(scan_mask)
+    sample = sample_scan(noise.electrons(seen))
+    limit = find_saturation(sample, beam.radius, noise.of_electrons).saturation
+    noise = replace(noise, saturation=float(limit))
     dose = np.where(valid, dose, np.nan).astype(np.float32)
     return Survey(invalid, dose, raw.mean, raw.std, noise, beam.center, beam.radius, scan_mask)
 
@@ -179,6 +183,7 @@ def _known_bad(scan: Dataset, options: DetectorOptions) -> np.ndarray:
 def _validity(pattern: Any, bad: Any) -> dict[str, Any]:
     known = jnp.where(bad, 0, pattern)
     return {
+        "numberless": jnp.all(bad | ~jnp.isfinite(pattern.astype(float))) & ~jnp.all(bad),
         "invalid": count_invalid(known),
         "blank": jnp.all(known == 0),
         "dose": total_counts(jnp.where(jnp.isfinite(known.astype(float)), known, 0)),
@@ -191,6 +196,18 @@ def _is_finite(pattern: Any) -> Any:
 
 def _or_zero(pattern: Any, bad: Any) -> Any:
     return jnp.where(bad, 0, pattern)
+
+
+def _why_none(blank: np.ndarray, invalid: np.ndarray, bad: np.ndarray, left_out: np.ndarray) -> str:
+    if bad.all():
+        return "no pattern can be used: every pixel of the detector is masked or has no number"
+    told = {
+        "left out by the scan mask": left_out,
+        "all zero": blank & ~left_out,
+        "with NaN or infinite pixels": (invalid > 0) & ~blank & ~left_out,
+    }
+    numbers = ", ".join(f"{where.sum()} {what}" for what, where in told.items() if where.any())
+    return f"no pattern of {blank.size} can be used: {numbers}"
 
 
 def _describe_invalid(invalid: np.ndarray, blank: np.ndarray) -> str:

@@ -118,9 +118,10 @@ def _electrons_in_words(dataset: "Dataset", recipe: "Recipe") -> str:
         return str(error)
     found, dose = survey.detector, np.median(survey.dose[survey.valid])
     bad = int(found.bad_pixels.sum())
+    doubted = "".join(f"; {t}" for t in (found.scaled_in_words, found.clipped_in_words) if t)
     return (
         f"{dose:.3g} per pattern at {found.gain:.3g} counts per electron, {bad} pixel{'s' * (bad != 1)} that "
-        f"cannot be used ({survey.valid.size} patterns looked at; {found.source})"
+        f"cannot be used{doubted} ({survey.valid.size} patterns looked at; {found.source})"
     )
 
 

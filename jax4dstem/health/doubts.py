@@ -1,6 +1,7 @@
 """The doubts: one function for each thing that may be wrong, most serious first in `DOUBTS`."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -94,8 +95,9 @@ def _given_lattice(evidence: Evidence) -> Iterator[HealthDoubt]:
 
 def _few_strains(evidence: Evidence) -> Iterator[HealthDoubt]:
     found = evidence.measured
-    if found is not None and found.strain.ok.mean() < FEW:
-        status = found.strain.status
+    valid = evidence.survey.valid
+    if found is not None and found.strain.ok[valid].mean() < FEW:
+        status = found.strain.status[valid]
         yield HealthDoubt(
             "strain",
             f"{(status == 0).sum()} of {status.size} positions have strain; "
@@ -151,12 +153,25 @@ def _gain(evidence: Evidence) -> Iterator[HealthDoubt]:
         )
 
 
+def _scaling(evidence: Evidence) -> Iterator[HealthDoubt]:
+    detector = evidence.survey.detector
+    if detector.scaled_in_words:
+        yield HealthDoubt(
+            "scaled counts",
+            detector.scaled_in_words,
+            "values are proportional to electrons; error bars and evidence are of such",
+            "give the counts as they were recorded; no --set undoes it",
+        )
+
+
 def _saturation(evidence: Evidence) -> Iterator[HealthDoubt]:
-    found = evidence.measured
-    if found is not None and np.isfinite(found.model.detector.saturation):
+    found, detector = evidence.measured, evidence.survey.detector
+    if found is not None:  # whose own beam tells more than the mean one
+        detector = replace(detector, saturation=float(found.model.detector.saturation))
+    if detector.clipped_in_words:
         yield HealthDoubt(
             "saturation",
-            f"the direct beam is clipped at {float(found.model.detector.saturation):.4g} electrons",
+            detector.clipped_in_words,
             "clipped pixels say nothing but at least so many",
             "record with less beam; no option gives clipped counts back",
         )
@@ -246,6 +261,7 @@ DOUBTS: tuple[Callable[[Evidence], Iterator[HealthDoubt]], ...] = (
     _few_strains,
     _overlap,
     _reading,
+    _scaling,
     _gain,
     _saturation,
     _dispersion,

@@ -104,7 +104,7 @@ def _doubts(patterns: np.ndarray) -> list[str]:
             found.append(
                 f"counts from {low} to {high} fill {patterns.dtype}: without a sign? give dtype u{patterns.dtype}"
             )
-    finite = np.abs(patterns[np.isfinite(patterns)])
+    finite = np.abs(patterns[np.isfinite(patterns)].astype(float))
     if patterns.dtype.kind == "f" and finite.size and finite.max() > ABSURD * _typical(finite):
         found.append(
             f"counts up to {finite.max():.1e} where {_typical(finite):.1e} is usual: wrong type or shape?"

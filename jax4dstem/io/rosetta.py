@@ -1,5 +1,6 @@
 """Everything RosettaSciIO reads (GPL-3): an optional extra, imported only here and only when needed."""
 
+import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -86,11 +87,22 @@ def _plugins(path: Path) -> list[Any]:
     suffix = path.suffix.lower().lstrip(".")
     plugins = [p for p in rsciio.IO_PLUGINS if suffix in p["file_extensions"]]
     if not plugins or not suffix:
+        if beside := _beside(path, rsciio):
+            raise InputError(
+                f"{path}: unknown format {path.suffix}; beside it is {beside}: is that meant?"
+            )
         raise InputError(
             f"{path}: unknown format {path.suffix or '(no suffix)'}; read are .h5, .mat, .npy, .npz, .zarr, .zspy, .tif, .raw, what "
             "RosettaSciIO reads (.mib, .blo, .dm4, .mrc ...), and bare counts with detector_shape and dtype"
         )
     return plugins
+
+
+def _beside(path: Path, rsciio: Any) -> str:
+    """The files of the same name of which one may be meant: a header such as Merlin's .hdr was given instead of its counts."""
+    known = {f".{suffix}" for plugin in rsciio.IO_PLUGINS for suffix in plugin["file_extensions"]}
+    alike = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
+    return " or ".join(other.name for other in alike if other.suffix.lower() in known)
 
 
 def _scan_of(signals: list[dict[str, Any]]) -> dict[str, Any]:

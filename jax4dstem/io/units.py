@@ -23,7 +23,7 @@ BLANK = ("", "none", "undefined", "<undefined>", "n/a", "unknown", "px", "pix", 
 # Of text in compatibility form (⁻¹ is −1) and lower case; the first entries are undone by none of the later ones.
 SPELLINGS = (
     (r"\\(?:[,;!]|mathrm|text|rm|left|right|cdot)|[${}()\[\]<>_]", " "),
-    (r"\\aa(?![a-z])|\\mathring *a\b|[åa]ngstr(?:ö|oe|o)ms?|\bang(?![a-z])", "å"),
+    (r"\\aa(?![a-z])|\\mathring *a\b|[åa]ngstr(?:ö|oe|o)ms?|\bang(?![a-z])\.?", "å"),
     (r"\\?μ|\\mu(?![a-z])[ }$]*|\bmicro(?=[mr])", "u"),
     (r"\bmicrons?\b", "um"),
     (r"\bnano(?=m)", "n"),

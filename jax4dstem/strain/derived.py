@@ -89,7 +89,7 @@ def derive(strain: StrainMap, calibration: Calibration | None = None) -> Derived
     # y points down and angles are counter-clockwise on the screen, hence the sign.
     by_angle = np.stack([e_xy, -e_xy, -2 * half, zero], -1) / (4 * safe**2)[..., None]
     steps, unit = (calibration or Calibration()).scan_steps
-    inside = np.where(_beside_boundary(strain), np.nan, 1.0)
+    inside = np.where(_beside_boundary(strain) | ~strain.ok, np.nan, 1.0)
     curvature, curvature_std = (inside * each for each in _curvature(strain, steps))
     burgers, burgers_std = (inside[..., None] * each for each in _burgers(strain, steps))
     return Derived(
