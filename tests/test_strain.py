@@ -94,6 +94,16 @@ def test_reference_is_the_median_of_all_or_of_a_region():
         given([[1.0, 0], [2, 0]])
 
 
+@pytest.mark.parametrize("change", [[[0, 1], [-1, 0]], [[1, 1], [0, 1]], [[1, 0], [0, -1]]])
+def test_a_reference_is_the_same_lattice_in_any_basis(change):
+    lattice = np.array([[0.0, 20.0], [-26.0, 0.0]])
+    fits = fits_of(deformations(0.01, [[-0.005, 0.005]], 0.004, 0.1))._replace(lattice=lattice)
+    strain = strain_map(fits, given(np.array(change) @ lattice))
+    expected = [[0.01, -0.005, 0.004, 0.1], [0.01, 0.005, 0.004, 0.1]]
+    np.testing.assert_allclose(strain.values[0], expected, atol=1e-5)
+    np.testing.assert_allclose(strain.reference, lattice, atol=1e-9)
+
+
 def test_strain_of_patterns_is_turned_into_scan_axes():
     strain = np.array([0.02, -0.01, 0.004, 0.05])
     quarter = strain_in_scan_axes(strain, Calibration(scan_rotation=np.pi / 2))
