@@ -17,7 +17,7 @@ from jax4dstem.lattice.model import starting_model
 from jax4dstem.lattice.pair import FitPair
 from jax4dstem.lattice.render import render as draw
 from jax4dstem.lattice.scan_basis import find_scan_bases
-from jax4dstem.strain import StrainMeasurement, StrainReference
+from jax4dstem.strain import StrainMeasurement, StrainReference, strain_examples
 
 SQUARE = 19.0 * np.array([[0.0, 1.0], [-1.0, 0.0]])
 HEXAGONAL = 22.0 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
@@ -90,6 +90,14 @@ def test_both_lattices_have_strain_within_their_bars(lattice, order, share, ofte
         z = misses(each, truth, order)
         assert 0.85 < np.sqrt(np.mean(z**2)) < 1.15
         assert 0.92 < np.mean(abs(z) < 1.96) < 0.985
+    examples = strain_examples(Dataset.from_array(first.counts + second.counts), found)
+    shown = examples.kind.tolist().index("two crystals")
+    place = tuple(examples.position[shown])
+    indices = np.indices((13, 13)).reshape(2, -1).T - 6
+    nodes = first.center[place] + indices @ deform(lattice, strain[place])
+    disks = examples.second_disks[shown]
+    disks = disks[np.isfinite(disks).all(axis=1)]
+    assert np.linalg.norm(disks[:, None] - nodes, axis=-1).min(axis=1).max() < 0.5
     again = StrainMeasurement.from_fields(found.fields())
     np.testing.assert_array_equal(again.second.amount, found.second.amount)
     moved = found.relative_to(StrainReference.vectors(*(1.01 * lattice)))
