@@ -8,12 +8,16 @@ from second_renderer import deform, render
 
 from jax4dstem import Dataset, measure_strain
 from jax4dstem.coordinates import deformation
+from jax4dstem.detector import IDEAL
+from jax4dstem.lattice import sample_scan
+from jax4dstem.lattice.basis import cells_of
 from jax4dstem.lattice.choice import FoundLattice
 from jax4dstem.lattice.learn_seconds import SubtractDisks
 from jax4dstem.lattice.model import starting_model
 from jax4dstem.lattice.pair import FitPair
 from jax4dstem.lattice.render import render as draw
-from jax4dstem.strain import StrainMeasurement, StrainReference
+from jax4dstem.lattice.scan_basis import find_scan_bases
+from jax4dstem.strain import StrainMeasurement, StrainReference, strain_examples
 
 SQUARE = 19.0 * np.array([[0.0, 1.0], [-1.0, 0.0]])
 HEXAGONAL = 22.0 * np.array([[0.0, 1.0], [-np.sqrt(0.75), 0.5]])
@@ -30,12 +34,12 @@ NOT_SEEN = pytest.mark.xfail(
 )
 
 
-def on_top(lattice, share, seed, bright=BRIGHT):
+def on_top(lattice, share, seed, bright=BRIGHT, turn=TURN):
     """Counts of a crystal and, in most of the scan, of a turned one with other strain and intensities; strain of both."""
     first = render(
         lattice, SHAPE, (112, 112), dose=(1 - share) * bright, largest_strain=0.01, seed=seed
     )
-    turned = deform(lattice, np.array([0.0, 0.0, 0.0, TURN]))
+    turned = deform(lattice, np.array([0.0, 0.0, 0.0, turn]))
     second = render(
         turned,
         SHAPE,
@@ -45,7 +49,7 @@ def on_top(lattice, share, seed, bright=BRIGHT):
         center=first.center,
         seed=seed + 100,
     )
-    strain = second.strain + np.array([0, 0, 0, TURN])
+    strain = second.strain + np.array([0, 0, 0, turn])
     return first, second, strain
 
 
@@ -86,12 +90,34 @@ def test_both_lattices_have_strain_within_their_bars(lattice, order, share, ofte
         z = misses(each, truth, order)
         assert 0.85 < np.sqrt(np.mean(z**2)) < 1.15
         assert 0.92 < np.mean(abs(z) < 1.96) < 0.985
+    examples = strain_examples(Dataset.from_array(first.counts + second.counts), found)
+    shown = examples.kind.tolist().index("two crystals")
+    place = tuple(examples.position[shown])
+    indices = np.indices((13, 13)).reshape(2, -1).T - 6
+    nodes = first.center[place] + indices @ deform(lattice, strain[place])
+    disks = examples.second_disks[shown]
+    disks = disks[np.isfinite(disks).all(axis=1)]
+    assert np.linalg.norm(disks[:, None] - nodes, axis=-1).min(axis=1).max() < 0.5
     again = StrainMeasurement.from_fields(found.fields())
     np.testing.assert_array_equal(again.second.amount, found.second.amount)
     moved = found.relative_to(StrainReference.vectors(*(1.01 * lattice)))
     np.testing.assert_allclose(
         np.nanmedian(moved.second.strain.e_xx - found.second.strain.e_xx), 0.01, atol=5e-4
     )
+
+
+def lattice_found(counts, center):
+    """Cells (a, b, angle) that `find_scan_bases` finds."""
+    sample = sample_scan(Dataset.from_array(counts))
+    found = find_scan_bases(sample, sample.of(center), 4.0, IDEAL.as_arrays(), np.eye(2))
+    return cells_of(np.array([basis.vectors for basis in found]))
+
+
+def test_lattice_of_two_crystals_smaller_than_a_block_is_found():
+    lattice = 24.0 / 19.0 * SQUARE  # at 35 degrees neither explains half of the disks of a block
+    first, second, _ = on_top(lattice, 0.4, seed=7, turn=np.radians(35))
+    cells = lattice_found(first.counts + second.counts, first.center)
+    np.testing.assert_allclose(cells, [[1 / 24, 1 / 24, 90]], rtol=0.02)
 
 
 @pytest.mark.whole

@@ -10,15 +10,20 @@ import pytest
 from jax4dstem import Dataset, InputError
 from jax4dstem.coordinates import Calibration, deformation, strain_in_scan_axes, wrap_angle
 from jax4dstem.detector import Detector
+from jax4dstem.lattice.model import starting_model
 from jax4dstem.strain import (
     Derived,
+    LatticeStrain,
+    LearnedModel,
     MeasuredLattices,
     Status,
     StrainMap,
+    StrainMeasurement,
     StrainReference,
     derive,
     measure_strain,
     pool_strain,
+    reference_difference,
     strain_map,
     to_py4dstem,
     to_pyxem,
@@ -92,6 +97,48 @@ def test_reference_is_the_median_of_all_or_of_a_region():
         strain_map(fits, StrainReference.region(np.zeros((1, 9), bool)))
     with pytest.raises(InputError, match="span no lattice"):
         given([[1.0, 0], [2, 0]])
+
+
+@pytest.mark.parametrize("change", [[[0, 1], [-1, 0]], [[1, 1], [0, 1]], [[1, 0], [0, -1]]])
+def test_a_reference_is_the_same_lattice_in_any_basis(change):
+    lattice = np.array([[0.0, 20.0], [-26.0, 0.0]])
+    fits = fits_of(deformations(0.01, [[-0.005, 0.005]], 0.004, 0.1))._replace(lattice=lattice)
+    strain = strain_map(fits, given(np.array(change) @ lattice))
+    expected = [[0.01, -0.005, 0.004, 0.1], [0.01, 0.005, 0.004, 0.1]]
+    np.testing.assert_allclose(strain.values[0], expected, atol=1e-5)
+    np.testing.assert_allclose(strain.reference, lattice, atol=1e-9)
+
+
+def test_difference_of_two_references_is_within_its_error(rng):
+    truth = np.array([0.01, -0.006, 0.003, 0.05])
+    halves = np.repeat([[np.zeros(4), truth]], 20, axis=1)  # one row of twice twenty positions
+    left = np.arange(40)[None] < 20
+    regions = StrainReference.region(left), StrainReference.region(~left)
+    model = LearnedModel(starting_model(HEXAGONAL, np.array([[0, 0], [0, 1]]), 3.0), 0.0)
+    misses = []
+    for _ in range(40):
+        fits = fits_of(
+            deformations(*np.moveaxis(halves + 1e-3 * rng.standard_normal((1, 40, 4)), -1, 0))
+        )
+        strain, zero, twice = (
+            strain_map(fits, given(HEXAGONAL)),
+            np.zeros((1, 40)),
+            np.zeros((1, 40, 2)),
+        )
+        lattice = LatticeStrain(
+            strain, twice, fits.distortion, fits.score, zero, zero, twice, zero, zero == 0
+        )
+        measured = StrainMeasurement(lattice, model)
+        found = reference_difference(measured, regions[1], regions[0])
+        misses.append((np.array(found.strain) - truth) / np.array(found.std))
+    assert 0.8 < np.sqrt(np.mean(np.square(misses))) < 1.1  # S takes the larger of two errors
+    back = reference_difference(measured, regions[0], regions[1])
+    np.testing.assert_allclose(
+        deformation(*back.strain) @ deformation(*found.strain), np.eye(2), atol=1e-5
+    )
+    exact = reference_difference(measured, given(0.99 * HEXAGONAL), given(HEXAGONAL))
+    np.testing.assert_allclose(exact.strain, [1 / 99, 1 / 99, 0, 0], atol=1e-6)
+    assert not np.any(exact.std)
 
 
 def test_strain_of_patterns_is_turned_into_scan_axes():

@@ -116,15 +116,36 @@ def find_kin(bases: Sequence[np.ndarray]) -> list[Kin]:
 
 def smallest_strain(basis: np.ndarray, reference: np.ndarray) -> Strain:
     """The smallest strain, with its rotation, that takes one lattice to the other."""
+    return _closest(basis, reference)[1]
+
+
+def in_basis_of(reference: np.ndarray, lattice: np.ndarray) -> np.ndarray:
+    """A lattice in that of its bases which the smallest strain, and then the smallest rotation, takes to another lattice's.
+
+    Args:
+        reference: g1, g2 as rows (y, x).
+        lattice: Of the other lattice.
+
+    Example:
+        >>> in_basis_of(np.array([[0.0, 20.0], [-26.0, 0.0]]), np.array([[26.1, 1.0], [-1.0, 20.1]])).tolist()
+        [[26.0, 0.0], [0.0, 20.0]]
+    """
+    cells = (np.linalg.inv(each).T for each in (lattice, reference))
+    change, _ = _closest(*cells)
+    return np.linalg.inv(change).T @ reference + 0.0
+
+
+def _closest(basis: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, Strain]:
+    """The change of the reference's basis that leaves the smallest strain, and that strain."""
     gradients = np.swapaxes(np.linalg.solve(CHANGES @ reference, basis), -1, -2)
-    gradients = gradients[np.linalg.det(gradients) > 0]
-    found = np.stack(_strains(jnp.asarray(gradients, float)), axis=1).astype(np.float64)
+    turning = np.flatnonzero(np.linalg.det(gradients) > 0)
+    found = np.stack(_strains(jnp.asarray(gradients[turning], float)), axis=1).astype(np.float64)
     sizes = np.array([strain_size(Strain(*row)) for row in found])
     # Equal strains are one lattice in its own symmetry: then the smallest rotation counts, and plus before minus.
     alike = np.flatnonzero(sizes < sizes.min() + SAME_SIZE)
     angles = found[alike, 3].round(3)
     best = alike[np.lexsort((-angles, np.abs(angles)))[0]]
-    return Strain(*found[best].tolist())
+    return CHANGES[turning[best]], Strain(*found[best].tolist())
 
 
 def mirror_lattice(basis: np.ndarray, row: tuple[int, int]) -> np.ndarray:

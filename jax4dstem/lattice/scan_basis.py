@@ -16,6 +16,7 @@ from jax4dstem.lattice.detection import (
     disk_kernels,
     find_bragg_disks,
 )
+from jax4dstem.lattice.evidence import ENOUGH
 from jax4dstem.lattice.nodes import nearest_node
 from jax4dstem.lattice.sample import ScanSample
 from jax4dstem.patterns.align import center_pattern, middle
@@ -27,6 +28,7 @@ DETECTED = 5.0  # contrast of a disk in a block's mean, in units of the noise
 BRIGHTEST = 20.0  # contrast that a disk counts with at most: a lattice is many disks
 ON_NODE = 0.4  # disk radii from a node within which a disk lies on it; a pixel at least
 EXPLAINED = 0.5  # share of the contrast that must lie on the lattice of a block
+TWICE = 0.8  # the same of a lattice and a turned one of its shape: two crystals on top of each other, each of which explains half at most
 SAME_SHAPE = 0.06  # relative difference of lattices that count as the same
 # What a further lattice must show, so that blocks across a boundary make none.
 PURE = 0.8  # share of the contrast of its blocks that lies on it, on average
@@ -50,7 +52,8 @@ def find_scan_bases(
 ) -> list[Basis]:
     """The lattices that blocks of the sample agree on, the most frequent first, each as its clearest block has it turned.
 
-    Where no block has enough counts, neighboring blocks are joined, up to the whole sample. Lattices whose lengths
+    Where no block shows any, crystals may be smaller than blocks: what most single patterns agree on is taken. Else a block has not enough
+    counts, and neighboring ones are joined, up to the whole sample. Lattices whose lengths
     differ by less than 6 % are one that is strained. Behind the first there are only lattices that explain nearly
     all that their blocks show, and whose cells are no multiples or parts of that of a more frequent one.
 
@@ -72,6 +75,8 @@ def find_scan_bases(
     blocks = patterns.reshape(shape[0] // rows, rows, shape[1] // cols, cols, *shape[2:])
     blocks = np.nan_to_num(blocks).sum(axis=(1, 3))
     bases, joined = _bases_of(blocks, count, radius, detector, to_scan_axes, rim), blocks
+    if not bases and count > 1:
+        bases = _agreed(_bases_of(np.nan_to_num(patterns), 1, radius, detector, to_scan_axes, rim))
     while not bases and joined.shape[:2] != (1, 1):
         for axis in (0, 1):
             joined = np.add.reduceat(joined, np.arange(0, joined.shape[axis], 2), axis)
@@ -96,6 +101,14 @@ def _kinds(bases: list[Basis]) -> list[Basis]:
             found.append(basis)
         bases = [each for each, same in zip(bases, alike, strict=True) if not same]
     return found
+
+
+def _agreed(bases: list[Basis]) -> list[Basis]:
+    """The bases of single patterns; none where they do not agree, as what noise shows in a few of them."""
+    if len(bases) < ENOUGH:
+        return []
+    alike = np.count_nonzero(_consensus(bases)[1])
+    return bases if alike >= max(ENOUGH, len(bases) / 2) else []
 
 
 def _known(basis: Basis, found: list[Basis]) -> bool:
@@ -155,7 +168,7 @@ def _bases_of(
             *(np.reshape(leaf, (-1, *leaf.shape[2:])) for leaf in found), strict=True
         )
         if (
-            basis := _basis_of(
+            basis := basis_of_disks(
                 (positions[valid] - origin) @ to_scan_axes,
                 contrast[valid],
                 radius,
@@ -174,17 +187,57 @@ def _identity(pattern: Pattern) -> Pattern:
     return pattern
 
 
-def _basis_of(
+def basis_of_disks(
     points: np.ndarray, contrast: np.ndarray, radius: float, outside: float
 ) -> Basis | None:
+    """The lattice that explains more than half of the disks of a block; or, with a turned one like it, 80 %.
+
+    Args:
+        points: (y, x) of the disks relative to the direct beam, ``(n, 2)`` in px.
+        contrast: Of the disks in units of the noise, ``(n,)``.
+        radius: Of the disks in px.
+        outside: Distance in px from the direct beam, from which on a disk is one.
+
+    Returns:
+        The basis; None where there is none.
+
+    Example:
+        >>> h, k = np.mgrid[-2:3, -2:3].reshape(2, -1)
+        >>> one = 20.0 * np.stack([h, k], axis=1)
+        >>> turned = one @ np.array([[0.8, -0.6], [0.6, 0.8]])
+        >>> for second in (turned, 0.75 * turned):
+        ...     found = basis_of_disks(np.concatenate([one, second]), np.full(50, 6.0), 4.0, 10.0)
+        ...     print(found and np.linalg.norm(found.vectors, axis=1).round(6).tolist())
+        [20.0, 20.0]
+        None
+    """
     far = np.linalg.norm(points, axis=1) > outside
     if far.sum() < 3:
         return None
     tolerance = max(1.0, ON_NODE * radius)
-    basis = find_basis(points[far], np.minimum(contrast[far], BRIGHTEST), tolerance)
-    if basis is None or basis.explained <= EXPLAINED:
+    points, weights = points[far], np.minimum(contrast[far], BRIGHTEST)
+    basis = find_basis(points, weights, tolerance)
+    if basis is None or not _spans_a_plane(points, basis.vectors, tolerance):
         return None
-    return basis if _spans_a_plane(points[far], basis.vectors, tolerance) else None
+    if basis.explained > EXPLAINED:
+        return basis
+    basis = _with_turned(basis, points, weights, tolerance)
+    return basis if basis.explained >= TWICE else None
+
+
+def _with_turned(basis: Basis, points: np.ndarray, weights: np.ndarray, tolerance: float) -> Basis:
+    """The basis with what it explains together with a turned one of the same shape, if the other points lie on one."""
+    nearest = nearest_node(points[:, 0], points[:, 1], basis.vectors)
+    off = nearest.distance_squared > tolerance**2
+    turned = find_basis(points[off], weights[off], tolerance)
+    if turned is None or not _same_shape(turned.vectors, basis.vectors):
+        return basis
+    return basis._replace(explained=basis.explained + (1 - basis.explained) * turned.explained)
+
+
+def _same_shape(vectors: np.ndarray, other: np.ndarray) -> bool:
+    shape = _shape(other)
+    return bool(np.all(np.abs(_shape(vectors) - shape) < SAME_SHAPE * shape[0]))
 
 
 def _spans_a_plane(points: np.ndarray, vectors: np.ndarray, tolerance: float) -> bool:

@@ -22,6 +22,7 @@ from jax4dstem.plots.style import (
 )
 
 DISKS, G1, G2 = "#66CCEE", "#FF9F40", "#66FF99"
+SECOND = "#AA3377"  # circles of the second crystal's disks, in what the fit of the first leaves
 MINUS = "\N{MINUS SIGN}"
 BEAM = 2.0  # disk radii around the center that are the direct beam's
 BRIGHT = 99.8  # percent of the pixels are darker than the last color
@@ -52,7 +53,9 @@ def lattice_overlay(results: Results) -> Figure:
 
 @plot("strain/examples/pattern")
 def pattern_examples(results: Results) -> Figure:
-    """The best and the worst pattern, one at a boundary and one without strain, each with its fit and what that leaves.
+    """The best and the worst pattern, one at a boundary, one of two crystals and one without strain, each with its fit and what that leaves.
+
+    A second crystal is circled in what the fit of the first leaves.
 
     Args:
         results: Of a run with strain.
@@ -69,7 +72,7 @@ def pattern_examples(results: Results) -> Figure:
             ...
         jax4dstem.errors.InputError: pattern_examples: the results have no strain/examples/pattern
     """
-    return _examples(results, ["best", "worst", "boundary", "without strain"])
+    return _examples(results, ["best", "worst", "boundary", "two crystals", "without strain"])
 
 
 def _examples(results: Results, kinds: Sequence[str]) -> Figure:
@@ -110,18 +113,15 @@ def _example(axes: Sequence[Axes], results: Results, found: Tree, n: int) -> Non
     show_image(
         axes[2], gap, title, "standard deviations of noise", cmap=SIGNED, vmin=-SPREAD, vmax=SPREAD
     )  # fmt: skip
+    if "second_disks" in found:
+        circles_on(axes[2], found["second_disks"].data[n], float(found["radius"].data[n]), SECOND)
 
 
 def lattice_on(axes: Axes, found: Tree, n: int) -> None:
     """Fitted disks as circles, g1 and g2 as arrows, over the pattern of an example."""
     center, vectors, disks = (found[name].data[n] for name in ("center", "vectors", "disks"))
-    disks, radius = disks[np.isfinite(disks).all(axis=1)], float(found["radius"].data[n])
-    size = np.full(len(disks), 2 * radius)
-    circles = EllipseCollection(
-        size, size, np.zeros(len(disks)), units="xy", offsets=disks[:, ::-1],
-        transOffset=axes.transData, facecolors="none", edgecolors=DISKS, linewidths=1.1,
-    )  # fmt: skip
-    axes.add_collection(circles, autolim=False)
+    radius = float(found["radius"].data[n])
+    circles_on(axes, disks, radius, DISKS)
     for vector, color, name in zip(vectors, (G1, G2), ("g1", "g2"), strict=True):
         tip = center + vector
         axes.annotate(
@@ -134,6 +134,17 @@ def lattice_on(axes: Axes, found: Tree, n: int) -> None:
             label[1], label[0], name, color=color, ha="center", va="center", weight="bold",
             clip_on=True, bbox={"facecolor": "black", "alpha": 0.65, "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip
+
+
+def circles_on(axes: Axes, disks: np.ndarray, radius: float, color: str) -> None:
+    """A circle around every disk (y, x) that is known."""
+    disks = disks[np.isfinite(disks).all(axis=1)]
+    size = np.full(len(disks), 2 * radius)
+    circles = EllipseCollection(
+        size, size, np.zeros(len(disks)), units="xy", offsets=disks[:, ::-1],
+        transOffset=axes.transData, facecolors="none", edgecolors=color, linewidths=1.1,
+    )  # fmt: skip
+    axes.add_collection(circles, autolim=False)
 
 
 def pattern_norm(image: np.ndarray, center: np.ndarray, radius: float) -> PowerNorm:

@@ -170,7 +170,8 @@ def _trust(results: Results) -> Iterator[Picture | Table]:
     )
     yield Picture(
         "pattern_examples",
-        "The pattern with the smallest and the one with the largest χ², one at a boundary, and the brightest without strain.",
+        "The pattern with the smallest and the one with the largest χ², one at a boundary, one of two crystals (the second is circled in what the "
+        "fit of the first leaves), and the brightest without strain; those that there are.",
         plots.pattern_examples,
     )
     yield Picture(

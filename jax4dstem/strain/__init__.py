@@ -9,6 +9,7 @@ from jax4dstem.strain.answers import (
     strain_in_blocks,
 )
 from jax4dstem.strain.bases import BaseStrain, BaseTable, strain_by_bases
+from jax4dstem.strain.between import ReferenceDifference, reference_difference
 from jax4dstem.strain.ccstae import CCSTAEStrain, train_ccstae
 from jax4dstem.strain.cepstral import strain_from_cepstrum
 from jax4dstem.strain.convert import to_py4dstem, to_pyxem
@@ -44,6 +45,7 @@ __all__ = [
     "MeasuredLattices",
     "NoStrain",
     "PooledStrain",
+    "ReferenceDifference",
     "RefinedStrain",
     "SecondCrystal",
     "Status",
@@ -64,6 +66,7 @@ __all__ = [
     "mix_bases",
     "pool_strain",
     "predict_dose",
+    "reference_difference",
     "refine_strain",
     "strain_by_bases",
     "strain_examples",

@@ -17,6 +17,7 @@ from jax4dstem.coordinates import (
 from jax4dstem.errors import InputError
 from jax4dstem.lattice.basis import symmetry_order
 from jax4dstem.lattice.information import inverse_information
+from jax4dstem.lattice.relation import in_basis_of
 from jax4dstem.strain.maps import Status, StrainMap
 from jax4dstem.strain.reference import StrainReference
 
@@ -144,8 +145,8 @@ def _reference_lattice(
     lattice: np.ndarray, values: np.ndarray, ok: np.ndarray, reference: StrainReference
 ) -> np.ndarray:
     """g1, g2 of the reference, by the strains relative to a lattice where it is a median."""
-    if reference.lattice is not None:
-        return reference.lattice
+    if reference.lattice is not None:  # in whatever basis it is given
+        return in_basis_of(reference.lattice, lattice)
     chosen = ok
     if reference.among is not None:
         reference.check_fits(ok.shape)

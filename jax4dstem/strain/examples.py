@@ -18,7 +18,7 @@ class StrainExamples(Result):
     """Patterns, the lattices fitted to them, and what these lead one to expect, one row per example.
 
     Attributes:
-        kind: What each is an example of: ``typical``, ``best``, ``worst``, ``boundary``, ``without strain``; ``(n,)``.
+        kind: What each is an example of: ``typical``, ``best``, ``worst``, ``boundary``, ``two crystals``, ``without strain``; ``(n,)``.
         position: Row and column of the scan, ``(n, 2)``.
         pattern: Electrons, ``(n, det_y, det_x)``.
         expected: Electrons by the fitted lattice, the same shape; NaN without one, and for pixels that say nothing.
@@ -26,6 +26,8 @@ class StrainExamples(Result):
         vectors: Fitted g1, g2 as rows (y, x) in px of the detector, ``(n, 2, 2)``.
         disks: Fitted reflections in px, ``(n, reflections, 2)``; NaN where a lattice has fewer.
         radius: Of the disks in px, ``(n,)``.
+        second_disks: Fitted reflections of a second crystal, ``(n, reflections, 2)``, NaN where there is none; None where no
+            position of the scan has one.
     """
 
     kind: np.ndarray = entry(
@@ -56,6 +58,13 @@ class StrainExamples(Result):
         "example reflection yx", "px", "fitted reflections (y, x)", path="strain/examples/disks"
     )
     radius: np.ndarray = entry("example", "px", "of the disks", path="strain/examples/radius")
+    second_disks: np.ndarray | None = entry(
+        "example second_reflection yx",
+        "px",
+        "fitted reflections of a second crystal (y, x)",
+        path="strain/examples/second_disks",
+        default=None,
+    )
 
 
 class _Example(NamedTuple):
@@ -73,7 +82,8 @@ def strain_examples(
     """Choose patterns by how well their fits went, and compare them with what the fits expect.
 
     Typical is the pattern whose chi-squared per pixel and error bar have the most ordinary ranks; best and worst are those
-    of the smallest and largest chi-squared; the one at a boundary is the most mixed; the one without strain is the brightest.
+    of the smallest and largest chi-squared; the one at a boundary is the most mixed; that of two crystals has as much of the
+    second as is ordinary, which the expected pattern does not contain; the one without strain is the brightest.
 
     Args:
         electrons: The scan as the fits took it, its steps the same for all positions.
@@ -94,10 +104,7 @@ def strain_examples(
     """
     chosen = _chosen(strain, _unlike_neighbors(strain) if mixed is None else mixed)
     found = [_example(electrons, strain, *position) for position in chosen.values()]
-    most = max((len(each.disks) for each in found), default=0)
-    disks = np.full((len(found), most, 2), np.nan)
-    for row, each in zip(disks, found, strict=True):
-        row[: len(each.disks)] = each.disks
+    second = [_second_disks(strain, *position) for position in chosen.values()]
     shape = electrons.pattern_shape
     return StrainExamples(
         np.array(list(chosen), dtype=str),
@@ -106,8 +113,9 @@ def strain_examples(
         _stacked([each.expected for each in found], shape),
         _stacked([each.center for each in found], (2,)),
         _stacked([each.vectors for each in found], (2, 2)),
-        disks,
+        _padded([each.disks for each in found]),
         np.array([each.radius for each in found]),
+        _padded(second) if any(len(each) for each in second) else None,
     )
 
 
@@ -125,6 +133,9 @@ def _chosen(strain: StrainMeasurement, mixed: np.ndarray) -> dict[str, tuple[int
         }
         if np.nanmax(np.where(ok, mixed, np.nan)) > 0:
             found["boundary"] = _place(mixed, ok)
+    if strain.second is not None and strain.second.there.any():
+        there, amount = strain.second.there, strain.second.amount
+        found["two crystals"] = _place(-_from_middle(np.where(there, amount, np.nan)), there)
     without = ~ok
     if without.any():
         found["without strain"] = _place(fits.score, without)
@@ -176,6 +187,27 @@ def _example(electrons: Dataset, strain: StrainMeasurement, y: int, x: int) -> _
             return _Example(pattern, expected, center, vectors, disks, float(part.model.radius))
     nowhere = np.full(2, np.nan)
     return _Example(pattern, expected, nowhere, np.full((2, 2), np.nan), np.empty((0, 2)), np.nan)
+
+
+def _second_disks(strain: StrainMeasurement, y: int, x: int) -> np.ndarray:
+    """Reflections of the second crystal at a position; none where there is none."""
+    second = strain.second
+    if second is None or not second.there[y, x]:
+        return np.empty((0, 2))
+    model = strain.parts()[second.lattice_id[y, x]].model
+    lattice, to_detector = (np.asarray(part, float) for part in (model.lattice, model.to_detector))
+    indices = np.asarray(model.indices)
+    indices = indices[indices.any(axis=1)]  # the direct beam is the first one's
+    return strain.lattice.center[y, x] + indices @ lattice @ second.distortion[y, x] @ to_detector
+
+
+def _padded(disks: Sequence[np.ndarray]) -> np.ndarray:
+    """Of different numbers, those that are missing NaN."""
+    most = max((len(each) for each in disks), default=0)
+    padded = np.full((len(disks), most, 2), np.nan)
+    for row, each in zip(padded, disks, strict=True):
+        row[: len(each)] = each
+    return padded
 
 
 def _stacked(arrays: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:

@@ -17,7 +17,7 @@ from jax4dstem.lattice.cell import zone_lattice
 class StrainReference:
     """The lattice that strain is relative to: given, or the median of measured ones.
 
-    Made by `median`, `region`, `rectangle`, `domain`, `vectors` or `crystal`.
+    Made by `median`, `region`, `rectangle`, `point`, `domain`, `vectors` or `crystal`.
 
     Attributes:
         lattice: g1, g2 as rows (y, x) in px, on the detector; None for a median.
@@ -113,6 +113,26 @@ class StrainReference:
         mask = np.zeros((height, width), bool)
         mask[y0:y1, x0:x1] = True
         return cls.region(mask)
+
+    @classmethod
+    def point(cls, scan_shape: tuple[int, int], at: tuple[int, int]) -> StrainReference:
+        """The lattice of one position.
+
+        Args:
+            scan_shape: Of the scan.
+            at: Its row and column, (y, x).
+
+        Raises:
+            InputError: The position is outside the scan.
+
+        Example:
+            >>> point = StrainReference.point((4, 6), (1, 2))
+            >>> np.argwhere(point.among).tolist(), point.source
+            ([[1, 2]], 'position at row 1, column 2')
+        """
+        y, x = at
+        one = cls.rectangle(scan_shape, (y, y + 1, x, x + 1))
+        return replace(one, source=f"position at row {y}, column {x}")
 
     @classmethod
     def domain(cls, labels: np.ndarray | None, number: int) -> StrainReference:
