@@ -52,7 +52,7 @@ def join_gradual(points: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> n
 
     Example:
         >>> x = np.tile(np.arange(40.0), (10, 1))  # a ramp, then a step
-        >>> bent = np.where(x < 30, x / 3, 40) + np.random.default_rng(0).normal(0, 0.1, x.shape)
+        >>> bent = np.where(x < 30, 3 * x, 400) + np.random.default_rng(0).normal(0, 1, x.shape)
         >>> labels = np.digitize(x, [15, 30]).ravel()
         >>> np.bincount(join_gradual(bent.reshape(-1, 1), labels, np.ones(x.shape, bool))).tolist()
         [300, 100]
