@@ -29,7 +29,7 @@ from jax4dstem.fields import SCAN, Result, entry
 from jax4dstem.reducers import MomentsResult
 from jax4dstem.rows import to_map
 
-COMPONENTS = 120  # of every kind of features, before their signal is looked for: what few electrons tell of is not among the largest
+COMPONENTS = 48  # of every kind of features, before their signal is looked for
 LEARNED = 20_000  # positions that domains are found on; the others join their neighbors' domains
 AS_FINE = 0.4  # of the entropy of the finest division: what divides less says too little
 AS_CLEAR = 0.08  # silhouette by which one division may be less clear than another
