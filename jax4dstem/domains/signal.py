@@ -22,7 +22,7 @@ from jax4dstem.rows import evenly_spaced, to_map, to_rows
 MOST = 24  # components: neighborhoods of points have no meaning in many dimensions
 UNORDERED = 10  # components of a scan without order, those of most variance
 ORDERS = 5  # random ones: a few outliers that come to lie side by side have a large λ
-ORDERED = 2.0  # times their largest λ, at which a scan has order, and a component signal
+ORDERED = 1.5  # times their largest λ, at which a scan has order, and a component signal: noise, also with outliers or long tails, had 1.3 at most of 120 scans
 NEAR = 2  # positions in y and in x: neighbors that signal is shared with; more of them tell fainter signal, in fewer small domains
 PAIRS = 4  # of neighbors, per component, from which its noise is known
 SCALED = 10_000  # differences that the scale of each component is taken of
