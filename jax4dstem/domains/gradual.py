@@ -20,10 +20,10 @@ SHARPEST = 0.75  # quantile of the scan's borders that are taken for the probe's
 # wave's swing fits into them; with a probe of 1.06 positions (standard deviation) across a border 0.84, of 1.35 0.75. In scans of grains, twins and a
 # particle 0.46 to 0.71 inside domains, at their borders 0.79 and more, but for a few small parts.
 SHARP = 0.75
+CLEAR = 0.85  # such a share of a middle wider by a position on either side: gradual borders have 0.83 and less there, but for one in ten
 # Times the width of the scan's sharpest borders that another one may have: a probe with long tails, or facets that are inclined, make borders of a
 # measured scan of cubes up to 1.4 times as wide as its sharpest.
 WIDER = 1.6
-CLEAR = 0.85  # the same of a middle wider by a position on either side: gradual borders have 0.83 and less there, but for one in ten
 NARROW = 0.3  # positions: of a narrower probe no position shows two domains
 
 
