@@ -82,6 +82,7 @@ CASES = {
     ),
     "AlignDirectBeam": Case(align.AlignDirectBeam(3), (np.array([11.0, 12.0]), 5.3)),
     "align_direct_beam": Case(align.align_direct_beam, (np.array([12.0, 12.0]), 2.0, 6.0)),
+    "LocateDirectBeam": Case(align.LocateDirectBeam(reach=8), (np.array([12.0, 12.0]), 2.0, 6.0)),
     "friedel_center": Case(
         friedel.friedel_center, (np.array([12.0, 12.0]), ~BAD, 6.0, 2.0), eager=False
     ),

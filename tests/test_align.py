@@ -116,3 +116,23 @@ def test_descan_fit_of_tiny_scans(shape):
 def test_descan_fit_needs_one_center():
     with pytest.raises(InputError, match="no direct beam"):
         align.fit_descan(np.full((2, 2, 2), np.nan))
+
+
+def test_a_shift_beyond_the_pattern_leaves_nothing():
+    pattern = smooth_pattern()
+    for shift in ([33.0, 0.0], [-33.0, 2.5], [0.5, 40.0], [1.0, -100.3]):
+        assert not align.shift_pattern(pattern, jnp.asarray(shift)).any()
+    np.testing.assert_allclose(
+        align.shift_pattern(pattern, jnp.asarray([32.0, -31.5]))[-1, 0], pattern[0, 31:33].mean()
+    )
+
+
+def test_a_beam_is_located_alike_in_what_lies_around_it(rng):
+    centers = [[30.2, 28.6], [5.1, 4.0], [60.3, 55.8]]  # in corners what lies around is cut
+    locate = align.LocateDirectBeam.of_radius(3.0)
+    assert 2 * locate.reach + 1 < 60  # the pattern is wider
+    for center in centers:
+        pattern, given = jnp.asarray(nanobeam(center, rng), float), jnp.asarray(center)
+        found = locate(pattern, given, 3.0, 6.0)
+        whole = align.align_direct_beam(pattern, given, 3.0, 6.0)
+        np.testing.assert_allclose(found, whole, atol=1e-3)

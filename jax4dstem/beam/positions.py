@@ -11,7 +11,7 @@ from jax4dstem.dataset import Dataset, check_dataset
 from jax4dstem.errors import InputError
 from jax4dstem.fields import SCAN, Result, entry
 from jax4dstem.patterns.align import (
-    align_direct_beam,
+    LocateDirectBeam,
     center_pattern,
     find_direct_beam,
     fit_descan,
@@ -335,7 +335,6 @@ def _measure(
     scan: Dataset, expected: np.ndarray, radius: float, search: float, valid: np.ndarray
 ) -> np.ndarray:
     place = np.broadcast_to(expected, (*scan.scan_shape, 2)).astype(np.float32)
-    found = map_patterns(
-        align_direct_beam, scan, radius, search, per_position=(place,), progress="aligning"
-    )
+    locate = LocateDirectBeam.of_radius(radius)
+    found = map_patterns(locate, scan, radius, search, per_position=(place,), progress="aligning")
     return np.where(valid[..., None], found, np.nan).astype(np.float32)

@@ -18,7 +18,7 @@ from jax4dstem.domains.features import choose_features, feature_vectors, pattern
 from jax4dstem.domains.gaps import join_without_gaps
 from jax4dstem.domains.gradual import join_gradual
 from jax4dstem.domains.peaks import density_peaks
-from jax4dstem.domains.shares import inside_domains, share_out, without_mixtures
+from jax4dstem.domains.shares import Shares, inside_domains, share_out, without_mixtures
 from jax4dstem.domains.signal import Signal, signal_components
 from jax4dstem.domains.steps import steps_across
 from jax4dstem.domains.turns import same_but_turned
@@ -183,7 +183,7 @@ def map_domains(
     same = partial(same_but_turned, prepared) if ordered else (lambda fine, coarse: False)
     kind = list(tried)[_choose(list(divisions.values()), same)]
     features = linear if ordered else signals[kind]
-    found = share_out(features.points, _by_size(divisions[kind].labels))
+    found = _by_size(share_out(features.points, divisions[kind].labels))
     of_sums = scores[sums]
     typical = typicality(
         of_sums.scores[valid],
@@ -216,11 +216,11 @@ def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Div
     points, ordered = signal.points, len(linear.ratio) > 0
     learned = subsample(len(points), LEARNED, seed)
     peaks, gaps = density_peaks(points[learned]), {}
+    nearest = KNeighborsClassifier(1).fit(points[learned], np.arange(len(learned)))
+    like = np.arange(len(points)) if len(learned) == len(points) else nearest.predict(points)
 
     def division(steps: np.ndarray | None) -> Division:
-        labels = join_without_gaps(points[learned], peaks, steps, gaps)
-        if len(learned) < len(points):
-            labels = KNeighborsClassifier(1).fit(points[learned], labels).predict(points)
+        labels = join_without_gaps(points[learned], peaks, steps, gaps)[like]
         inside = np.ones(len(points), bool)
         if ordered:  # a collection of patterns has no rims
             labels = without_mixtures(linear.points, labels, valid)
@@ -265,7 +265,9 @@ def _choose(divisions: list[Division], same: Callable[[np.ndarray, np.ndarray], 
     return int(chosen)
 
 
-def _by_size(labels: np.ndarray) -> np.ndarray:
-    """Numbered by size, largest first."""
-    order = np.argsort(-np.bincount(labels), kind="stable")
-    return np.argsort(order)[labels]
+def _by_size(found: Shares) -> Shares:
+    """Domains numbered by size, largest first."""
+    number = max(found.label.max(), found.second.max()) + 1
+    order = np.argsort(-np.bincount(found.label, minlength=number), kind="stable")
+    new = np.append(np.argsort(order), -1)  # the last is that of -1, no second domain
+    return found._replace(label=new[found.label], second=new[found.second])

@@ -5,7 +5,11 @@ middle c. A position with a share s of domain a and the rest of b lies at
 
 .. math:: y = s \, c_a + (1 - s) \, c_b ,
 
-give or take one; the pair of domains that leaves the smallest rest is taken. Domains are learned from positions that are clearly theirs,
+give or take one; the pair of domains that leaves the smallest rest is taken, which distances to the middles alone tell:
+
+.. math:: |y - s \, c_a - (1 - s) \, c_b|^2 = s \, |y - c_a|^2 + (1 - s) \left( |y - c_b|^2 - s \, |c_a - c_b|^2 \right) .
+
+Domains are learned from positions that are clearly theirs,
 so what varies inside a domain, such as strain, tilt or thickness, has no part in the shares.
 """
 
@@ -15,6 +19,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.stats import norm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import pairwise
 
 from jax4dstem.rows import to_map
 
@@ -157,14 +162,15 @@ def _shares(features: np.ndarray, guess: np.ndarray, clear: np.ndarray) -> Share
     model = LinearDiscriminantAnalysis().fit(features[clear], guess[clear])
     coordinates, domains = model.transform(features), model.classes_
     middles = np.array([coordinates[clear & (guess == n)].mean(axis=0) for n in domains])
+    # Of each domain a column, which the loop over pairs reads as a whole.
+    away = np.asfortranarray(pairwise.euclidean_distances(coordinates, middles, squared=True))
+    apart = pairwise.euclidean_distances(middles, squared=True)
     rest = np.full(len(features), np.inf)
     pair, share = np.zeros((len(features), 2), int), np.ones(len(features))
     for a in range(len(domains)):
         for b in range(a):
-            apart = middles[a] - middles[b]
-            of_a = np.clip((coordinates - middles[b]) @ apart / (apart @ apart), 0, 1)
-            off = coordinates - middles[b] - of_a[:, None] * apart
-            left = (off**2).sum(axis=1)
+            of_a = np.clip((away[:, b] - away[:, a]) / (2 * apart[a, b]) + 0.5, 0, 1)
+            left = of_a * away[:, a] + (1 - of_a) * (away[:, b] - of_a * apart[a, b])
             better = left < rest
             rest[better], pair[better], share[better] = left[better], (a, b), of_a[better]
     swap = share < 0.5

