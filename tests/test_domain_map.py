@@ -13,6 +13,7 @@ from jax4dstem.domains import (
     feature_vectors,
     map_domains,
 )
+from jax4dstem.domains.chains import linked_sets
 from jax4dstem.domains.gaps import gap_between, join_without_gaps
 from jax4dstem.domains.peaks import density_peaks
 from jax4dstem.domains.shares import share_out, without_mixtures
@@ -130,6 +131,38 @@ def test_signal_is_what_neighbors_share_in_units_of_noise(rng):
     assert half.std() == pytest.approx(1, abs=0.15)
     shuffled = rng.permutation(scores.reshape(-1, 6)).reshape(scores.shape)
     assert len(signal_components(shuffled, valid).ratio) == 0
+
+
+def curves(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of three short curves in random order, with long tails, ``(12, 15, 24)``, and which curve each is of."""
+    rng = np.random.default_rng(seed)
+    signal = []
+    for _ in range(3):
+        along = rng.uniform(-1, 1, 60)[:, None]
+        middle = rng.normal(0, 8, 6)
+        signal.append(middle + 6 * np.sin(along * rng.uniform(1, 3, 6) + rng.uniform(0, 6, 6)))
+    scores = rng.standard_t(2, (180, 24)) * np.geomspace(1, 0.05, 24)
+    scores[:, :6] += np.concatenate(signal)
+    order = rng.permutation(180)
+    return scores[order].reshape(12, 15, 24), np.repeat([0, 1, 2], 60)[order]
+
+
+def test_a_collection_of_curves_has_no_order():
+    """Four of 400, those in which signal over noise is farthest above that of five random orders."""
+    for seed in (231, 242, 356, 372):
+        scores, _ = curves(seed)
+        assert len(signal_components(scores, np.ones((12, 15), bool)).ratio) == 0
+
+
+def test_curves_are_cut_into_pieces_by_density_and_kept_by_chains():
+    """Tilt series: how many patterns lie where on a curve is chance, and peaks of their density are pieces of it."""
+    for seed in (4, 5):
+        rng, label = np.random.default_rng(seed), np.arange(300) // 100
+        along, points = rng.uniform(0, 2, 300), np.zeros((300, 10))
+        points[:, :3] = np.stack([np.cos(along), np.sin(along), 0.4 * label], axis=1)
+        points += 0.01 * rng.standard_normal((300, 10))
+        assert index(join_without_gaps(points, density_peaks(points)), label) < 0.9
+        assert index(join_without_gaps(points, linked_sets(points)), label) == 1
 
 
 def test_a_uniform_field_has_no_gap_and_two_sets_have_one(rng):

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.metrics import adjusted_rand_score
 
 from jax4dstem import (
     Dataset,
@@ -18,7 +19,7 @@ from jax4dstem import (
     prepare_patterns,
     survey_scan,
 )
-from jax4dstem.beam import BeamPositions, Survey
+from jax4dstem.beam import BeamPositions, Prepared, Survey
 from jax4dstem.domains import (
     KMeansSplitter,
     VaryingPixels,
@@ -27,6 +28,7 @@ from jax4dstem.domains import (
     domain_agreement,
     feature_vectors,
     find_domains,
+    map_domains,
     score_features,
 )
 from jax4dstem.simulate import PolycrystalTruth, heterojunction, polycrystal
@@ -132,6 +134,28 @@ def sheet() -> Run:
     return run
 
 
+def domain_map() -> Run:
+    """Domains with nothing given: small grains, two materials on a film whose strain varies, one bent crystal."""
+    grains, of_grains = polycrystal((40, 40), (64, 64), n_grains=10, dose=2e4, seed=306)
+    made, of_sheet = heterojunction((40, 40), (48, 48), dose=2e4, seed=307)
+    bent, _ = polycrystal((32, 32), (64, 64), n_grains=1, gradient=1e-3, dose=1e5, seed=308)
+    scans = {"grains": (grains, of_grains.label), "sheet": (made, of_sheet.label)}
+    scans["bent"] = bent, np.zeros((32, 32), int)
+    prepared = {name: _prepared(scan) for name, (scan, _) in scans.items()}
+
+    def run() -> Figures:
+        figures = {}
+        for name, (_, label) in scans.items():
+            found = map_domains(prepared[name])
+            figures[f"ari_{name}"] = float(adjusted_rand_score(label.ravel(), found.labels.ravel()))
+            figures[f"number_{name}"] = float(len(found.size))
+            figures[f"unusual_{name}"] = float(found.unusual.mean())  # type: ignore[union-attr]
+            figures[f"mixed_{name}"] = float((found.second >= 0).mean())
+        return figures
+
+    return run
+
+
 def bases() -> Run:
     """Base lattices of a polycrystal whose lattice is given, and how much of each is under the probe."""
     scan, truth = polycrystal((20, 20), (96, 96), background=0.3, dose=5e4, n_grains=4, seed=304)
@@ -200,6 +224,11 @@ def measured(path: Path) -> Run:
     return run
 
 
+def _prepared(scan: Dataset) -> Prepared:
+    survey = survey_scan(scan)
+    return prepare_patterns(scan, survey, align_scan(scan, survey))
+
+
 def _strain(
     scan: Dataset, reference: StrainReference | None = None
 ) -> tuple[Survey, BeamPositions, StrainMeasurement]:
@@ -253,6 +282,7 @@ BENCHMARKS = {
     "smooth": Benchmark(smooth, ("strain.pooling",)),
     "bases": Benchmark(bases, ("strain.bases", "strain.mixing")),
     "sheet": Benchmark(sheet, ("domains.", "patterns.features")),
+    "domain map": Benchmark(domain_map, ("domains.",)),
     "other renderer": Benchmark(other_renderer, BEAM),
     "grains": Benchmark(lambda: grains(2e4, 0.1), STRAIN),
     "grains, bright": Benchmark(lambda: grains(1e5, 0.3), STRAIN),

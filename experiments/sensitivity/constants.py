@@ -178,7 +178,10 @@ def meaning(constant: Constant) -> str:
         return lines[start].partition(":")[2].strip()
     start = next(n for n, line in enumerate(lines) if line.startswith(f"{constant.name} = "))
     end = start if not lines[start].rstrip().endswith("(") else start + 1
-    return lines[end].partition("#")[2].strip()
+    above: list[str] = []
+    while lines[start - 1 - len(above)].startswith("#"):
+        above.insert(0, lines[start - 1 - len(above)])
+    return lines[end].partition("#")[2].strip() or " ".join(line.strip("# ") for line in above)
 
 
 CONSTANTS = [
@@ -281,4 +284,45 @@ CONSTANTS = [
     Constant("domains.physics", "EXPLAINED", share=True),
     Constant("domains.physics", "COHERENT"),
     Constant("domains.physics", "OVER_NOISE"),
+    # The domain map.
+    Constant("domains.signal", "ORDERED"),
+    Constant("domains.signal", "NEAR"),
+    Constant("domains.signal", "MOST"),
+    Constant("domains.signal", "REACH"),
+    Constant("domains.peaks", "PROMINENCE"),
+    Constant("domains.gaps", "VALLEY", share=True),
+    Constant("domains.gaps", "SEEN"),
+    Constant("domains.gaps", "SURE"),
+    Constant("domains.gaps", "APART"),
+    Constant("domains.gaps", "NEAREST"),
+    Constant("domains.gaps", "SHOWN"),
+    Constant("domains.gaps", "STEP"),
+    Constant("domains.gaps", "BETWEEN"),
+    Constant("domains.gaps", "WIDE"),
+    Constant("domains.steps", "REACH"),
+    Constant("domains.shares", "ROUNDS"),
+    Constant("domains.shares", "PURE", share=True),
+    Constant("domains.shares", "MIXED"),
+    Constant("domains.shares", "BETWEEN"),
+    Constant("domains.shares", "ON_LINE"),
+    Constant("domains.shares", "THIN"),
+    Constant("domains.domain_map", "COMPONENTS"),
+    Constant("domains.domain_map", "AS_FINE"),
+    Constant("domains.domain_map", "AS_CLEAR"),
+    Constant("domains.domain_map", "NO_LESS"),
+    Constant("domains.domain_map", "SLICES", share=True),
+    Constant("domains.domain_map", "JUDGED"),
+    Constant("domains.gradual", "LINES"),
+    Constant("domains.gradual", "CERTAIN"),
+    Constant("domains.gradual", "SHARPEST", share=True),
+    Constant("domains.gradual", "SHARP", share=True),
+    Constant("domains.gradual", "CLEAR", share=True),
+    Constant("domains.gradual", "WIDER"),
+    Constant("domains.turns", "SMALL"),
+    Constant("domains.turns", "ALIKE", share=True),
+    Constant("domains.turns", "KNOWN"),
+    Constant("domains.turns", "RIMS"),
+    Constant("domains.unusual", "KNOWN"),
+    Constant("domains.unusual", "TAIL", share=True),
+    Constant("domains.unusual", "UNDER"),
 ]

@@ -3,22 +3,23 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import silhouette_score
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import NearestNeighbors
 
 from jax4dstem.beam import Prepared
+from jax4dstem.domains.chains import linked_sets
 from jax4dstem.domains.clustering import LEVEL, Domains
 from jax4dstem.domains.embedding import Scores, score_features
 from jax4dstem.domains.feature_kinds import AngularPatterns, DiskSums, FeatureKind
 from jax4dstem.domains.features import choose_features, feature_vectors, pattern_moments
-from jax4dstem.domains.gaps import join_without_gaps
+from jax4dstem.domains.gaps import Gap, join_without_gaps
 from jax4dstem.domains.gradual import join_gradual
 from jax4dstem.domains.peaks import density_peaks
-from jax4dstem.domains.shares import Shares, inside_domains, share_out, without_mixtures
+from jax4dstem.domains.shares import Shares, inside_domains, keep_whole, share_out, without_mixtures
 from jax4dstem.domains.signal import Signal, signal_components
 from jax4dstem.domains.steps import steps_across
 from jax4dstem.domains.turns import same_but_turned
@@ -34,6 +35,8 @@ LEARNED = 20_000  # positions that domains are found on; the others join their n
 AS_FINE = 0.4  # of the entropy of the finest division: what divides less says too little
 AS_CLEAR = 0.08  # silhouette by which one division may be less clear than another
 NO_LESS = 0.01  # the same for two divisions by the same features, of which the finer one counts
+# Of what a silhouette lacks of 1, that a coarser division of a collection without order has at most: half and less where the finer one cuts chains.
+CLOSER = 0.8
 SLICES = (
     0.5  # silhouette of slices of a uniform field: borders explain no division that is not clearer
 )
@@ -46,7 +49,8 @@ class DomainMap(Result):
 
     Attributes:
         labels: Domain with the largest share, largest domain first; -1 where there is no valid pattern; ``(scan_y, scan_x)``.
-        confidence: Probability that no other domain has a larger share, the same shape; NaN where there is no pattern.
+        confidence: Probability that no other domain has a larger share, the same shape; NaN where there is no pattern. Where shares are
+            not told (patterns without order, by angular correlations), that of its own domain.
         second: Domain that has a significant share beside it, -1 for none; the same shape.
         share: Of the first domain, the same shape.
         kind: Of the features that the domains are told by.
@@ -135,7 +139,8 @@ def map_domains(
     """Find the domains of a scan: how many there are, and by which features they are told, is found too.
 
     Every kind of features is looked at alike: components that neighbors share, peaks of their density, joined where there is no gap
-    between them, so that what varies without a gap is one domain, and without those that are mixtures of two others. Positions on sharp borders
+    between them, so that what varies without a gap is one domain, and without those that are mixtures of two others. In a collection of
+    patterns without order, sets that chains of neighbors hold together are looked at as well, and the clearer ones count. Positions on sharp borders
     bridge no gap, if the domains are as clear without them, and neighbors between which patterns change gradually are one domain.
     The finest division counts, unless a coarser one is clearer by far, or about as clear and joins the same patterns turned by a few degrees.
     What is unlike all mixtures of domains is said beside it. Shares, and with them the domains of mixed positions, come from
@@ -182,8 +187,11 @@ def map_domains(
     ordered = len(linear.ratio) > 0
     same = partial(same_but_turned, prepared) if ordered else (lambda fine, coarse: False)
     kind = list(tried)[_choose(list(divisions.values()), same)]
-    features = linear if ordered else signals[kind]
-    found = _by_size(share_out(features.points, divisions[kind].labels))
+    labels = divisions[kind].labels
+    if ordered or tried[kind] is sums:
+        found = _by_size(share_out(linear.points, labels))
+    else:
+        found = _by_size(keep_whole(signals[kind].points, labels))
     of_sums = scores[sums]
     typical = typicality(
         of_sums.scores[valid],
@@ -215,12 +223,13 @@ def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Div
     """Domains by one kind of features; where the scan has order, positions on borders bridge no gap if that is no less clear."""
     points, ordered = signal.points, len(linear.ratio) > 0
     learned = subsample(len(points), LEARNED, seed)
-    peaks, gaps = density_peaks(points[learned]), {}
-    nearest = KNeighborsClassifier(1).fit(points[learned], np.arange(len(learned)))
-    like = np.arange(len(points)) if len(learned) == len(points) else nearest.predict(points)
+    peaks = density_peaks(points[learned])
+    like = np.arange(len(points))
+    if len(learned) < len(points):
+        like = NearestNeighbors(n_neighbors=1).fit(points[learned]).kneighbors(points)[1][:, 0]
 
-    def division(steps: np.ndarray | None) -> Division:
-        labels = join_without_gaps(points[learned], peaks, steps, gaps)[like]
+    def division(sets: np.ndarray, *how: Any) -> Division:
+        labels = join_without_gaps(points[learned], sets, *how)[like]
         inside = np.ones(len(points), bool)
         if ordered:  # a collection of patterns has no rims
             labels = without_mixtures(linear.points, labels, valid)
@@ -230,10 +239,15 @@ def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Div
         sliced = ordered and clarity < SLICES
         return Division(np.zeros_like(labels), np.nan) if sliced else Division(labels, clarity)
 
-    every = division(None)
+    gaps: dict[tuple, Gap] = {}
+    every = division(peaks, None, gaps)
+    if not ordered:
+        chains = division(linked_sets(points[learned]))
+        fine, coarse = sorted((every, chains), key=lambda one: -one.entropy)
+        return coarse if 1 - coarse.clarity < CLOSER * (1 - fine.clarity) else fine
     if not len(signal.ratio):
         return every
-    finer = division(steps_across(points, valid)[:, learned])
+    finer = division(peaks, steps_across(points, valid)[:, learned], gaps)
     as_clear = finer.clarity >= np.nan_to_num(every.clarity) - NO_LESS
     too_coarse = every.entropy < AS_FINE * finer.entropy
     return finer if as_clear or too_coarse else every

@@ -70,7 +70,7 @@ def share_out(features: np.ndarray, labels: np.ndarray) -> Shares:
         (0, 1, 0.6)
     """
     if labels.max() < 1:
-        return Shares(labels, np.ones(len(labels)), np.full(len(labels), -1), np.ones(len(labels)))
+        return keep_whole(features, labels)
     found = _shares(features, labels, np.ones(len(labels), bool))
     for _ in range(ROUNDS - 1):
         guess, clear = found.label, found.share > PURE
@@ -80,6 +80,31 @@ def share_out(features: np.ndarray, labels: np.ndarray) -> Shares:
                 guess = np.where(labels == domain, domain, guess)
         found = _shares(features, guess, clear)
     return found
+
+
+def keep_whole(features: np.ndarray, labels: np.ndarray) -> Shares:
+    """Every position is its domain's alone: features that are not linear in the counts tell no shares, and patterns without order have no rims.
+
+    Args:
+        features: ``(n, d)``.
+        labels: Domains, numbered from 0, ``(n,)``.
+
+    Returns:
+        The same domains; the confidence is the probability of the position's own domain, where all domains scatter alike.
+
+    Example:
+        >>> features = np.random.default_rng(0).normal(0, 1, (200, 2))
+        >>> features[100:] += 20
+        >>> found = keep_whole(features, np.repeat([0, 1], 100))
+        >>> found.share.min().item(), round(found.confidence.min().item(), 3)
+        (1.0, 1.0)
+    """
+    own, none = np.ones(len(labels)), np.full(len(labels), -1)
+    if labels.max() < 1:
+        return Shares(labels, own, none, own)
+    model = LinearDiscriminantAnalysis().fit(features, labels)
+    probability = model.predict_proba(features)[np.arange(len(labels)), labels]
+    return Shares(labels, probability, none, own)
 
 
 def without_mixtures(features: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -7,9 +7,11 @@ eigenvectors of
 
 are sorted by signal over noise λ. Noise differs from position to position and has no part in S; edges of domains are few, and the
 quieter half of the differences, which D is taken of, has none. A component counts where λ is above what the same scores give in
-random order. In a scan without order, such as a collection of patterns, there is no such component: its scores are taken as they are.
+random order. A few positions far from the others, or a small D, make λ large by chance; that a scan has order is therefore told by the
+correlation of neighbors, too, with what is far from the median counted as less far (Moran's I). In a scan without order, such as a
+collection of patterns, scores are taken as they are.
 
-Reference: P. Switzer and A. Green, min/max autocorrelation factors (Stanford, 1984), for the eigenvectors.
+References: P. Switzer and A. Green, min/max autocorrelation factors (Stanford, 1984), for the eigenvectors; P. A. P. Moran, Biometrika 37, 17 (1950).
 """
 
 from typing import NamedTuple
@@ -17,12 +19,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, ndimage, stats
 
+from jax4dstem.domains.spread import middle_two_thirds
 from jax4dstem.rows import evenly_spaced, to_map, to_rows
 
 MOST = 24  # components: neighborhoods of points have no meaning in many dimensions
 UNORDERED = 10  # components of a scan without order, those of most variance
 ORDERS = 5  # random ones: a few outliers that come to lie side by side have a large λ
 ORDERED = 1.5  # times their largest λ, at which a scan has order, and a component signal: noise, also with outliers or long tails, had 1.3 at most of 120 scans
+LOOKED = 8  # components, those of largest λ, of which a scan's order is told
+FAR = 5.0  # standard deviations from the median, beyond which all count alike
 NEAR = 2  # positions in y and in x: neighbors that signal is shared with; more of them tell fainter signal, in fewer small domains
 PAIRS = 4  # of neighbors, per component, from which its noise is known
 SCALED = 10_000  # differences that the scale of each component is taken of
@@ -68,10 +73,16 @@ def signal_components(scores: np.ndarray, valid: np.ndarray, *, seed: int = 0) -
     rows = rows - rows.mean(axis=0)
     rng = np.random.default_rng(seed)
     ratio, vectors = _factors(to_map(rows, valid, 0.0), valid)
-    random = [to_map(rng.permutation(rows), valid, 0.0) for _ in range(ORDERS)]
-    chance = max(_factors(maps, valid)[0].max(initial=0.0) for maps in random)
-    count = int(min(np.sum(ratio > ORDERED * chance), MOST))
-    if not count:
+    random = [rng.permutation(rows) for _ in range(ORDERS)]
+    by_chance = [_factors(to_map(order, valid, 0.0), valid) for order in random]
+    clear = ratio > ORDERED * max(of.max(initial=0.0) for of, _ in by_chance)
+    alike = max(
+        _alike(order @ axes[:, :LOOKED], valid).max(initial=0.0)
+        for order, (_, axes) in zip(random, by_chance, strict=True)
+    )
+    ordered = clear[:LOOKED] & (_alike(rows @ vectors[:, :LOOKED], valid) > ORDERED * alike)
+    count = int(min(clear.sum(), MOST))
+    if not ordered.any():
         first = rows[:, :UNORDERED].astype(np.float64)
         return Signal(first, np.zeros(0), first)
     measured = rows @ vectors[:, :count]
@@ -93,7 +104,9 @@ def _factors(maps: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarra
     size = maps.shape[-1]
     if len(first) < PAIRS * size:
         return np.zeros(0), np.zeros((size, 0))
-    shared = maps[valid].T @ _sum_around(maps)[valid] / _sum_around(valid * 1.0)[valid].sum()
+    shared = (
+        maps[valid].T @ sum_around(maps, NEAR)[valid] / sum_around(valid * 1.0, NEAR)[valid].sum()
+    )
     apart = first - second
     some = apart[evenly_spaced(len(apart), SCALED)]
     scale = np.maximum(np.median(some**2, axis=0), 1e-30)
@@ -107,9 +120,25 @@ def _factors(maps: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return ratio[::-1], vectors[:, ::-1]
 
 
-def _sum_around(maps: np.ndarray) -> np.ndarray:
-    """Over the neighbors of every position, itself left out, ``(scan_y, scan_x, ...)``."""
-    side = 2 * NEAR + 1
+def _alike(components: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Correlation of neighbors in every component ``(n, d)``; it is hardly more for what a few positions have."""
+    center, spread = middle_two_thirds(components)
+    near = np.clip((components - center) / np.maximum(spread, 1e-30), -FAR, FAR)
+    near -= near.mean(axis=0)
+    together = near * sum_around(to_map(near, valid, 0.0), NEAR)[valid]
+    pairs = sum_around(valid * 1.0, NEAR)[valid].sum()
+    variance = np.maximum((near**2).mean(axis=0), 1e-30)
+    return together.sum(axis=0) / np.maximum(pairs, 1.0) / variance
+
+
+def sum_around(maps: np.ndarray, near: int) -> np.ndarray:
+    """Sum over the neighbors of every position, itself left out, ``(scan_y, scan_x, ...)``.
+
+    Args:
+        maps: The same shape.
+        near: Positions in y and in x that neighbors are away, at most.
+    """
+    side = 2 * near + 1
     return side**2 * ndimage.uniform_filter(maps, side, mode="constant", axes=(0, 1)) - maps
 
 

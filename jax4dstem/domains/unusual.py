@@ -12,6 +12,7 @@ import numpy as np
 from scipy import linalg, ndimage, stats
 
 from jax4dstem.anomaly import false_discovery
+from jax4dstem.domains.signal import sum_around
 from jax4dstem.domains.spread import middle_two_thirds
 from jax4dstem.rows import to_map
 
@@ -23,7 +24,6 @@ RIDGE = 1e-6  # of the mean variance
 TAIL = 0.95
 ALIKE = 1e-5  # of the largest value: what single precision leaves of equal ones
 UNDER = 2  # positions from which a probe reaches another domain
-AROUND = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0]])  # the eight neighbors
 
 
 def typicality(
@@ -66,7 +66,8 @@ def typicality(
         amount = np.abs(_deviation(_along(left, to_empty), kinds))
         chances += [2 * stats.norm.sf(amount)]  # less or more
     if np.any(left) and valid is not None:
-        foreign += [_deviation(_along(left, _around(left, valid)), kinds)]
+        around = sum_around(to_map(left, valid, 0.0), 1)[valid]  # the eight neighbors
+        foreign += [_deviation(_along(left, around), kinds)]
     chances += [stats.norm.sf(each) for each in foreign]
     return np.minimum(len(chances) * np.min(chances, axis=0), 1.0)
 
@@ -117,12 +118,6 @@ def _along(left: np.ndarray, way: np.ndarray) -> np.ndarray:
     """Components along a way of every position, ``(n, d)`` each."""
     length = np.linalg.norm(way, axis=1)
     return np.sum(left * way, axis=1) / np.maximum(length, 1e-30)
-
-
-def _around(left: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Sum over the eight neighbors of every position, ``(n, d)``."""
-    maps = to_map(left, valid, 0.0)
-    return ndimage.correlate(maps, AROUND[..., None], mode="constant")[valid]
 
 
 def _deviation(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
