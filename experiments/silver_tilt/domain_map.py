@@ -2,7 +2,7 @@
 
     python experiments/silver_tilt/domain_map.py --data ag_tilt.h5
 
-The disturbed patterns of `run.py`, its seeds, 3,000 and 300 electrons per pattern; adjusted Rand index. Writes domain_map.json.
+The disturbed patterns of `run.py`, five seeds that nothing was chosen by (10 to 14, and some of 20 to 24, were looked at), 3,000 and 300 electrons per pattern; adjusted Rand index. Writes domain_map.json.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import json
 
 import h5py
 import numpy as np
-from run import HERE, RANGES, SEEDS, TRUTH, make_scan
+from run import HERE, RANGES, TRUTH, make_scan
 from sklearn.metrics import adjusted_rand_score
 
 from jax4dstem import align_scan, map_domains, prepare_patterns, survey_scan, use_all_cores
@@ -28,7 +28,7 @@ def found(patterns: np.ndarray, dose: float, seed: int) -> tuple[float, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[30, 31, 32, 33, 34])
     options = parser.parse_args()
     use_all_cores()
     with h5py.File(options.data) as file:

@@ -1,24 +1,28 @@
 """Sets of points that chains of near neighbors hold together.
 
 Patterns of one crystal over a range of tilts, or of thickness, lie along a curve. How dense they are on it is chance: peaks of the density are pieces
-of a curve, which may lie farther apart than two neighbors do. A tree of nearest neighbors keeps curves whole; its branches of fewer than one
-position in twenty are taken for their ends.
+of a curve, which may lie farther apart than two neighbors do. A tree of nearest neighbors keeps curves whole; small branches of it are
+taken for their ends.
 """
 
 import numpy as np
 from sklearn.cluster import HDBSCAN
 from sklearn.neighbors import NearestNeighbors
 
-SHARE = 0.05  # of the points, that a set has at least
+SHARES = (
+    0.05,
+    0.15,
+)  # of the points, that a set has at least: ends of curves are such branches, too, and what is as large is no end
 FEWEST = 10  # points of a set
 LINKED = 2  # neighbors of a point in its chain: one on either side
 
 
-def linked_sets(points: np.ndarray) -> np.ndarray:
+def linked_sets(points: np.ndarray, share: float = SHARES[0]) -> np.ndarray:
     """Sets that chains of neighbors hold together; a point of none has that of the nearest one.
 
     Args:
         points: ``(n, d)``.
+        share: Of the points, that a set has at least.
 
     Returns:
         Set of every point, ``(n,)``, numbered from 0.
@@ -31,7 +35,7 @@ def linked_sets(points: np.ndarray) -> np.ndarray:
 
     Reference: R. Campello, D. Moulavi, J. Sander, Density-based clustering based on hierarchical density estimates (PAKDD 2013).
     """
-    smallest = max(FEWEST, int(SHARE * len(points)))
+    smallest = max(FEWEST, int(share * len(points)))
     if len(points) < 2 * smallest:
         return np.zeros(len(points), int)
     sets = HDBSCAN(smallest, min_samples=LINKED, copy=True).fit_predict(points)

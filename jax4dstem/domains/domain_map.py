@@ -11,7 +11,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
 from jax4dstem.beam import Prepared
-from jax4dstem.domains.chains import linked_sets
+from jax4dstem.domains.chains import SHARES, linked_sets
 from jax4dstem.domains.clustering import LEVEL, Domains
 from jax4dstem.domains.embedding import Scores, score_features
 from jax4dstem.domains.feature_kinds import AngularPatterns, DiskSums, FeatureKind
@@ -242,15 +242,22 @@ def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Div
     gaps: dict[tuple, Gap] = {}
     every = division(peaks, None, gaps)
     if not ordered:
-        chains = division(linked_sets(points[learned]))
-        fine, coarse = sorted((every, chains), key=lambda one: -one.entropy)
-        return coarse if 1 - coarse.clarity < CLOSER * (1 - fine.clarity) else fine
+        return _closest([every, *(division(linked_sets(points[learned], of)) for of in SHARES)])
     if not len(signal.ratio):
         return every
     finer = division(peaks, steps_across(points, valid)[:, learned], gaps)
     as_clear = finer.clarity >= np.nan_to_num(every.clarity) - NO_LESS
     too_coarse = every.entropy < AS_FINE * finer.entropy
     return finer if as_clear or too_coarse else every
+
+
+def _closest(divisions: list[Division]) -> Division:
+    """The finest, or a coarser one whose domains hold together much better."""
+    chosen, *coarser = sorted(divisions, key=lambda one: -one.entropy)
+    for other in coarser:
+        if 1 - other.clarity < CLOSER * (1 - chosen.clarity):
+            chosen = other
+    return chosen
 
 
 def _clarity(points: np.ndarray, labels: np.ndarray, inside: np.ndarray, seed: int) -> float:
