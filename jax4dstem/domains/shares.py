@@ -159,10 +159,9 @@ def _mixture(
 ) -> tuple[int, np.ndarray] | None:
     """The domain that is most clearly a mixture of two others, and the nearer of these for every position."""
     number, size = labels.max() + 1, features.shape[1]
-    parts = [features[labels == n] for n in range(number)]
-    middles = np.array([part.mean(axis=0) for part in parts])
-    within = sum(np.cov(part.T).reshape(size, size) * len(part) for part in parts if len(part) > 1)
-    within = within / len(features) + 1e-30 * np.eye(size)
+    middles = np.array([features[labels == n].mean(axis=0) for n in range(number)])
+    inner = features - middles[labels]
+    within = inner.T @ inner / max(len(features) - number, 1) + 1e-30 * np.eye(size)
     precision = np.linalg.inv(within + RIDGE * np.trace(within) / size * np.eye(size))
     best, least = None, ON_LINE
     for a in range(number):

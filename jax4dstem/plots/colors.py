@@ -1,7 +1,7 @@
 """Colors of labels: no two of one picture look alike, and parts look like what they are parts of."""
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -107,16 +107,15 @@ def divisions(tree: Tree) -> list[str]:
 
 def shade_of(parent: Color | None, taken: list[Color]) -> Color:
     """The color nearest to a parent's of those that differ enough from all taken; without a parent, the most different one."""
-    candidates, where = _candidates()
     if not taken and parent is None:
         return to_rgb(FIRST[0])
-    away = np.min([_gap(where, one) for one in taken], axis=0)
+    away = np.min([_away(one) for one in taken], axis=0)
     if parent is None or away.max() < APART:
         best = int(away.argmax())
     else:
-        near = _gap(where, parent)
+        near = _away(parent)
         best = int(np.where(away >= APART, near, np.inf).argmin())
-    red, green, blue = candidates[best].tolist()
+    red, green, blue = _candidates()[0][best].tolist()
     return red, green, blue
 
 
@@ -167,6 +166,12 @@ def _gap(where: np.ndarray, color: Color) -> np.ndarray:
     return np.asarray(lab_difference(where, lab(np.array(color))))
 
 
+@lru_cache(512)  # figures of one report ask for the same ones again and again
+def _away(color: Color) -> np.ndarray:
+    """Differences of the candidates from one color."""
+    return _gap(_candidates()[1], color)
+
+
 @cache
 def _candidates() -> tuple[np.ndarray, np.ndarray]:
     """Colors that differ enough from black and white, and where they lie in L*a*b*."""
@@ -181,12 +186,11 @@ def _candidates() -> tuple[np.ndarray, np.ndarray]:
 @cache
 def _palette() -> tuple[Color, ...]:
     """The first colors, then always the one that is most different from all before, as long as it differs enough."""
-    candidates, where = _candidates()
     found: list[Color] = [to_rgb(name) for name in FIRST]
-    away = np.min([_gap(where, one) for one in found], axis=0)
+    away = np.min([_away(one) for one in found], axis=0)
     while away.max() >= APART:
         best = int(away.argmax())
-        red, green, blue = candidates[best].tolist()
+        red, green, blue = _candidates()[0][best].tolist()
         found.append((red, green, blue))
-        away = np.minimum(away, _gap(where, found[-1]))
+        away = np.minimum(away, _away(found[-1]))
     return tuple(found)
