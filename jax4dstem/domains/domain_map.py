@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import silhouette_samples
 from sklearn.neighbors import NearestNeighbors
 
 from jax4dstem.beam import Prepared
@@ -230,7 +230,7 @@ def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Div
 
     def division(sets: np.ndarray, *how: Any) -> Division:
         labels = join_without_gaps(points[learned], sets, *how)[like]
-        inside = np.ones(len(points), bool)
+        inside = None
         if ordered:  # a collection of patterns has no rims
             labels = without_mixtures(linear.points, labels, valid)
             labels = join_gradual(signal.measured, labels, valid)
@@ -242,6 +242,8 @@ def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Div
     gaps: dict[tuple, Gap] = {}
     every = division(peaks, None, gaps)
     if not ordered:
+        if every.number == 1:  # without peaks there are no pieces of chains
+            return every
         return _closest([every, *(division(linked_sets(points[learned], of)) for of in SHARES)])
     if not len(signal.ratio):
         return every
@@ -252,24 +254,33 @@ def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Div
 
 
 def _closest(divisions: list[Division]) -> Division:
-    """The finest, or a coarser one whose domains hold together much better."""
-    chosen, *coarser = sorted(divisions, key=lambda one: -one.entropy)
+    """The finest, or a coarser one whose domains hold together much better, unless it says too little."""
+    finest, *coarser = sorted(divisions, key=lambda one: -one.entropy)
+    chosen = finest
     for other in coarser:
-        if 1 - other.clarity < CLOSER * (1 - chosen.clarity):
+        says = other.entropy >= AS_FINE * finest.entropy
+        if says and 1 - other.clarity < CLOSER * (1 - chosen.clarity):
             chosen = other
     return chosen
 
 
-def _clarity(points: np.ndarray, labels: np.ndarray, inside: np.ndarray, seed: int) -> float:
-    """Mean silhouette of positions inside, where every domain scatters alike; NaN for one domain."""
+def _clarity(points: np.ndarray, labels: np.ndarray, inside: np.ndarray | None, seed: int) -> float:
+    """Mean silhouette of positions inside, where every domain scatters alike; NaN for one domain.
+
+    Without order (None) it is the mean over domains: a few patterns that are unlike the others make all of the others clear.
+    """
     if labels.max() < 1 or len(labels) <= labels.max() + 1:
         return float("nan")
     apart = LinearDiscriminantAnalysis().fit_transform(points, labels)
-    judged = np.flatnonzero(inside)
+    judged = np.arange(len(labels)) if inside is None else np.flatnonzero(inside)
     judged = judged[subsample(len(judged), JUDGED, seed)]
-    if len(np.unique(labels[judged])) < 2:
+    own = labels[judged]
+    if len(np.unique(own)) < 2:
         return float("nan")
-    return float(silhouette_score(apart[judged], labels[judged]))
+    each = silhouette_samples(apart[judged], own)
+    if inside is None:
+        return float(np.mean([each[own == n].mean() for n in np.unique(own)]))
+    return float(each.mean())
 
 
 def _choose(divisions: list[Division], same: Callable[[np.ndarray, np.ndarray], bool]) -> int:
