@@ -109,7 +109,7 @@ def _few_strains(evidence: Evidence) -> Iterator[HealthDoubt]:
 
 def _overlap(evidence: Evidence) -> Iterator[HealthDoubt]:
     found = evidence.strain
-    if not isinstance(found, StrainAnswers) or found.strain.ok.mean() >= FEW:
+    if not isinstance(found, StrainAnswers) or found.strain.ok[evidence.survey.valid].mean() >= FEW:
         return
     radius = float(found.model.radius)
     apart = float(np.linalg.norm(np.asarray(found.model.lattice), axis=1).min())
@@ -154,11 +154,12 @@ def _gain(evidence: Evidence) -> Iterator[HealthDoubt]:
 
 
 def _scaling(evidence: Evidence) -> Iterator[HealthDoubt]:
-    detector = evidence.survey.detector
+    detector, scatter = evidence.survey.detector, _scatter(evidence)
     if detector.scaled_in_words:
+        around = "" if scatter is None else f"; {_scatter_in_words(scatter)}"
         yield HealthDoubt(
             "scaled counts",
-            detector.scaled_in_words,
+            detector.scaled_in_words + around,
             "values are proportional to electrons; error bars and evidence are of such",
             "give the counts as they were recorded; no --set undoes it",
         )
@@ -178,20 +179,31 @@ def _saturation(evidence: Evidence) -> Iterator[HealthDoubt]:
 
 
 def _dispersion(evidence: Evidence) -> Iterator[HealthDoubt]:
+    detector, scatter = evidence.survey.detector, _scatter(evidence)
+    if scatter is None or detector.scaled_in_words:  # whose noise is another for the same reason
+        return
+    why = "thresholded or smoothed counts?" if scatter < 1 else "another gain, or a blur?"
+    yield HealthDoubt(
+        "noise",
+        f"{_scatter_in_words(scatter)}: {why}",
+        f"a gain of {detector.gain:.3g}; error bars are of the scatter that is seen around each disk",
+        "--set detector.gain=COUNTS_PER_ELECTRON",
+    )
+
+
+def _scatter(evidence: Evidence) -> float | None:
+    """Variance around disks over that of electrons, where that is another; None without strain too."""
     found = evidence.measured
     if found is None:
-        return
+        return None
     # A misfit raises the scatter of bright disks, a gain that of all: the quietest tell.
     quiet = np.quantile(np.asarray(found.model.dispersion)[1:], QUIET)
     scatter = float(quiet * np.nanmedian(found.lattice.dispersion[found.strain.ok]))
-    if not 1 / SCATTER < scatter < SCATTER:
-        why = "thresholded or smoothed counts?" if scatter < 1 else "another gain, or a blur?"
-        yield HealthDoubt(
-            "noise",
-            f"counts around the quietest disks scatter with {scatter:.2g} times the variance of electrons: {why}",
-            f"a gain of {evidence.survey.detector.gain:.3g}; error bars are of the scatter that is seen around each disk",
-            "--set detector.gain=COUNTS_PER_ELECTRON",
-        )
+    return None if 1 / SCATTER < scatter < SCATTER else scatter
+
+
+def _scatter_in_words(scatter: float) -> str:
+    return f"counts around the quietest disks scatter with {scatter:.2g} times the variance of electrons"
 
 
 def _mask(evidence: Evidence) -> Iterator[HealthDoubt]:
