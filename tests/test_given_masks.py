@@ -21,6 +21,7 @@ from jax4dstem.beam import DetectorOptions
 from jax4dstem.cli import app
 from jax4dstem.explore import Subject
 from jax4dstem.io.arrays import read_array
+from jax4dstem.io.glance import glance
 from jax4dstem.pipeline import DOMAIN_STAGES, analyze_in_memory, load_recipe
 from jax4dstem.pipeline import strain as stage
 from jax4dstem.pipeline.given import scan_condition
@@ -57,6 +58,13 @@ def test_the_mask_in_the_file_is_read_and_cropped_and_binned_with_the_patterns(d
     part = open_dataset(dectris, scan_shape=(4, 5), crop_detector=(8, 88, 10, 90), bin_detector=2)
     expected = MASK[8:88, 10:90].reshape(40, 2, 40, 2).any(axis=(1, 3))
     np.testing.assert_array_equal(part.mask, expected)
+
+
+def test_what_masked_pixels_hold_is_no_doubt(dectris, made):
+    """The largest number of the type stands in pixels that the file masks, and nowhere else."""
+    seen = glance(open_dataset(dectris, scan_shape=(4, 5)))
+    assert seen.largest == made.counts[..., ~MASK].max()
+    assert seen.doubts == ()
 
 
 def test_masked_pixels_of_the_file_count_nowhere(dectris, made):
