@@ -161,12 +161,20 @@ def test_noise_that_no_disk_has_is_said(evidence, of_disks, said):
     assert len(list(doubts._dispersion(with_scatter(evidence, of_disks)))) == said
 
 
-@pytest.mark.parametrize(("linearity", "subjects"), [(0.5, ["scaled counts"]), (1.0, ["noise"])])
-def test_values_that_are_no_counts_are_one_doubt(evidence, linearity, subjects):
-    """Thresholded counts scatter too little in bright pixels and around disks: one cause."""
-    seen = with_scatter(with_detector(evidence, linearity=linearity), [0.3] * 4)
-    (doubt,) = told = [*doubts._scaling(seen), *doubts._dispersion(seen)]
-    assert [each.subject for each in told] == subjects
+@pytest.mark.parametrize(
+    ("subject", "detector"),
+    [
+        ("scaled counts", {"linearity": 0.5}),
+        ("gain", {"source": "assumed: the scan shows no noise"}),
+        ("noise", {}),
+    ],
+)
+def test_noise_that_is_not_that_of_electrons_is_one_doubt(evidence, subject, detector):
+    """Thresholded counts scatter too little in bright pixels and around disks: one cause, as that of a gain that is not known."""
+    seen = with_scatter(with_detector(evidence, **detector), [0.3] * 4)
+    asked = (doubts._scaling, doubts._gain, doubts._dispersion)
+    (doubt,) = (each for ask in asked for each in ask(seen))
+    assert doubt.subject == subject
     assert "0.3 times the variance" in doubt.text
 
 

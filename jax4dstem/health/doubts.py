@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jax4dstem.beam import ScanDetector
 from jax4dstem.health.evidence import Evidence
 from jax4dstem.health.rows import rows_that_fit_better
 from jax4dstem.io.axes import seem_exchanged
@@ -144,22 +145,21 @@ def _beam(evidence: Evidence) -> Iterator[HealthDoubt]:
 
 def _gain(evidence: Evidence) -> Iterator[HealthDoubt]:
     detector = evidence.survey.detector
-    if "assumed" in detector.source:
+    if _is_assumed(detector):
         yield HealthDoubt(
             "gain",
-            detector.source.replace("assumed: ", ""),
+            detector.source.replace("assumed: ", "") + _and_scatter(evidence),
             f"{detector.gain:.3g} counts per electron",
             "--set detector.gain=COUNTS_PER_ELECTRON",
         )
 
 
 def _scaling(evidence: Evidence) -> Iterator[HealthDoubt]:
-    detector, scatter = evidence.survey.detector, _scatter(evidence)
+    detector = evidence.survey.detector
     if detector.scaled_in_words:
-        around = "" if scatter is None else f"; {_scatter_in_words(scatter)}"
         yield HealthDoubt(
             "scaled counts",
-            detector.scaled_in_words + around,
+            detector.scaled_in_words + _and_scatter(evidence),
             "values are proportional to electrons; error bars and evidence are of such",
             "give the counts as they were recorded; no --set undoes it",
         )
@@ -180,8 +180,8 @@ def _saturation(evidence: Evidence) -> Iterator[HealthDoubt]:
 
 def _dispersion(evidence: Evidence) -> Iterator[HealthDoubt]:
     detector, scatter = evidence.survey.detector, _scatter(evidence)
-    if scatter is None or detector.scaled_in_words:  # whose noise is another for the same reason
-        return
+    if scatter is None or detector.scaled_in_words or _is_assumed(detector):
+        return  # or another doubt gives the reason
     why = "thresholded or smoothed counts?" if scatter < 1 else "another gain, or a blur?"
     yield HealthDoubt(
         "noise",
@@ -200,6 +200,16 @@ def _scatter(evidence: Evidence) -> float | None:
     quiet = np.quantile(np.asarray(found.model.dispersion)[1:], QUIET)
     scatter = float(quiet * np.nanmedian(found.lattice.dispersion[found.strain.ok]))
     return None if 1 / SCATTER < scatter < SCATTER else scatter
+
+
+def _is_assumed(detector: ScanDetector) -> bool:
+    return "assumed" in detector.source
+
+
+def _and_scatter(evidence: Evidence) -> str:
+    """After a reason for it."""
+    scatter = _scatter(evidence)
+    return "" if scatter is None else f"; {_scatter_in_words(scatter)}"
 
 
 def _scatter_in_words(scatter: float) -> str:
