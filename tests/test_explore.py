@@ -209,12 +209,27 @@ def test_kinds_of_maps():
         "embedding": {"features": Field(np.zeros((*shape, 50)), "", "", ("scan_y", "scan_x", "f"))},
         "of": {"a": Field(np.zeros((5, 5)), "", "", ("scan_y", "scan_x"))},
     }
-    found = maps_of(tree, shape)
+    found = maps_of(tree, shape, np.zeros(shape, bool))
     assert [(name, item.kind) for name, item in found.items()] == [
         ("images/dose", "amount"),
         ("labels/level_1", "labels"),
         ("strain/pooled/e_xx", "signed"),
     ]
+
+
+def test_positions_that_are_left_out_have_no_value_but_the_reason():
+    """Neither the 0 of a label nor that of a strain, nor the False of what is not unusual."""
+    left_out = np.array([[True, False, False], [False, False, True]])
+    dims = ("scan_y", "scan_x")
+    tree = {
+        "masked": Field(left_out, "", "", dims),
+        "labels": {"unusual": Field(np.zeros((2, 3), bool), "", "", dims)},
+        "strain": {"pooled": {"n_pooled": Field(np.zeros((2, 3), int), "", "", dims)}},
+    }
+    found = maps_of(tree, (2, 3), left_out)
+    for name in ("labels/unusual", "strain/pooled/n_pooled"):
+        np.testing.assert_array_equal(np.isnan(found[name].data), left_out)
+    np.testing.assert_array_equal(found["masked"].data, left_out)
 
 
 def test_large_scans_are_answered_part_by_part(monkeypatch):
@@ -405,7 +420,7 @@ def test_maps_that_do_not_fit_are_named(tmp_path):
     noise = np.random.default_rng(0).normal(size=(7, 9)).astype(np.float32)
     large = {f"images/{i}": Field(noise, "", "", ("scan_y", "scan_x")) for i in range(300)}
     subject.__dict__["maps"] = maps_of(
-        {"images": {k.split("/")[1]: v for k, v in large.items()}}, (7, 9)
+        {"images": {k.split("/")[1]: v for k, v in large.items()}}, (7, 9), np.zeros((7, 9), bool)
     )
     page = write_page(subject, tmp_path / "page.html", 300_000, lines.append)
     about, _ = inlined(page)

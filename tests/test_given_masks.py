@@ -8,14 +8,25 @@ import pytest
 from test_beam import made_scan
 from typer.testing import CliRunner
 
-from jax4dstem import Dataset, InputError, align_scan, measure_images, open_dataset, survey_scan
+from jax4dstem import (
+    Dataset,
+    InputError,
+    align_scan,
+    measure_images,
+    open_dataset,
+    plots,
+    survey_scan,
+)
 from jax4dstem.beam import DetectorOptions
 from jax4dstem.cli import app
+from jax4dstem.explore import Subject
 from jax4dstem.io.arrays import read_array
+from jax4dstem.io.glance import glance
 from jax4dstem.pipeline import DOMAIN_STAGES, analyze_in_memory, load_recipe
 from jax4dstem.pipeline import strain as stage
 from jax4dstem.pipeline.given import scan_condition
 from jax4dstem.pipeline.sections import Recipe
+from jax4dstem.report.tables import division_table
 from jax4dstem.strain import NoStrain
 
 SHAPE = (88, 92)
@@ -47,6 +58,13 @@ def test_the_mask_in_the_file_is_read_and_cropped_and_binned_with_the_patterns(d
     part = open_dataset(dectris, scan_shape=(4, 5), crop_detector=(8, 88, 10, 90), bin_detector=2)
     expected = MASK[8:88, 10:90].reshape(40, 2, 40, 2).any(axis=(1, 3))
     np.testing.assert_array_equal(part.mask, expected)
+
+
+def test_what_masked_pixels_hold_is_no_doubt(dectris, made):
+    """The largest number of the type stands in pixels that the file masks, and nowhere else."""
+    seen = glance(open_dataset(dectris, scan_shape=(4, 5)))
+    assert seen.largest == made.counts[..., ~MASK].max()
+    assert seen.doubts == ()
 
 
 def test_masked_pixels_of_the_file_count_nowhere(dectris, made):
@@ -135,6 +153,24 @@ def test_masked_positions_are_in_no_domain_and_said(text, made, tmp_path):
     assert np.isnan(found.images.bright_field[left_out]).all()
     electrons = found.survey.electrons(Dataset.from_array(counts))
     assert electrons.pattern_shape == SHAPE
+    _is_seen_as_left_out(found, left_out)
+
+
+def _is_seen_as_left_out(found, left_out):
+    """White in maps of labels and in none of the legend's shares, without a value elsewhere, in no share of the table."""
+    axes = plots.level_maps(found).axes[0]
+    image = axes.images[0].get_array()
+    np.testing.assert_array_equal((image == 1).all(axis=-1), left_out)
+    words = [text.get_text() for text in axes.get_legend().get_texts()]
+    shares = [float(word.split(": ")[1].removesuffix(" %")) for word in words[:-1]]
+    assert sum(shares) == pytest.approx(100, abs=0.1 * len(shares))
+    assert words[-1] == f"left out: {left_out.sum()}"
+    table = division_table(found, "level_1")
+    of_table = next(column.cells for column in table.columns if column.title == "share")
+    assert [f"{each:.1f} %" for each in shares] == of_table
+    maps = Subject.of(found, Dataset.from_array(np.ones((4, 5, 8, 8)))).maps
+    assert np.isnan(maps["labels/level_1"].data[left_out]).all()
+    assert (maps["masked"].data == left_out).all()
 
 
 def test_what_masked_positions_hold_changes_nothing(made):

@@ -127,7 +127,7 @@ def test_rows_of_another_length_are_told_by_what_repeats(name, rng):
 @pytest.mark.parametrize(("radius", "share", "said"), [(11, 0.1, 1), (11, 0.9, 0), (5, 0.1, 0)])
 def test_little_strain_of_disks_that_overlap_says_so(evidence, radius, share, said):
     strain = create_autospec(StrainAnswers, instance=True)
-    strain.strain = SimpleNamespace(ok=np.arange(100) < 100 * share)
+    strain.strain = SimpleNamespace(ok=(np.arange(42) < 42 * share).reshape(6, 7))
     strain.model = SimpleNamespace(radius=radius, lattice=20.0 * np.eye(2))
     assert len(list(doubts._overlap(replace(evidence, strain=strain)))) == said
 
@@ -145,16 +145,37 @@ def test_masked_positions_are_none_without_strain(evidence, lost, said):
     assert told == ["7 of 21 positions have strain; 14 no lattice"] * said
 
 
+def with_scatter(evidence, of_disks):
+    strain = create_autospec(StrainAnswers, instance=True)
+    strain.strain = SimpleNamespace(ok=np.ones(9, bool))
+    strain.lattice = SimpleNamespace(dispersion=np.ones(9))
+    strain.model = SimpleNamespace(dispersion=np.array([9.0, *of_disks]))
+    return replace(evidence, strain=strain)
+
+
 @pytest.mark.parametrize(
     ("of_disks", "said"), [([1, 1, 1, 1], 0), ([0.3] * 4, 1), ([1, 1, 3, 4], 0), ([2] * 4, 1)]
 )
 def test_noise_that_no_disk_has_is_said(evidence, of_disks, said):
     """Bright disks that are not as modelled scatter more, and say nothing of the detector."""
-    strain = create_autospec(StrainAnswers, instance=True)
-    strain.strain = SimpleNamespace(ok=np.ones(9, bool))
-    strain.lattice = SimpleNamespace(dispersion=np.ones(9))
-    strain.model = SimpleNamespace(dispersion=np.array([9.0, *of_disks]))
-    assert len(list(doubts._dispersion(replace(evidence, strain=strain)))) == said
+    assert len(list(doubts._dispersion(with_scatter(evidence, of_disks)))) == said
+
+
+@pytest.mark.parametrize(
+    ("subject", "detector"),
+    [
+        ("scaled counts", {"linearity": 0.5}),
+        ("gain", {"source": "assumed: the scan shows no noise"}),
+        ("noise", {}),
+    ],
+)
+def test_noise_that_is_not_that_of_electrons_is_one_doubt(evidence, subject, detector):
+    """Thresholded counts scatter too little in bright pixels and around disks: one cause, as that of a gain that is not known."""
+    seen = with_scatter(with_detector(evidence, **detector), [0.3] * 4)
+    asked = (doubts._scaling, doubts._gain, doubts._dispersion)
+    (doubt,) = (each for ask in asked for each in ask(seen))
+    assert doubt.subject == subject
+    assert "0.3 times the variance" in doubt.text
 
 
 def test_no_position_with_strain_is_status_2_after_the_results_are_written(tmp_path):

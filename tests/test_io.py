@@ -170,6 +170,7 @@ def wrong_inputs(folder, scan):
     np.save(folder / "empty.npy", scan[:0])
     np.save(folder / "complex.npy", scan.astype(complex))
     (folder / "zero.h5").touch()
+    (folder / "text.npy").write_text("x,y\n1,2\n")
     (folder / "old.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
     (folder / "odd.raw").write_bytes(bytes(1000))
     (folder / "fake.h5").write_bytes(b"no HDF5 at all")
@@ -185,6 +186,7 @@ def wrong_inputs(folder, scan):
         "several keys": (two.name, {}, "several possible scans, choose one with key: a"),
         "truncated HDF5": ("cut.h5", {}, "damaged or truncated"),
         "truncated npy": ("cut.npy", {}, "truncated"),
+        "not npy": ("text.npy", {}, "no .npy file: it begins with other bytes"),
         "not HDF5": ("fake.h5", {}, "no HDF5 file"),
         "empty file": ("zero.h5", {}, "is empty"),
         "old MATLAB": ("old.mat", {}, "-v7.3"),
@@ -220,10 +222,10 @@ def wrong_inputs(folder, scan):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("number", range(37))
+@pytest.mark.parametrize("number", range(38))
 def test_bad_input_is_one_clear_line(tmp_path, scan, number):
     cases = wrong_inputs(tmp_path, scan)
-    assert len(cases) == 37
+    assert len(cases) == 38
     name, options, message = list(cases.values())[number]
     with pytest.raises(InputError) as error:
         open_dataset(tmp_path / name, **options)

@@ -109,6 +109,30 @@ def test_overlapping_disks_are_fitted_as_a_sum():
     assert np.abs(alone.distortion - truth).max() > 2 * np.abs(found.distortion - truth).max()
 
 
+@pytest.mark.parametrize(
+    ("apart", "sums", "chosen"),
+    [
+        ((0.7, 6.0), (1.0, 1.0), "sums"),
+        ((0.7, 6.0), (0.6, 1.0), "apart"),
+        ((0.7, 6.0), (1.0, 2.0), "apart"),  # what is wrong with disks is no other lattice
+        ((0.9, 1.0), (1.0, 1.0), "apart"),
+        ((0.2, 1.0), (0.3, 2.0), "sums"),
+        ((0.2, 1.0), (0.1, 1.0), "apart"),
+    ],
+)
+def test_a_lattice_of_separate_disks_that_leaves_counts_unexplained_is_compared(
+    apart, sums, chosen, monkeypatch
+):
+    """Each with its share of clear fits and its misfit."""
+    monkeypatch.setattr(cold_start.Seen, "of", lambda *given: None)
+    monkeypatch.setattr(cold_start, "_learn_cold", lambda seen: apart)
+    monkeypatch.setattr(cold_start, "_learn_overlapping", lambda seen: sums)
+    monkeypatch.setattr(cold_start, "_clear_share", lambda learned: learned[0])
+    monkeypatch.setattr(cold_start, "_misfits", lambda learned: learned[1] > 1.1)
+    found = cold_start.learn_lattice(None, None, 12.0)
+    assert found is (sums if chosen == "sums" else apart)
+
+
 @pytest.mark.whole
 def test_a_word_why_not_where_disks_overlap_and_are_not_seen():
     flat = np.random.default_rng(1).poisson(40.0, (4, 4, 96, 96))

@@ -114,6 +114,12 @@ def test_what_does_not_fit_the_scan_is_refused_before_any_compute(overrides, mes
         check_recipe_fits(load_recipe(None, overrides), SMALL)
 
 
+def test_a_table_that_is_read_as_a_pattern_is_said_to_be_too_small():
+    table = Dataset.from_array(np.ones((1, 1, 4, 5)))
+    with pytest.raises(InputError, match="patterns of 4 x 5 px are too small, expected 8 x 8"):
+        check_recipe_fits(Recipe(), table)
+
+
 def test_recipes_are_frozen_and_hashable():
     recipe = Recipe()
     with pytest.raises(dataclasses.FrozenInstanceError):

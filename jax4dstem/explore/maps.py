@@ -1,6 +1,6 @@
 """Which fields of results are maps of the scan, and how each is to be shown."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from jax4dstem.fields import Field, Tree, components_of, fields_of
 
 MOST_COMPONENTS = 4  # of a vector per position that is shown as so many maps
 ORDER = ("images", "labels", "strain", "latent", "beam", "embedding")  # groups that are shown first
+TELLING = {"masked", "invalid"}  # why a position is left out
 SIGNED = {"e_xx", "e_yy", "e_xy", "theta", "dilatation", "center_of_mass", "asymmetry", "burgers"}
 
 
@@ -30,10 +31,16 @@ class ScanMap:
     data: np.ndarray
 
 
-def maps_of(tree: Tree, scan_shape: tuple[int, int]) -> dict[str, ScanMap]:
-    """Maps of the scan among the fields of results, by name, those first that are looked at first."""
+def maps_of(tree: Tree, scan_shape: tuple[int, int], left_out: np.ndarray) -> dict[str, ScanMap]:
+    """Maps of the scan among the fields of results, by name, those first that are looked at first.
+
+    Args:
+        tree: Fields of results.
+        scan_shape: Rows and columns.
+        left_out: Positions that nothing counts: no map has a value there but those that tell of them.
+    """
     found = [
-        item
+        item if path in TELLING else replace(item, data=np.where(left_out, np.nan, item.data))
         for path, field in fields_of(tree)
         if field.dims[:2] == ("scan_y", "scan_x") and np.shape(field.data)[:2] == scan_shape
         for item in _maps_of_field(path, field)

@@ -152,8 +152,11 @@ class Subject:
     @functools.cached_property
     def maps(self) -> dict[str, ScanMap]:
         """All maps of the results, by name."""
-        tree = self.results.fields() if self.results is not None else {}
-        return maps_of(tree, self.scan_shape)
+        if self.results is None:
+            return {}
+        return maps_of(
+            self.results.fields(), self.scan_shape, self.results.left_out(self.scan_shape)
+        )
 
     @functools.cached_property
     def lattices(self) -> tuple[list[dict[str, Any]], np.ndarray] | None:

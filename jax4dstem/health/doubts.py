@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jax4dstem.beam import ScanDetector
 from jax4dstem.health.evidence import Evidence
 from jax4dstem.health.rows import rows_that_fit_better
 from jax4dstem.io.axes import seem_exchanged
@@ -109,7 +110,7 @@ def _few_strains(evidence: Evidence) -> Iterator[HealthDoubt]:
 
 def _overlap(evidence: Evidence) -> Iterator[HealthDoubt]:
     found = evidence.strain
-    if not isinstance(found, StrainAnswers) or found.strain.ok.mean() >= FEW:
+    if not isinstance(found, StrainAnswers) or found.strain.ok[evidence.survey.valid].mean() >= FEW:
         return
     radius = float(found.model.radius)
     apart = float(np.linalg.norm(np.asarray(found.model.lattice), axis=1).min())
@@ -144,10 +145,10 @@ def _beam(evidence: Evidence) -> Iterator[HealthDoubt]:
 
 def _gain(evidence: Evidence) -> Iterator[HealthDoubt]:
     detector = evidence.survey.detector
-    if "assumed" in detector.source:
+    if _is_assumed(detector):
         yield HealthDoubt(
             "gain",
-            detector.source.replace("assumed: ", ""),
+            detector.source.replace("assumed: ", "") + _and_scatter(evidence),
             f"{detector.gain:.3g} counts per electron",
             "--set detector.gain=COUNTS_PER_ELECTRON",
         )
@@ -158,7 +159,7 @@ def _scaling(evidence: Evidence) -> Iterator[HealthDoubt]:
     if detector.scaled_in_words:
         yield HealthDoubt(
             "scaled counts",
-            detector.scaled_in_words,
+            detector.scaled_in_words + _and_scatter(evidence),
             "values are proportional to electrons; error bars and evidence are of such",
             "give the counts as they were recorded; no --set undoes it",
         )
@@ -178,20 +179,41 @@ def _saturation(evidence: Evidence) -> Iterator[HealthDoubt]:
 
 
 def _dispersion(evidence: Evidence) -> Iterator[HealthDoubt]:
+    detector, scatter = evidence.survey.detector, _scatter(evidence)
+    if scatter is None or detector.scaled_in_words or _is_assumed(detector):
+        return  # or another doubt gives the reason
+    why = "thresholded or smoothed counts?" if scatter < 1 else "another gain, or a blur?"
+    yield HealthDoubt(
+        "noise",
+        f"{_scatter_in_words(scatter)}: {why}",
+        f"a gain of {detector.gain:.3g}; error bars are of the scatter that is seen around each disk",
+        "--set detector.gain=COUNTS_PER_ELECTRON",
+    )
+
+
+def _scatter(evidence: Evidence) -> float | None:
+    """Variance around disks over that of electrons, where that is another; None without strain too."""
     found = evidence.measured
     if found is None:
-        return
+        return None
     # A misfit raises the scatter of bright disks, a gain that of all: the quietest tell.
     quiet = np.quantile(np.asarray(found.model.dispersion)[1:], QUIET)
     scatter = float(quiet * np.nanmedian(found.lattice.dispersion[found.strain.ok]))
-    if not 1 / SCATTER < scatter < SCATTER:
-        why = "thresholded or smoothed counts?" if scatter < 1 else "another gain, or a blur?"
-        yield HealthDoubt(
-            "noise",
-            f"counts around the quietest disks scatter with {scatter:.2g} times the variance of electrons: {why}",
-            f"a gain of {evidence.survey.detector.gain:.3g}; error bars are of the scatter that is seen around each disk",
-            "--set detector.gain=COUNTS_PER_ELECTRON",
-        )
+    return None if 1 / SCATTER < scatter < SCATTER else scatter
+
+
+def _is_assumed(detector: ScanDetector) -> bool:
+    return "assumed" in detector.source
+
+
+def _and_scatter(evidence: Evidence) -> str:
+    """After a reason for it."""
+    scatter = _scatter(evidence)
+    return "" if scatter is None else f"; {_scatter_in_words(scatter)}"
+
+
+def _scatter_in_words(scatter: float) -> str:
+    return f"counts around the quietest disks scatter with {scatter:.2g} times the variance of electrons"
 
 
 def _mask(evidence: Evidence) -> Iterator[HealthDoubt]:

@@ -43,7 +43,8 @@ class Evidence:
             return None
         if isinstance(self.strain, NoStrain):
             return self.strain.reason
-        return f"no position has strain: {self.in_words(self.strain.strain.status)}"
+        status = self.strain.strain.status[self.survey.valid]
+        return f"no position has strain: {self.in_words(status)}"
 
     @staticmethod
     def in_words(status: np.ndarray) -> str:

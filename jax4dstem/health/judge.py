@@ -91,7 +91,7 @@ def _found(evidence: Evidence) -> list[str]:
     if not survey.valid.all():
         lines[0] += f", {(~survey.valid).sum()} of them left out"
     if evidence.domains is not None:
-        lines.append(_domain_line(evidence.domains))
+        lines.append(_domain_line(evidence.domains, survey.valid))
     if evidence.strain is not None:
         lines += [_strain_line(evidence), *_lattice_lines(evidence), *_second_lines(evidence)]
     masked = int(detector.bad_pixels.sum())
@@ -102,8 +102,8 @@ def _found(evidence: Evidence) -> list[str]:
     return lines
 
 
-def _domain_line(found: DomainMap) -> str:
-    number, sure = len(found.size), 100 * np.nanmean(found.confidence > SURE)
+def _domain_line(found: DomainMap, counted: np.ndarray) -> str:
+    number, sure = len(found.size), 100 * (found.confidence > SURE)[counted].mean()
     told = f", told by {found.kind}; {sure:.0f} % of the positions are sure to 95 %"
     unusual = 0 if found.unusual is None else int(found.unusual.sum())
     unlike = f"; {unusual} position{'s' * (unusual != 1)} unlike any of them" * (unusual > 0)
@@ -119,8 +119,9 @@ def _strain_line(evidence: Evidence) -> str:
         100 * float(np.nanmedian(strain.std("e_xx")))
         for strain in (found.strain, found.pooled.strain)
     )
+    valid = evidence.survey.valid
     return (
-        f"strain at {ok.sum()} of {ok.size} positions ({100 * ok.mean():.0f} %), "
+        f"strain at {ok.sum()} of {valid.sum()} positions ({100 * ok[valid].mean():.0f} %), "
         f"median error of e_xx {one:.2g} %, pooled {pooled:.2g} %"
     )
 
@@ -145,9 +146,9 @@ def _second_lines(evidence: Evidence) -> list[str]:
     second = None if evidence.measured is None else evidence.measured.second
     if second is None:
         return []
-    there = second.there
+    there, valid = second.there, evidence.survey.valid
     share = second.amount[there] / (second.amount + second.first_amount)[there]
     return [
-        f"a second crystal under the probe at {there.sum()} of {there.size} positions "
-        f"({100 * there.mean():.0f} %), with {100 * float(np.median(share)):.0f} % of the diffraction there (median)"
+        f"a second crystal under the probe at {there.sum()} of {valid.sum()} positions "
+        f"({100 * there[valid].mean():.0f} %), with {100 * float(np.median(share)):.0f} % of the diffraction there (median)"
     ]

@@ -64,7 +64,9 @@ def glance(scan: Dataset) -> Glance:
     )
     few = scan.sample_scan(rows, cols)
     patterns = few.source.read(slice(0, len(rows)), slice(0, len(cols)))[~few.missing]
-    counts = patterns[np.isfinite(patterns)]
+    usable = _usable(scan)
+    counts = patterns[:, usable]
+    counts = counts[np.isfinite(counts)]
     if counts.size == 0:
         return Glance(len(patterns), np.nan, np.nan, np.nan, False, ("no pattern has a count",))
     whole = bool((counts == np.trunc(counts)).all())
@@ -74,37 +76,43 @@ def glance(scan: Dataset) -> Glance:
         float(counts.max()),
         float(counts.mean(dtype=float)),
         whole,
-        tuple(_doubts(patterns)),
+        tuple(_doubts(patterns, usable)),
     )
 
 
-def _doubts(patterns: np.ndarray) -> list[str]:
+def _usable(scan: Dataset) -> np.ndarray:
+    """Raw pixels that the file does not mask; all where its mask is one of cropped or binned patterns."""
+    shape = scan.detector_shape
+    return np.ones(shape, bool) if scan.mask is None or scan.mask.shape != shape else ~scan.mask
+
+
+def _doubts(patterns: np.ndarray, usable: np.ndarray) -> list[str]:
     found = []
-    number = len(patterns)
-    not_finite = int((~np.isfinite(patterns)).any((1, 2)).sum())
+    number, counts = len(patterns), patterns[:, usable]
+    not_finite = int((~np.isfinite(counts)).any(1).sum())
     if not_finite:
         found.append(f"{not_finite} of {number} patterns have NaN or infinite pixels")
-    blank = (patterns == patterns[:, :1, :1]).all((1, 2))
+    blank = (counts == counts[:, :1]).all(1)
     if blank.any():
         found.append(f"{blank.sum()} of {number} patterns are the same in every pixel")
-    shown = np.where(np.isfinite(patterns), patterns, 0)[~blank]
+    shown = np.where(np.isfinite(patterns) & usable, patterns, 0)[~blank]
     if len(shown) and seem_exchanged(shown.sum((1, 2), dtype=float), shown.mean(0, dtype=float)):
         found.append(
             "patterns differ more than their pixels: are the axes of scan and detector exchanged? give axes"
         )
     if patterns.dtype.kind in "ui":
         top = np.iinfo(patterns.dtype).max
-        pixels = int((patterns == top).any(0).sum())
+        pixels = int((counts == top).any(0).sum())
         if pixels:
             found.append(
                 f"{pixels} pixels reach {top}, the largest {patterns.dtype}: masked or saturated"
             )
-        low, high = int(patterns.min()), int(patterns.max())
+        low, high = int(counts.min()), int(counts.max())
         if low < np.iinfo(patterns.dtype).min / 2 < 0 and high > top / 2:
             found.append(
                 f"counts from {low} to {high} fill {patterns.dtype}: without a sign? give dtype u{patterns.dtype}"
             )
-    finite = np.abs(patterns[np.isfinite(patterns)].astype(float))
+    finite = np.abs(counts[np.isfinite(counts)].astype(float))
     if patterns.dtype.kind == "f" and finite.size and finite.max() > ABSURD * _typical(finite):
         found.append(
             f"counts up to {finite.max():.1e} where {_typical(finite):.1e} is usual: wrong type or shape?"

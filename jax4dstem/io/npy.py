@@ -33,6 +33,9 @@ class _Header:
 
 def read(path: Path, layout: Layout) -> Stored:
     """Find the array of a .npy file."""
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise InputError(f"{path} is no .npy file: it begins with other bytes")
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

@@ -143,9 +143,11 @@ def _divisions(first: Results, second: Results) -> Iterator[tuple[str, tuple[int
     one, other = _labels(first), _labels(second)
     for name in one:
         if name in other:
-            maps = one[name], other[name]
+            shape = one[name].shape
+            counted = ~(first.left_out(shape) | second.left_out(shape))
+            maps = one[name][counted], other[name][counted]
             first_count, count = (len(np.unique(labels[labels >= 0])) for labels in maps)
-            yield name, (first_count, count), agreement(maps[0].ravel(), maps[1].ravel())
+            yield name, (first_count, count), agreement(*maps)
 
 
 def _labels(found: Results) -> dict[str, np.ndarray]:

@@ -185,6 +185,11 @@ def check_recipe_fits(recipe: Recipe, dataset: "Dataset") -> None:
     """Raise InputError for what the recipe asks and no result of this dataset could give; nothing is read."""
     height, width = dataset.pattern_shape
     factor = recipe.prepare.bin or 1
+    if min(height, width) < SMALLEST_PATTERN:
+        raise InputError(
+            f"patterns of {height} x {width} px are too small, expected {SMALLEST_PATTERN} x {SMALLEST_PATTERN} or more: "
+            "see jax4dstem info FILE for what is read, and give key or axes"
+        )
     if factor > min(height, width) // SMALLEST_PATTERN:
         raise InputError(f"prepare.bin {factor} leaves too little of a {height} x {width} detector")
     room = min(height, width) / 2

@@ -133,6 +133,17 @@ class Results:
                 known[part.name] = tuple(number) if isinstance(number, list) else number
         return Calibration(**known)
 
+    def left_out(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Positions that nothing counts: their pattern is masked, missing, blank or damaged.
+
+        Args:
+            shape: Of the scan.
+
+        Returns:
+            Boolean; False everywhere where the results do not tell.
+        """
+        return np.zeros(shape, bool) if self.survey is None else ~self.survey.valid
+
     def fields(self) -> Tree:
         """All fields, as in the results file."""
         if self.stored is not None:

@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb
 from jax4dstem.fields import Tree, find
 from jax4dstem.pipeline.results import Results
 from jax4dstem.plots.lab import lab, lab_difference
+from jax4dstem.plots.style import LEFT_OUT
 
 Color = tuple[float, float, float]
 
@@ -16,7 +17,7 @@ APART = 15.0  # CIEDE2000 between any two labels: told apart without seeing them
 # After Paul Tol's bright scheme: distinct also with impaired color vision.
 FIRST = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")
 NONE: Color = (0.0, 0.0, 0.0)  # outliers, and positions without a label
-WHITE: Color = (1.0, 1.0, 1.0)
+WHITE: Color = (1.0, 1.0, 1.0)  # of the page, and of positions that nothing counts
 GRID = 18  # values of each of red, green and blue that are looked through
 DARKEST, LIGHTEST = 28, 92  # L*: neither black nor white, nor what looks like them in small areas
 SAME = 0.5  # common share of both, above which a cluster is a domain over again
@@ -51,12 +52,17 @@ def label_count() -> int:
     return len(_palette())
 
 
-def label_image(labels: np.ndarray, colors: Mapping[int, Color] | None = None) -> np.ndarray:
+def label_image(
+    labels: np.ndarray,
+    colors: Mapping[int, Color] | None = None,
+    left_out: np.ndarray | None = None,
+) -> np.ndarray:
     """Labels as an image.
 
     Args:
         labels: ``(scan_y, scan_x)``; negative for none.
         colors: By label, as of `division_colors`; None takes `label_color`.
+        left_out: Positions that nothing counts, which are white; None for none.
 
     Returns:
         Red, green and blue, ``(scan_y, scan_x, 3)``.
@@ -68,6 +74,8 @@ def label_image(labels: np.ndarray, colors: Mapping[int, Color] | None = None) -
     image = np.zeros((*labels.shape, 3))
     for label in np.unique(labels).tolist():
         image[labels == label] = (colors or {}).get(label, label_color(label))
+    if left_out is not None:
+        image[left_out] = to_rgb(LEFT_OUT)
     return image
 
 

@@ -22,6 +22,8 @@ from jax4dstem.plots.colors import (
 )
 from jax4dstem.plots.style import (
     AMOUNT,
+    INK,
+    LEFT_OUT,
     LINE,
     SMALL,
     WARM,
@@ -140,19 +142,28 @@ def level_maps(results: Results) -> Figure:
 def label_map_on(axes: Axes, results: Results, division: str, colors: Mapping[int, Color]) -> None:
     """One division of the scan; the legend gives the share of each part."""
     labels = results.fields()["labels"][division].data
-    numbers, sizes = np.unique(labels, return_counts=True)
+    left_out = results.left_out(labels.shape)
+    counted = labels[~left_out]
+    numbers, sizes = np.unique(counted, return_counts=True)
     count = int((numbers >= 0).sum())
     noun = "domain" if division == "domains" else "cluster"
     of_level = "" if division == "domains" else f"{title_of(division)}: "
-    show_image(axes, label_image(labels, colors), f"{of_level}{count} {noun}{'s' * (count != 1)}")
+    image = label_image(labels, colors, left_out)
+    show_image(axes, image, f"{of_level}{count} {noun}{'s' * (count != 1)}")
     scan_bar(axes, results, labels.shape[1])
     entries = [
-        (colors[number], f"{'none' if number < 0 else number}: {100 * size / labels.size:.1f} %")
+        (colors[number], f"{'none' if number < 0 else number}: {100 * size / counted.size:.1f} %")
         for number, size in sorted(
             zip(numbers.tolist(), sizes.tolist(), strict=True), key=lambda n: (n[0] < 0, n[0])
         )
     ]
-    legend_on(axes, entries)
+    legend_on(axes, entries + left_out_entry(left_out))
+
+
+def left_out_entry(left_out: np.ndarray) -> list[tuple[str, str]]:
+    """Color and words of positions that nothing counts, for a legend whose shares are of the others; empty where there are none."""
+    number = int(left_out.sum())
+    return [(LEFT_OUT, f"left out: {number}")] if number else []
 
 
 def legend_on(axes: Axes, entries: list[tuple[Any, str]], below: bool = False) -> None:
@@ -161,7 +172,16 @@ def legend_on(axes: Axes, entries: list[tuple[Any, str]], below: bool = False) -
     more = len(entries) - room
     shown = entries if more <= 0 else entries[: room - 1]
     squares = [
-        Line2D([], [], marker="s", linestyle="", markersize=9, color=color, label=words)
+        Line2D(
+            [],
+            [],
+            marker="s",
+            linestyle="",
+            markersize=9,
+            color=color,
+            label=words,
+            markeredgecolor=INK if color == LEFT_OUT else color,
+        )
         for color, words in shown
     ]
     if more > 0:
@@ -285,17 +305,19 @@ def clusterings_compared(results: Results) -> Figure:
     tree = results.fields()
     found, colors = tree["comparison"], division_colors(results)["level_1"]
     labels = found["labels"].data
+    left_out = results.left_out(labels.shape)
     method, index = str(found["method"].data), float(found["index"].data)
     figure, axes = map_panels(results, 3, labels.shape, columns_for(labels.shape, 3), below=0)
-    show_image(axes[0], label_image(tree["labels"]["level_1"].data, colors), "Level 1")
+    show_image(axes[0], label_image(tree["labels"]["level_1"].data, colors, left_out), "Level 1")
     show_image(
         axes[1],
-        label_image(labels, colors),
+        label_image(labels, colors, left_out),
         f"By {METHOD_WORDS.get(method, method)}, in matching colors",
     )
-    share = 100 * float(found["disagreement"].data.mean())
+    disagreement = np.where(left_out, np.nan, found["disagreement"].data)
+    share = 100 * float(np.nanmean(disagreement))
     title = f"Other clusters: {share:.1f} %; adjusted Rand index {index:.2f}"
-    show_image(axes[2], found["disagreement"].data.astype(float), title, cmap="gray_r")
+    show_image(axes[2], disagreement, title, cmap="gray_r")
     scan_bar(axes[0], results, labels.shape[1])
     return figure
 

@@ -1,5 +1,6 @@
 """Figures of virtual images and of the direct beam."""
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from jax4dstem.pipeline.results import Results
@@ -85,15 +86,23 @@ def direct_beam(results: Results) -> Figure:
         6
     """
     tree = results.fields()
-    center, found = tree["center"].data, tree["descan"]
-    shape = center.shape[:2]
+    found, shape = tree["descan"], tree["center"].data.shape[:2]
+    left_out = results.left_out(shape)[..., None]
+    center, smooth, measured = (
+        np.where(left_out, np.nan, field.data)
+        for field in (tree["center"], found["surface"], found["measured"])
+    )
     figure, axes = map_panels(results, 6, shape, 3)
     for i, way in enumerate("yx"):
-        surface = found["surface"].data[..., i]
-        rest = found["measured"].data[..., i] - surface
+        surface = smooth[..., i]
+        rest = measured[..., i] - surface
         limit = max(limit_of(rest, 99), 1e-3)
         own = center[..., i]
-        span = {"cmap": "viridis", "vmin": float(own.min()), "vmax": float(own.max()) + 1e-9}
+        span = {
+            "cmap": "viridis",
+            "vmin": float(np.nanmin(own)),
+            "vmax": float(np.nanmax(own)) + 1e-9,
+        }
         drawn = (
             (own, f"Center of the beam, {way}", span),
             (surface, f"Smooth surface, {way}", span),

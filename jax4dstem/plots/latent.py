@@ -46,7 +46,8 @@ def learned_codes(results: Results, model: str = "ae") -> Figure:
     labels = group["labels"].data
     for axes in grid[0]:
         axes.set_aspect(tallness(results))
-    show_image(grid[0, 0], label_image(labels), "Clusters of the codes")
+    image = label_image(labels, left_out=results.left_out(labels.shape))
+    show_image(grid[0, 0], image, "Clusters of the codes")
     scan_bar(grid[0, 0], results, labels.shape[1])
     error = group["reconstruction_error"].data
     low, high = np.nanpercentile(error, [2, 98])

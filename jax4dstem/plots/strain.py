@@ -8,7 +8,7 @@ from jax4dstem.errors import InputError
 from jax4dstem.fields import Tree, find
 from jax4dstem.pipeline.results import Results
 from jax4dstem.plots.colors import label_color, label_image
-from jax4dstem.plots.domains import LEGEND_ROW, legend_on
+from jax4dstem.plots.domains import LEGEND_ROW, left_out_entry, legend_on
 from jax4dstem.plots.style import (
     AMOUNT,
     BELOW,
@@ -128,14 +128,16 @@ def lattice_map(results: Results) -> Figure:
     strain = results.fields()["strain"]
     table, number = strain["lattices"], strain["lattice_id"].data
     count = len(table["a"].data)
-    below = max(UNDER, LEGEND_ROW * (count + 1))
+    below = max(UNDER, LEGEND_ROW * (count + 2))
     columns = columns_for(number.shape, 2)
+    left_out = results.left_out(number.shape)
     figure, (first, second) = map_panels(results, 2, number.shape, columns, below=below)
-    show_image(first, label_image(number), "Lattice of every position")
+    show_image(first, label_image(number, left_out=left_out), "Lattice of every position")
     scan_bar(first, results, number.shape[1])
     entries = [(label_color(k), lattice_in_words(table, k)) for k in range(count)]
-    none = 100 * (number < 0).mean()
-    legend_on(first, entries + [(label_color(-1), f"none: {none:.1f} %")] * bool(none), below=True)
+    none = 100 * (number < 0)[~left_out].mean()
+    entries += [(label_color(-1), f"none: {none:.1f} %")] * bool(none)
+    legend_on(first, entries + left_out_entry(left_out), below=True)
     probability = strain["lattice_probability"].data
     options = {"cmap": "cividis", "vmin": 0.5, "vmax": 1}
     show_image(second, probability, "How sure the lattice is", "probability", **options)
@@ -258,7 +260,8 @@ def base_lattices(results: Results) -> Figure:
     axes = figure.subplots(2, 2).ravel()
     for each in axes[:2]:
         each.set_aspect(tallness(results))
-    show_image(axes[0], label_image(np.maximum(base, -1)), "Base of every position; black: none")
+    image = label_image(np.maximum(base, -1), left_out=results.left_out(base.shape))
+    show_image(axes[0], image, "Base of every position; black: none")
     scan_bar(axes[0], results, base.shape[1])
     if "share" in group:
         show_image(

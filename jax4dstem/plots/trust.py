@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 from jax4dstem.errors import InputError
 from jax4dstem.fields import Tree
 from jax4dstem.pipeline.results import Results
-from jax4dstem.plots.domains import legend_on
+from jax4dstem.plots.domains import left_out_entry, legend_on
 from jax4dstem.plots.strain import COMPONENTS, WAYS, in_percent, strain_of, ways_of
 from jax4dstem.plots.style import (
     AMOUNT,
     BELOW,
+    LEFT_OUT,
     LINE,
     MISSING,
     SIGNED,
@@ -70,19 +71,21 @@ def strain_status(results: Results) -> Figure:
     status = group["status"].data
     shape = status.shape
     figure, axes = map_panels(results, 3, shape, columns_for(shape, 3), below=BELOW)
-    numbers = [int(s) for s in Status]
+    numbers, left_out = [int(s) for s in Status], results.left_out(shape)
     show_image(
-        axes[0], status, "Where there is strain", interpolation_stage="data",
+        axes[0], np.where(left_out, np.nan, status), "Where there is strain", interpolation_stage="data",
         cmap=ListedColormap([STATUS_COLORS[s] for s in Status]),
         norm=BoundaryNorm(np.arange(len(numbers) + 1) - 0.5, len(numbers)),
     )  # fmt: skip
+    axes[0].set_facecolor(LEFT_OUT)
     scan_bar(axes[0], results, shape[1])
+    counted = status[~left_out]
     entries = [
-        (STATUS_COLORS[s], f"{STATUS_WORDS[s]}: {100 * (status == s).mean():.1f} %")
+        (STATUS_COLORS[s], f"{STATUS_WORDS[s]}: {100 * (counted == s).mean():.1f} %")
         for s in Status
-        if (status == s).any()
+        if (counted == s).any()
     ]
-    legend_on(axes[0], entries, below=True)
+    legend_on(axes[0], entries + left_out_entry(left_out), below=True)
     score, chi = group["score"].data, group["dispersion"].data
     top = limit_of(score)
     show_values(axes[1], score, "Evidence for the lattice", "noise units", AMOUNT, 0, top)

@@ -59,17 +59,17 @@ def _domains(results: Results) -> Iterator[str]:
     if len(found.size) < 2:
         yield "Nothing tells parts of it apart: it is one domain."
     else:
-        yield _domain_sentence(found)
+        yield _domain_sentence(found, ~results.left_out(found.labels.shape))
     if found.unusual is not None and found.unusual.any():
         yield _unusual_sentence(found.unusual, np.asarray(found.typicality))
 
 
-def _domain_sentence(found: DomainMap) -> str:
-    shares = [f"{100 * n / found.labels.size:.1f} %" for n in found.size[:MOST_SHARES]]
+def _domain_sentence(found: DomainMap, counted: np.ndarray) -> str:
+    shares = [f"{100 * n / counted.sum():.1f} %" for n in found.size[:MOST_SHARES]]
     more = len(found.size) - len(shares)
     told = ", ".join(shares) + (f" and {more} smaller ones" if more else "")
-    sure = 100 * float(np.nanmean(found.confidence > SURE))
-    two = 100 * float((found.second >= 0).mean())
+    sure = 100 * float((found.confidence > SURE)[counted].mean())
+    two = 100 * float((found.second >= 0)[counted].mean())
     return (
         f"It shows {len(found.size)} domains ({told} of the positions), told apart by {TOLD_BY.get(found.kind, found.kind)}; "
         f"{sure:.3g} % of the positions are assigned with a probability above {100 * SURE:.0f} %, "
@@ -100,7 +100,8 @@ def _strain(results: Results) -> Iterator[str]:
     if not ok.any():
         yield "No position shows a lattice: there is no strain."
         return
-    yield _lattice_sentence(found)
+    counted = ~results.left_out(ok.shape)
+    yield _lattice_sentence(found, counted)
     yield _strain_sentence(found)
     one, pooled = (
         100 * float(np.nanmedian(each.std("e_xx"))) for each in (found.strain, found.pooled.strain)
@@ -110,12 +111,11 @@ def _strain(results: Results) -> Iterator[str]:
         f"One pattern gives e_xx to ± {one:.2g} % (one standard deviation, median), pooling {number:.2g} patterns to ± {pooled:.2g} %."
     )
     if found.second is not None:
-        there = found.second.there
-        yield f"At {_percent(there)} of the positions a second crystal lies under the probe."
+        yield f"At {_percent(found.second.there[counted])} of the positions a second crystal lies under the probe."
 
 
-def _lattice_sentence(found: StrainAnswers) -> str:
-    ok, table = found.strain.ok, found.lattices
+def _lattice_sentence(found: StrainAnswers, counted: np.ndarray) -> str:
+    ok, table = found.strain.ok[counted], found.lattices
     if table is None:
         return f"{_percent(ok)} of the positions show a lattice."
     cells = [

@@ -84,7 +84,8 @@ def division_table(results: Results, division: str) -> Table | None:
 
 def _sizes(results: Results, division: str, group: Tree) -> Iterator[Column]:
     labels = results.fields()["labels"]
-    sizes, total = group["size"].data, labels[division].data.size
+    sizes, found = group["size"].data, labels[division].data
+    total = found.size - int(results.left_out(found.shape).sum())
     yield Column("positions", [str(n) for n in sizes.tolist()])
     yield Column("share", [f"{100 * n / total:.1f} %" for n in sizes.tolist()])
     if division == "domains":

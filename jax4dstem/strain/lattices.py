@@ -32,7 +32,7 @@ class LatticeTable(Result):
         b_std: The same.
         gamma_std: The same.
         symmetry: Order of the lattice's rotations: 6, 4 or 2.
-        share: Of the scan's positions.
+        share: Of the positions that have a pattern with counts.
         unit: Of the lengths: "Å" where the detector's pixel is known, else "1/px".
     """
 
@@ -46,7 +46,7 @@ class LatticeTable(Result):
     b_std: np.ndarray = entry("lattice", "{unit}", "standard error of b, by its scatter")
     gamma_std: np.ndarray = entry("lattice", "deg", "standard error of gamma, by its scatter")
     symmetry: np.ndarray = entry("lattice", "", "order of the lattice's rotations")
-    share: np.ndarray = entry("lattice", "1", "of the scan's positions")
+    share: np.ndarray = entry("lattice", "1", "of the positions that have a pattern with counts")
     unit: str = "1/px"
 
     def __len__(self) -> int:
@@ -55,7 +55,10 @@ class LatticeTable(Result):
 
 
 def lattice_table(
-    lattices: Sequence[np.ndarray], references: Sequence[np.ndarray], pixel: float | None
+    lattices: Sequence[np.ndarray],
+    references: Sequence[np.ndarray],
+    pixel: float | None,
+    positions: int,
 ) -> LatticeTable:
     """What the lattices of a scan are.
 
@@ -63,11 +66,12 @@ def lattice_table(
         lattices: For each the lattices of its positions, g1, g2 as rows (y, x) in px, NaN elsewhere, ``(scan_y, scan_x, 2, 2)``.
         references: What strain is relative to, ``(2, 2)`` each.
         pixel: Of the detector in 1/Å; None where it is not known.
+        positions: That have a pattern with counts; lattices have shares of these.
 
     Example:
         >>> square = np.full((2, 2, 2, 2), np.nan)
         >>> square[:, 0] = np.diag([20.0, 20.0])
-        >>> table = lattice_table([square], [np.diag([20.0, 20.0])], 0.01)
+        >>> table = lattice_table([square], [np.diag([20.0, 20.0])], 0.01, 4)
         >>> table.a.round(2).tolist(), table.gamma.tolist(), table.share.tolist(), table.unit
         ([5.0], [90.0], [0.5], 'Å')
     """
@@ -80,7 +84,7 @@ def lattice_table(
         **dict(zip(("a", "b", "gamma"), values.T, strict=True)),
         **dict(zip(("a_std", "b_std", "gamma_std"), errors.T, strict=True)),
         symmetry=np.array([symmetry_order(each) for each in references], np.int32),
-        share=np.array([len(cell) for cell in cells]) / np.prod(np.shape(lattices[0])[:2]),
+        share=np.array([len(cell) for cell in cells]) / max(positions, 1),
         unit="1/px" if pixel is None else "Å",
     )
 

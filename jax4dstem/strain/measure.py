@@ -404,12 +404,14 @@ def measure_strain(
         [each.learned for each in fitted],
         [_fixed(part.strain) for part in parts],
     )
+    whole = _joined(parts, number)
+    counted = int((whole.strain.status != Status.EMPTY).sum())
     return StrainMeasurement(
-        _joined(parts, number),
+        whole,
         parts[0].learned,
         lattice_id=number.astype(np.int16),
         lattice_probability=probability.astype(np.float32),
-        lattices=lattice_table(own, references, calibration.pixel_inv_angstrom),
+        lattices=lattice_table(own, references, calibration.pixel_inv_angstrom, counted),
         further={str(k): part.learned for k, part in enumerate(parts) if k},
         second=second,
     )
