@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from gold import CELL
+from gold import CELL, TO_PLANE
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import adjusted_rand_score
@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 COMPONENTS = ("e_xx", "e_yy", "e_xy", "theta")
 ENERGY_KV = 200.0
 DOSES = (1e5, 1e4)
-TWIN = np.arccos(1 / 3)  # between the {111} planes of one crystal
+TWIN = 2 * TO_PLANE  # counter-clockwise on the screen: the twin is mirrored, and so is the cell itself
 FAR = 5.0  # error bars
 
 
