@@ -13,7 +13,9 @@ from jax4dstem.domains.steps import DIRECTIONS
 from jax4dstem.rows import to_map
 
 LINES = 10  # across a border in one direction, at least, of which it can be judged: of 6 to 8 some sharp borders of small grains look gradual
-RUN = LINES // 2  # lines side by side that are taken for one where their scatter tells an error: they cross much the same patterns
+RUN = (
+    LINES // 2
+)  # lines side by side that are taken for one where their scatter tells an error: they cross much the same patterns
 INNER = (1, 2, 3)  # positions on either side that the middle of a line reaches beyond the border
 CERTAIN = 2.0  # standard errors of a share that are added to it: a border is gradual beyond doubt, or sharp
 SHARPEST = 0.75  # quantile of the scan's borders that are taken for the probe's width
