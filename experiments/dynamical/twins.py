@@ -108,7 +108,7 @@ def pattern(parts, thickness, bend, center):
     for weight, indices, shares, axes in parts:
         vectors = (indices[:, :2] / CELL[:2]) @ np.linalg.inv(axes) / PIXEL  # rows of (x, y)
         for n, (x, y) in enumerate(vectors):
-            begin, seen = disk(shares, n, center + (y, x), thickness, bend)
+            begin, seen = disk(shares, n, center + np.array([y, x]), thickness, bend)
             begin += MARGIN
             end = begin + len(seen)
             if begin.min() >= 0 and end.max() <= len(whole):
