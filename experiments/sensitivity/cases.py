@@ -139,7 +139,7 @@ def domain_map() -> Run:
     grains, of_grains = polycrystal((40, 40), (64, 64), n_grains=10, dose=2e4, seed=306)
     made, of_sheet = heterojunction((40, 40), (48, 48), dose=2e4, seed=307)
     bent, _ = polycrystal((32, 32), (64, 64), n_grains=1, gradient=1e-3, dose=1e5, seed=308)
-    scans = {"grains": (grains, of_grains.label), "sheet": (made, of_sheet.label)}
+    scans = {"grains": (grains, of_grains.grain), "sheet": (made, of_sheet.label)}
     scans["bent"] = bent, np.zeros((32, 32), int)
     prepared = {name: _prepared(scan) for name, (scan, _) in scans.items()}
 
