@@ -38,6 +38,7 @@ SHARES = (
     "ari",
     "merged",
     "state",
+    "unusual",
 )
 NUMBERS = ("bases", "clusters", "bad")
 
