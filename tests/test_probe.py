@@ -110,27 +110,19 @@ def test_overlapping_disks_are_fitted_as_a_sum():
 
 
 @pytest.mark.parametrize(
-    ("apart", "sums", "chosen"),
+    ("apart", "sums", "better"),
     [
-        ((0.7, 6.0), (1.0, 1.0), "sums"),
-        ((0.7, 6.0), (0.6, 1.0), "apart"),
-        ((0.7, 6.0), (1.0, 2.0), "apart"),  # what is wrong with disks is no other lattice
-        ((0.9, 1.0), (1.0, 1.0), "apart"),
-        ((0.2, 1.0), (0.3, 2.0), "sums"),
-        ((0.2, 1.0), (0.1, 1.0), "apart"),
+        ((0.7, True), (1.0, False), True),
+        ((0.7, True), (0.6, False), False),
+        ((0.7, True), (1.0, True), False),
+        ((0.9, False), (1.0, False), False),
+        ((0.2, False), (0.3, True), True),
+        ((0.2, False), (0.1, False), False),
     ],
 )
-def test_a_lattice_of_separate_disks_that_leaves_counts_unexplained_is_compared(
-    apart, sums, chosen, monkeypatch
-):
-    """Each with its share of clear fits and its misfit."""
-    monkeypatch.setattr(cold_start.Seen, "of", lambda *given: None)
-    monkeypatch.setattr(cold_start, "_learn_cold", lambda seen: apart)
-    monkeypatch.setattr(cold_start, "_learn_overlapping", lambda seen: sums)
-    monkeypatch.setattr(cold_start, "_clear_share", lambda learned: learned[0])
-    monkeypatch.setattr(cold_start, "_misfits", lambda learned: learned[1] > 1.1)
-    found = cold_start.learn_lattice(None, None, 12.0)
-    assert found is (sums if chosen == "sums" else apart)
+def test_separate_disks_that_leave_counts_unexplained_give_way_to_sums(apart, sums, better):
+    apart, sums = (cold_start.Explained(*each) for each in (apart, sums))
+    assert (apart.doubtful and apart.gives_way_to(sums)) == better
 
 
 @pytest.mark.whole

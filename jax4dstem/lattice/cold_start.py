@@ -127,18 +127,16 @@ def learn_lattice(
         if joined is None:
             raise error
         return joined
-    clear, misfits = _clear_share(learned), _misfits(learned)
+    explained = Explained.by(learned)
     try:
-        joined = _learn_overlapping(seen) if clear < MOST or misfits else None
+        joined = _learn_overlapping(seen) if explained.doubtful else None
     except InputError:
-        if clear == 0:
+        if explained.clear == 0:
             raise
         joined = None
-    if joined is None:
-        return learned
-    of_sums = _clear_share(joined)
-    explains = misfits and not _misfits(joined) and of_sums >= clear
-    return joined if explains or (clear < MOST and of_sums > clear) else learned
+    if joined is not None and explained.gives_way_to(Explained.by(joined)):
+        return joined
+    return learned
 
 
 def learn_lattices(
@@ -266,13 +264,33 @@ def _learn_on(seen: Seen, basis: Basis) -> Learned:
     return _learn(seen, basis.vectors, NO_LATTICE)._replace(explained=basis.explained)
 
 
-def _misfits(learned: Learned) -> bool:
-    """Whether counts around the disks scatter as if there were others: where disks overlap, a coarser lattice lies on some of their rims."""
-    return misfit(learned.setup.model, learned.fits) > UNEXPECTED
+class Explained(NamedTuple):
+    """What a lattice explains of a sample.
 
+    Attributes:
+        clear: Share of clear fits.
+        rest: Whether counts around the disks scatter as if there were others: where disks overlap, a coarser lattice may lie on
+            some of their rims.
+    """
 
-def _clear_share(learned: Learned) -> float:
-    return float(np.mean(learned.fits.score >= CONVINCING))
+    clear: float
+    rest: bool
+
+    @classmethod
+    def by(cls, learned: Learned) -> "Explained":
+        """By what was learned."""
+        clear = float(np.mean(learned.fits.score >= CONVINCING))
+        return cls(clear, misfit(learned.setup.model, learned.fits) > UNEXPECTED)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether disks may overlap."""
+        return self.clear < MOST or self.rest
+
+    def gives_way_to(self, sums: "Explained") -> bool:
+        """Whether sums of disks explain more; disks that are not as modelled leave a rest to both."""
+        as_clear = self.rest and not sums.rest and sums.clear >= self.clear
+        return as_clear or (self.clear < MOST and sums.clear > self.clear)
 
 
 def _learn(seen: Seen, lattice: np.ndarray, message: str) -> Learned:

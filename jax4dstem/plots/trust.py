@@ -86,7 +86,7 @@ def strain_status(results: Results) -> Figure:
         if (counted == s).any()
     ]
     legend_on(axes[0], entries + left_out_entry(left_out), below=True)
-    score, chi = group["score"].data, group["dispersion"].data
+    score, chi = (np.where(left_out, np.nan, group[name].data) for name in ("score", "dispersion"))
     top = limit_of(score)
     show_values(axes[1], score, "Evidence for the lattice", "noise units", AMOUNT, 0, top)
     chi_top = max(POOR, limit_of(chi))

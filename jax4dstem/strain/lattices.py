@@ -32,7 +32,7 @@ class LatticeTable(Result):
         b_std: The same.
         gamma_std: The same.
         symmetry: Order of the lattice's rotations: 6, 4 or 2.
-        share: Of the positions that have a pattern with counts.
+        share: Of the positions that have a pattern.
         unit: Of the lengths: "Å" where the detector's pixel is known, else "1/px".
     """
 
@@ -46,7 +46,7 @@ class LatticeTable(Result):
     b_std: np.ndarray = entry("lattice", "{unit}", "standard error of b, by its scatter")
     gamma_std: np.ndarray = entry("lattice", "deg", "standard error of gamma, by its scatter")
     symmetry: np.ndarray = entry("lattice", "", "order of the lattice's rotations")
-    share: np.ndarray = entry("lattice", "1", "of the positions that have a pattern with counts")
+    share: np.ndarray = entry("lattice", "1", "of the positions that have a pattern")
     unit: str = "1/px"
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ def lattice_table(
         lattices: For each the lattices of its positions, g1, g2 as rows (y, x) in px, NaN elsewhere, ``(scan_y, scan_x, 2, 2)``.
         references: What strain is relative to, ``(2, 2)`` each.
         pixel: Of the detector in 1/Å; None where it is not known.
-        positions: That have a pattern with counts; lattices have shares of these.
+        positions: That have a pattern; lattices have shares of these.
 
     Example:
         >>> square = np.full((2, 2, 2, 2), np.nan)

@@ -405,13 +405,13 @@ def measure_strain(
         [_fixed(part.strain) for part in parts],
     )
     whole = _joined(parts, number)
-    counted = int((whole.strain.status != Status.EMPTY).sum())
+    there = int((~scan.missing).sum())
     return StrainMeasurement(
         whole,
         parts[0].learned,
         lattice_id=number.astype(np.int16),
         lattice_probability=probability.astype(np.float32),
-        lattices=lattice_table(own, references, calibration.pixel_inv_angstrom, counted),
+        lattices=lattice_table(own, references, calibration.pixel_inv_angstrom, there),
         further={str(k): part.learned for k, part in enumerate(parts) if k},
         second=second,
     )
