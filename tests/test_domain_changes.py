@@ -1,5 +1,7 @@
 """Changes over the scan: what a probe makes of a border is one, what goes on over many positions is none, small turns are the same pattern."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from jax4dstem import Dataset, align_scan, prepare_patterns, survey_scan
 from jax4dstem.domains.gradual import join_gradual
 from jax4dstem.domains.turns import correlation_when_turned, same_but_turned
 
+DATA = Path(__file__).parent / "data"
 WIDE = np.ones((24, 60), bool)
 THIRDS = np.repeat([0, 1, 2], 20)
 CUT = np.broadcast_to(THIRDS, WIDE.shape).ravel()
@@ -66,6 +69,16 @@ def test_domains_that_bend_beside_a_border_are_two(rng, flanks):
     points = (along + rng.normal(0, 1, WIDE.shape)).reshape(-1, 1)
     labels = np.broadcast_to(np.arange(60) >= 30, WIDE.shape).ravel().astype(int)
     assert (join_gradual(points, labels, WIDE) == labels).all()
+
+
+def test_a_twin_stays_where_thickness_and_bend_change_as_much():
+    """Components of sums, in units of the noise, of gold and its twin by Bloch waves (abTEM; experiments/dynamical), and the parts that gaps left there."""
+    with np.load(DATA / "dynamical_twins.npz") as file:
+        features, parts, twin = (file[name] for name in ("features", "found", "twin"))
+    points = features.reshape(parts.size, -1).astype(float)
+    domains = join_gradual(points, parts.ravel(), np.ones(parts.shape, bool))
+    share = [twin.ravel()[domains == n].mean() for n in range(domains.max() + 1)]
+    assert all(one < 0.1 or one > 0.9 for one in share), share
 
 
 def test_positions_without_patterns_and_borders_of_a_few_positions_are_not_judged():

@@ -100,7 +100,9 @@ def patterns():
     """Expected shares, ``(scan_y, scan_x, det_y, det_x)``: a probe is the plane waves in phase at its place (Ophus, Adv. Struct. Chem. Imaging 3, 13, 2017)."""
     vectors, amplitudes = plane_waves()
     angles = np.linalg.norm(vectors, axis=1) * BOX * POINT
-    inside = np.clip((SEMIANGLE - angles) / POINT + 0.5, 0, 1)  # of the aperture, as points at its rim are cut
+    inside = np.clip(
+        (SEMIANGLE - angles) / POINT + 0.5, 0, 1
+    )  # of the aperture, as points at its rim are cut
     amplitudes *= np.sqrt(inside / inside.sum())[:, None, None]
     places = BOX / 2 + (np.arange(SCAN) - (SCAN - 1) / 2) * STEP
     shares = np.empty((SCAN, SCAN, DETECTOR, DETECTOR), np.float32)

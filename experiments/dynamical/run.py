@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from gold import CELL
+from gold import CELL, TO_PLANE
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy.ndimage import binary_erosion
 from sklearn.metrics import adjusted_rand_score
 
 from jax4dstem import Calibration, Dataset, use_all_cores
-from jax4dstem.pipeline import Results, analyze_in_memory, load_recipe
+from jax4dstem.pipeline import STAGES, Results, analyze_in_memory, load_recipe
 from jax4dstem.plots import label_image
 from jax4dstem.strain import StrainMap, StrainReference, pool_strain
 
@@ -25,8 +26,14 @@ HERE = Path(__file__).parent
 COMPONENTS = ("e_xx", "e_yy", "e_xy", "theta")
 ENERGY_KV = 200.0
 DOSES = (1e5, 1e4)
-TWIN = np.arccos(1 / 3)  # between the {111} planes of one crystal
+TWIN = (
+    2 * TO_PLANE
+)  # counter-clockwise on the screen; twin and cell are both mirrored, which together turns
 FAR = 5.0  # error bars
+TAILS = 4  # positions (9 Å) from the particle, as far as a probe's tails show its lattice
+# Of `jax4dstem analyze` what is judged here; base lattices, cepstra, levels of clusters and UMAP are left out.
+JUDGED = ("survey", "beam", "images", "domain_map", "strain", "crystals", "health")
+RECIPE = {"strain.bases": 0, "strain.further": []}
 
 
 class Specimen(NamedTuple):
@@ -84,7 +91,9 @@ def domain_scores(found: Results, specimen: Specimen) -> dict:
         "told_by": found.domain_map.kind,
         "all": score(specimen.label, labels),
         "interior": score(specimen.label[inside], labels[inside]),
-        "interior, matrix and strained matrix one": score(joined[inside], labels[inside]),
+        "interior, twin or not": score(joined[inside], labels[inside]),
+        "purity": purity(specimen.label[inside], labels[inside]),
+        "mixtures": mixtures(found, specimen),
         "table": rows,
         "unusual": int(found.domain_map.unusual.sum()),
     }
@@ -94,10 +103,27 @@ def score(true: np.ndarray, found: np.ndarray) -> float:
     return round(float(adjusted_rand_score(true.ravel(), found.ravel())), 3)
 
 
+def purity(true: np.ndarray, found: np.ndarray) -> float:
+    """Share of the positions that are what most of their domain is."""
+    most = [np.bincount(true[found == n]).max() for n in np.unique(found)]
+    return round(float(sum(most) / true.size), 3)
+
+
+def mixtures(found: Results, specimen: Specimen) -> dict:
+    """How often a second domain is told where there is one, and where there is none."""
+    second = found.domain_map.second >= 0
+    return {
+        "at mixed positions": round(float(second[~specimen.interior].mean()), 3),
+        "inside": round(float(second[specimen.interior].mean()), 3),
+    }
+
+
 def by_true_means(counts: np.ndarray, specimen: Specimen) -> np.ndarray:
     """Domains of largest Poisson likelihood by the mean expected patterns of pure positions."""
     kinds = np.unique(specimen.label)
-    means = [specimen.expected[(specimen.label == n) & specimen.interior].mean(0).ravel() for n in kinds]
+    means = [
+        specimen.expected[(specimen.label == n) & specimen.interior].mean(0).ravel() for n in kinds
+    ]
     means = np.array(means) + 1e-3 * np.mean(specimen.expected)
     flat = counts.reshape(-1, means.shape[1]).astype(np.float32)
     means *= flat.mean() / specimen.expected.mean()
@@ -116,6 +142,11 @@ def strain_scores(strain: StrainMap, specimen: Specimen, where: np.ndarray) -> d
         "median_error": np.median(np.abs(error), axis=0).round(6).tolist(),
         "median_bar": np.median(bar, axis=0).round(6).tolist(),
         "bias": np.median(error, axis=0).round(6).tolist(),
+        "rms_z_without_bias": np.sqrt(
+            np.mean(((error - np.median(error, axis=0)) / bar) ** 2, axis=0)
+        )
+        .round(2)
+        .tolist(),
         "rms_z": np.sqrt(np.mean(z**2, axis=0)).round(2).tolist(),
         "coverage_95": np.mean(z < 1.96, axis=0).round(3).tolist(),
         "beyond_5": np.mean(z > FAR, axis=0).round(4).tolist(),
@@ -137,7 +168,7 @@ def judge(found: Results, specimen: Specimen, counts: np.ndarray) -> dict:
         result["strain"] = strain_scores(own.strain, specimen, inside)
         result["strain, all of the crystal"] = strain_scores(own.strain, specimen, specimen.crystal)
         result["pooled"] = strain_scores(pooled, specimen, inside)
-        away = specimen.interior & ~specimen.crystal
+        away = binary_erosion(~specimen.crystal, iterations=TAILS, border_value=1)
         if away.any():
             result["false_lattices"] = round(float(own.strain.ok[away].mean()), 4)
         there, mixed = own.second.there, specimen.crystal & ~specimen.interior
@@ -162,7 +193,8 @@ def draw(shown: dict[str, tuple[Specimen, Results]]) -> Figure:
             (1e2 * true, "true e_xx / %", {"cmap": "RdBu_r", "vmin": -1.2, "vmax": 1.2}),
             (1e2 * own.e_xx, "e_xx found / %", {"cmap": "RdBu_r", "vmin": -1.2, "vmax": 1.2}),
             (
-                np.where(specimen.crystal, own.e_xx - specimen.strain[..., 0], np.nan) / own.std("e_xx"),
+                np.where(specimen.crystal, own.e_xx - specimen.strain[..., 0], np.nan)
+                / own.std("e_xx"),
                 "error / error bar",
                 {"cmap": "RdBu_r", "vmin": -5, "vmax": 5},
             ),
@@ -192,7 +224,8 @@ def main() -> None:
         specimen = read(options.folder, name)
         for dose in options.doses:
             scan = specimen.counted(dose)
-            found = analyze_in_memory(scan, load_recipe(None))
+            stages = tuple(stage for stage in STAGES if stage.name in JUDGED)
+            found = analyze_in_memory(scan, load_recipe(None, RECIPE), stages)
             result[f"{name}, {dose:g} electrons"] = judge(found, specimen, np.asarray(scan))
             print(json.dumps(result[f"{name}, {dose:g} electrons"], indent=1), flush=True)
             path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")

@@ -15,7 +15,11 @@ from ase import Atoms
 from gold import BASIS, CELL, ENERGY_KV, crystal_axes, turning
 from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 
-SCAN, STEP, PROBE = 48, 2.0, 0.8  # positions along each side; nm; standard deviation of the probe, positions
+SCAN, STEP, PROBE = (
+    48,
+    2.0,
+    0.8,
+)  # positions along each side; nm; standard deviation of the probe, positions
 DETECTOR, PIXEL, SEMIANGLE = 112, 0.0165, 2.0  # px; 1/Å; mrad
 TURN = np.radians(17.0)
 THICK = np.arange(40.0, 221.0, 10.0)  # Å
@@ -23,7 +27,10 @@ TILTS = np.arange(-10.0, 11.0)  # mrad, both ways: the foil bends by 7, the prob
 BEND, DIFFUSE = 7.0, 0.08  # mrad; share of the electrons that lost their direction
 THERMAL, BEAMS, MISS = 0.085, 2.0, 0.06  # Å; 1/Å; 1/Å: vibration, and which beams are followed
 MRAD_OF_PIXEL = 1e3 * PIXEL * abtem.core.energy.energy2wavelength(1e3 * ENERGY_KV)
-FINER, MARGIN = 5, 16  # points along a pixel's side where the rim of a disk is; px around the detector
+FINER, MARGIN = (
+    5,
+    16,
+)  # points along a pixel's side where the rim of a disk is; px around the detector
 DISTORTION = {  # of the lattice in scan axes (x right, y down): I + this
     "matrix": np.zeros((2, 2)),
     "twin": np.zeros((2, 2)),
@@ -78,12 +85,19 @@ def disk(shares, reflection, middle, thickness, bend):
     begin = np.floor(middle - radius).astype(int)
     size = int(np.ceil(2 * radius)) + 2
     fine = (np.arange(size * FINER) + 0.5) / FINER - 0.5
-    away = np.hypot(*np.meshgrid(*(fine + b - m for b, m in zip(begin, middle, strict=True)), indexing="ij"))
+    away = np.hypot(
+        *np.meshgrid(*(fine + b - m for b, m in zip(begin, middle, strict=True)), indexing="ij")
+    )
     cover = (away < radius).reshape(size, FINER, size, FINER).mean(axis=(1, 3))
-    y, x = np.meshgrid(*(np.arange(size) + b - m for b, m in zip(begin, middle, strict=True)), indexing="ij")
+    y, x = np.meshgrid(
+        *(np.arange(size) + b - m for b, m in zip(begin, middle, strict=True)), indexing="ij"
+    )
     place = [np.full(x.shape, (thickness - THICK[0]) / (THICK[1] - THICK[0]))]
     for away, slope in ((y, bend[0]), (x, bend[1])):
-        place.append((np.clip(away * MRAD_OF_PIXEL, -SEMIANGLE, SEMIANGLE) + slope - TILTS[0]) / (TILTS[1] - TILTS[0]))
+        place.append(
+            (np.clip(away * MRAD_OF_PIXEL, -SEMIANGLE, SEMIANGLE) + slope - TILTS[0])
+            / (TILTS[1] - TILTS[0])
+        )
     seen = map_coordinates(shares[reflection], place, order=3, prefilter=False)
     return begin, cover * np.maximum(seen, 0) / (np.pi * radius**2)
 
@@ -94,7 +108,7 @@ def pattern(parts, thickness, bend, center):
     for weight, indices, shares, axes in parts:
         vectors = (indices[:, :2] / CELL[:2]) @ np.linalg.inv(axes) / PIXEL  # rows of (x, y)
         for n, (x, y) in enumerate(vectors):
-            begin, seen = disk(shares, n, center + (y, x), thickness, bend)
+            begin, seen = disk(shares, n, center + np.array([y, x]), thickness, bend)
             begin += MARGIN
             end = begin + len(seen)
             if begin.min() >= 0 and end.max() <= len(whole):
@@ -115,7 +129,9 @@ def foil():
     thickness = 50 + 150 * x / (SCAN - 1) + 8 * smooth(rng, 6)
     bend = np.stack([smooth(rng, 10), smooth(rng, 10)], axis=-1) * BEND
     center = DETECTOR / 2 + np.stack([smooth(rng, 12), smooth(rng, 12)], axis=-1)
-    shares = np.stack([gaussian_filter((label == n).astype(float), PROBE, mode="nearest") for n in range(3)], -1)
+    shares = np.stack(
+        [gaussian_filter((label == n).astype(float), PROBE, mode="nearest") for n in range(3)], -1
+    )
     domains, field = [], distortion_field(y, x)
     for name, own in DISTORTION.items():
         axes = crystal_axes(TURN, name == "twin")

@@ -13,6 +13,9 @@ from jax4dstem.domains.steps import DIRECTIONS
 from jax4dstem.rows import to_map
 
 LINES = 10  # across a border in one direction, at least, of which it can be judged: of 6 to 8 some sharp borders of small grains look gradual
+RUN = (
+    LINES // 2
+)  # lines side by side that are taken for one where their scatter tells an error: they cross much the same patterns
 INNER = (1, 2, 3)  # positions on either side that the middle of a line reaches beyond the border
 CERTAIN = 2.0  # standard errors of a share that are added to it: a border is gradual beyond doubt, or sharp
 SHARPEST = 0.75  # quantile of the scan's borders that are taken for the probe's width
@@ -40,7 +43,8 @@ def join_gradual(points: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> n
 
     .. math:: s(σ) = \operatorname{erf} \frac{m + 1/2}{\sqrt 2 σ} \Big/ \operatorname{erf} \frac{k + 1/2}{\sqrt 2 σ} ,
 
-    and borders much wider than these are gradual, if this is beyond the noise. Borders that have too few lines are taken for sharp.
+    and borders much wider than these are gradual, if this is beyond the noise and beyond how lines along the border differ: where both sides vary as much as they
+    differ, as crystals of many extinction distances do, few parts of a border tell nothing. Borders that have too few lines are taken for sharp.
 
     Args:
         points: Features of the valid positions, no means over neighbors, in units of their noise, ``(n, d)``.
@@ -117,23 +121,48 @@ def _sharpness(maps: np.ndarray, domains: np.ndarray, inner: int) -> np.ndarray:
         crossed = (before != after) & (before >= 0) & (after >= 0)
         for step in range(1, outer + 1):
             crossed &= (at(framed, -step) == before) & (at(framed, 1 + step) == after)
+        if not crossed.any():
+            continue
         pair = np.sort([before[crossed], after[crossed]], axis=0)
         sign = np.where(before[crossed] < after[crossed], 1.0, -1.0)[:, None]
-        change = [
+        middle, whole = (
             sign * (at(features, 1 + reach)[crossed] - at(features, -reach)[crossed])
             for reach in (inner, outer)
-        ]
-        count = np.zeros((number, number))
-        np.add.at(count, tuple(pair), 1)
-        total = np.zeros((2, number, number, maps.shape[-1]))
-        for of, each in zip(total, change, strict=True):
-            np.add.at(of, tuple(pair), each)
-        middle, whole = total
-        lines = np.maximum(count, 1)
-        # Means over lines, of ends whose noise is one: what it adds to the square of the change, and the error that it leaves.
-        added = 2 * maps.shape[-1] / lines
-        squared = np.maximum(np.sum(whole**2, axis=-1) / lines**2 - added, 1e-9)
-        share = np.sum(middle * whole, axis=-1) / lines**2 / squared
-        share += CERTAIN * np.sqrt(2 / lines / squared)
-        best = np.maximum(best, np.where(count >= LINES, share, -np.inf))
+        )
+        borders, of = np.unique(pair, axis=1, return_inverse=True)
+        most = _most_in_the_middle(middle, whole, of.ravel())
+        best[tuple(borders)] = np.maximum(best[tuple(borders)], most)
     return np.where(np.isfinite(best), best, np.inf)
+
+
+def _most_in_the_middle(middle: np.ndarray, whole: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Share of the change that lies in the middle, and two standard errors; -inf for borders of few lines.
+
+    Args:
+        middle: Change in the middle of every line, the lines in the order of the scan, ``(n, d)``.
+        whole: Along the whole of it, the same shape.
+        of: The border that it crosses, numbered from 0, ``(n,)``.
+    """
+    lines = np.bincount(of)
+    inner, outer = _sums(middle, of) / lines[:, None], _sums(whole, of) / lines[:, None]
+    # Means over lines, of ends whose noise is one: what it adds to the square of the change, and the error that it leaves.
+    squared = np.maximum(np.sum(outer**2, axis=1) - 2 * whole.shape[1] / lines, 1e-9)
+    share = np.sum(inner * outer, axis=1) / squared
+    noise = 2 / lines / squared
+    # Lines also differ because what varies along the border does, and more so the farther apart they are.
+    turned = inner - 2 * share[:, None] * outer
+    pull = np.sum((middle - inner[of]) * outer[of] + (whole - outer[of]) * turned[of], axis=1)
+    order = np.argsort(of, kind="stable")
+    place = np.arange(len(of)) - (np.cumsum(lines) - lines)[of[order]]
+    starts = np.flatnonzero(place % RUN == 0)
+    runs = np.add.reduceat((pull / squared[of] / lines[of])[order], starts)
+    scatter = np.bincount(of[order][starts], runs**2)
+    most = share + CERTAIN * np.sqrt(np.maximum(noise, scatter))
+    return np.where(lines >= LINES, most, -np.inf)
+
+
+def _sums(values: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Of the rows of every group, numbered from 0."""
+    total = np.zeros((of.max() + 1, values.shape[1]))
+    np.add.at(total, of, values)
+    return total
