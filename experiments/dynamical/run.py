@@ -2,7 +2,7 @@
 
     python experiments/dynamical/run.py FOLDER      # with twins.npz and particle.npz, as twins.py and particle.py write them
 
-Writes result.json and a figure beside this script. Some fifteen minutes on 2 cores.
+Writes result.json and a figure beside this script. Some half an hour on one core.
 """
 
 import argparse
