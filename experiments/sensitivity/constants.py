@@ -318,7 +318,6 @@ CONSTANTS = [
     Constant("domains.gradual", "SHARP", share=True),
     Constant("domains.gradual", "CLEAR", share=True),
     Constant("domains.gradual", "WIDER"),
-    Constant("domains.turns", "SMALL"),
     Constant("domains.turns", "ALIKE", share=True),
     Constant("domains.turns", "KNOWN"),
     Constant("domains.turns", "RIMS"),
