@@ -74,8 +74,8 @@ def domain_map(results: Results) -> Figure:
     aspect = float(np.clip(width / (height * tallness(results)), 0.3, 3.0))
     right = 300.0
     left = WIDTH - right - SIDE - 30
-    rows = min(LEGEND_ROWS, len(np.unique(labels["domains"].data)))
-    tall = float(np.clip(left / aspect, max(300, LEGEND_ROW * (rows + 1)), 520))
+    legend = legend_height(len(np.unique(labels["domains"].data)))
+    tall = float(np.clip(left / aspect, max(300, legend), 520))
     left = max(min(left, tall * aspect), 240)
     first = left + SIDE + 30
     places: Any
@@ -158,6 +158,11 @@ def label_map_on(axes: Axes, results: Results, division: str, colors: Mapping[in
         )
     ]
     legend_on(axes, entries + left_out_entry(left_out))
+
+
+def legend_height(entries: int) -> float:
+    """Px that a legend of so many entries takes at the right of an image."""
+    return LEGEND_ROW * (min(LEGEND_ROWS, entries) + 1)
 
 
 def left_out_entry(left_out: np.ndarray) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from matplotlib.patches import Circle
 
 from jax4dstem.pipeline.results import Results
 from jax4dstem.plots.colors import Color, division_colors, divisions, label_image
-from jax4dstem.plots.domains import SIDE, label_map_on
+from jax4dstem.plots.domains import SIDE, label_map_on, legend_height
 from jax4dstem.plots.style import (
     LINE,
     PLAIN,
@@ -50,15 +50,16 @@ def overview(results: Results) -> Figure:
     tree = results.fields()
     image = tree["images"]["annular_dark_field"].data
     high = tallness(results) * image.shape[0] / image.shape[1]
-    tall = 250 * min(1.2, max(0.6, high))
-    figure = new_figure(2 * WIDTH - 300, tall + 60)
+    division = shown_division(results)
+    colors = division_colors(results)[division]
+    tall = max(250 * min(1.2, max(0.6, high)) + 60, legend_height(len(colors)))
+    figure = new_figure(2 * WIDTH - 300, tall)
     axes = figure.subplots(1, 4, width_ratios=[1, 1, 1, 1 + SIDE / 300])
     for each in (axes[0], axes[3]):
         each.set_aspect(tallness(results))
     scan_image(axes[0], results, image, "Annular dark field", None)
     std_map_on(axes[1], results)
-    division = shown_division(results)
-    colors, pair = division_colors(results)[division], (0, min(1, _points(results)[0].shape[1] - 1))
+    pair = (0, min(1, _points(results)[0].shape[1] - 1))
     embedding_on(axes[2], results, division, colors, pair)
     label_map_on(axes[3], results, division, colors)
     return figure
