@@ -73,6 +73,7 @@ def test_domains_that_bend_beside_a_border_are_two(rng, flanks):
 
 @pytest.mark.xfail(
     strict=True,
+    raises=AssertionError,
     reason="an error that holds how lines along a border differ keeps it, and cuts the bent core of a core-shell particle",
 )
 def test_a_twin_stays_where_thickness_and_bend_change_as_much():

@@ -14,10 +14,11 @@ from jax4dstem.domains import (
     map_domains,
 )
 from jax4dstem.domains.chains import linked_sets
+from jax4dstem.domains.domain_map import Division, _by_size, _clarity, _closest, _divide
 from jax4dstem.domains.gaps import gap_between, join_without_gaps
 from jax4dstem.domains.peaks import density_peaks
-from jax4dstem.domains.shares import share_out, without_mixtures
-from jax4dstem.domains.signal import signal_components
+from jax4dstem.domains.shares import Shares, share_out, without_mixtures
+from jax4dstem.domains.signal import Signal, signal_components
 from jax4dstem.domains.steps import steps_across
 from jax4dstem.domains.unusual import typicality, unusual_positions
 from jax4dstem.fields import merge
@@ -133,8 +134,8 @@ def test_signal_is_what_neighbors_share_in_units_of_noise(rng):
     assert len(signal_components(shuffled, valid).ratio) == 0
 
 
-def curves(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of three short curves in random order, with long tails, ``(12, 15, 24)``, and which curve each is of."""
+def curves(seed: int) -> np.ndarray:
+    """Scores of three short curves in random order, with long tails, ``(12, 15, 24)``."""
     rng = np.random.default_rng(seed)
     signal = []
     for _ in range(3):
@@ -144,25 +145,50 @@ def curves(seed: int) -> tuple[np.ndarray, np.ndarray]:
     scores = rng.standard_t(2, (180, 24)) * np.geomspace(1, 0.05, 24)
     scores[:, :6] += np.concatenate(signal)
     order = rng.permutation(180)
-    return scores[order].reshape(12, 15, 24), np.repeat([0, 1, 2], 60)[order]
+    return scores[order].reshape(12, 15, 24)
 
 
 def test_a_collection_of_curves_has_no_order():
     """Four of 400, those in which signal over noise is farthest above that of five random orders."""
     for seed in (231, 242, 356, 372):
-        scores, _ = curves(seed)
-        assert len(signal_components(scores, np.ones((12, 15), bool)).ratio) == 0
+        assert len(signal_components(curves(seed), np.ones((12, 15), bool)).ratio) == 0
 
 
 def test_curves_are_cut_into_pieces_by_density_and_kept_by_chains():
-    """Tilt series: how many patterns lie where on a curve is chance, and peaks of their density are pieces of it."""
+    """Tilt series: how many patterns lie where on a curve is chance, and peaks of their density are pieces of it: in two of the first six seeds."""
+    valid = np.ones((15, 20), bool)
     for seed in (4, 5):
         rng, label = np.random.default_rng(seed), np.arange(300) // 100
         along, points = rng.uniform(0, 2, 300), np.zeros((300, 10))
         points[:, :3] = np.stack([np.cos(along), np.sin(along), 0.4 * label], axis=1)
         points += 0.01 * rng.standard_normal((300, 10))
         assert index(join_without_gaps(points, density_peaks(points)), label) < 0.9
-        assert index(join_without_gaps(points, linked_sets(points)), label) == 1
+        assert index(join_without_gaps(points, linked_sets(points, 15)), label) == 1
+        signal = Signal(points, np.zeros(0), points)
+        assert index(_divide(signal, signal, valid, 0).labels, label) == 1
+
+
+def test_a_coarser_division_counts_where_it_holds_together_much_better_and_says_enough():
+    fine = Division(np.repeat([0, 1, 2, 3], 25), 0.8)
+    coarse = np.repeat([0, 1, 1, 2], 25)
+    assert _closest([fine, Division(coarse, 0.9)]).number == 3
+    assert _closest([Division(coarse, 0.82), fine]).number == 4
+    assert (
+        _closest([fine, Division(np.repeat([0, 1], [95, 5]), 0.99)]).number == 4
+    )  # a few outliers
+
+
+def test_few_outliers_do_not_make_all_others_clear(rng):
+    """As a mean over positions it is clearer than as a mean over domains."""
+    points, few = rng.standard_normal((200, 3)), (np.arange(200) < 6).astype(int)
+    points[:6] += 3 * rng.standard_normal((6, 3)) + [0, 7, 0]
+    assert _clarity(points, few, None, 0) < _clarity(points, few, np.ones(200, bool), 0) - 0.1
+
+
+def test_a_domain_without_positions_is_no_second_one():
+    found = Shares(np.array([2, 2, 0]), np.ones(3), np.array([0, 1, -1]), np.ones(3))
+    assert _by_size(found).label.tolist() == [0, 0, 1]
+    assert _by_size(found).second.tolist() == [1, -1, -1]
 
 
 def test_a_uniform_field_has_no_gap_and_two_sets_have_one(rng):

@@ -83,7 +83,7 @@ def share_out(features: np.ndarray, labels: np.ndarray) -> Shares:
 
 
 def keep_whole(features: np.ndarray, labels: np.ndarray) -> Shares:
-    """Every position is its domain's alone: features that are not linear in the counts tell no shares, and patterns without order have no rims.
+    """Every position is its domain's alone: features that are not linear in the counts tell no shares.
 
     Args:
         features: ``(n, d)``.

@@ -66,7 +66,8 @@ def typicality(
         amount = np.abs(_deviation(_along(left, to_empty), kinds))
         chances += [2 * stats.norm.sf(amount)]  # less or more
     if np.any(left) and valid is not None:
-        around = sum_around(to_map(left, valid, 0.0), 1)[valid]  # the eight neighbors
+        neighbors = sum_around(valid * 1.0, 1)[valid, None]  # of eight
+        around = np.where(neighbors < 0.5, 0.0, sum_around(to_map(left, valid, 0.0), 1)[valid])
         foreign += [_deviation(_along(left, around), kinds)]
     chances += [stats.norm.sf(each) for each in foreign]
     return np.minimum(len(chances) * np.min(chances, axis=0), 1.0)

@@ -121,7 +121,7 @@ def _strain_line(evidence: Evidence) -> str:
     )
     valid = evidence.survey.valid
     return (
-        f"strain at {ok.sum()} of {valid.sum()} positions ({100 * ok[valid].mean():.0f} %), "
+        f"strain at {ok[valid].sum()} of {valid.sum()} positions ({100 * ok[valid].mean():.0f} %), "
         f"median error of e_xx {one:.2g} %, pooled {pooled:.2g} %"
     )
 
@@ -146,7 +146,8 @@ def _second_lines(evidence: Evidence) -> list[str]:
     second = None if evidence.measured is None else evidence.measured.second
     if second is None:
         return []
-    there, valid = second.there, evidence.survey.valid
+    valid = evidence.survey.valid
+    there = second.there & valid
     share = second.amount[there] / (second.amount + second.first_amount)[there]
     return [
         f"a second crystal under the probe at {there.sum()} of {valid.sum()} positions "

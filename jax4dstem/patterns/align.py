@@ -156,7 +156,8 @@ class AlignDirectBeam:
 
     def __call__(self, pattern: Pattern, start: Point, radius: Scalar) -> Float[Array, "2"]:
         """Center ``(y, x)`` in px from ``start``, in a window of radius ``radius`` px."""
-        corner, near = self._near(pattern, jnp.asarray(start, float))
+        start = jnp.asarray(start, float)
+        corner, near = self._near(pattern, start)
 
         def step(center: Array, _: None) -> tuple[Array, None]:
             return center_of_mass(near * disk_mask(near.shape, center, radius)), None

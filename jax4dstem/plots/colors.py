@@ -17,7 +17,7 @@ APART = 15.0  # CIEDE2000 between any two labels: told apart without seeing them
 # After Paul Tol's bright scheme: distinct also with impaired color vision.
 FIRST = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")
 NONE: Color = (0.0, 0.0, 0.0)  # outliers, and positions without a label
-WHITE: Color = (1.0, 1.0, 1.0)  # of the page, and of positions that nothing counts
+WHITE: Color = (1.0, 1.0, 1.0)  # of the page
 GRID = 18  # values of each of red, green and blue that are looked through
 DARKEST, LIGHTEST = 28, 92  # L*: neither black nor white, nor what looks like them in small areas
 SAME = 0.5  # common share of both, above which a cluster is a domain over again
