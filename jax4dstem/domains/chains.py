@@ -33,7 +33,7 @@ def linked_sets(points: np.ndarray, smallest: int) -> np.ndarray:
     Example:
         >>> angle = np.random.default_rng(0).uniform(0, 2, 300)
         >>> arcs = np.stack([np.cos(angle), np.sin(angle), 0.5 * (np.arange(300) < 100)], axis=1)
-        >>> np.bincount(linked_sets(arcs, 15)).tolist()
+        >>> np.bincount(linked_sets(arcs, 30)).tolist()
         [100, 200]
 
     Reference: R. Campello, D. Moulavi, J. Sander, Density-based clustering based on hierarchical density estimates (PAKDD 2013).

@@ -145,7 +145,7 @@ def sum_around(maps: np.ndarray, near: int) -> np.ndarray:
 
     Example:
         >>> sum_around(np.eye(3), 1).round(6)[1].tolist()
-        [1.0, 2.0, 1.0]
+        [2.0, 2.0, 2.0]
     """
     side = 2 * near + 1
     return side**2 * ndimage.uniform_filter(maps, side, mode="constant", axes=(0, 1)) - maps
