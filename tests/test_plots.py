@@ -67,7 +67,11 @@ def of_shape(results, shape):
         rows, cols = (np.arange(n) % m for n, m in zip(shape, item.data.shape, strict=False))
         return Field(item.data[np.ix_(rows, cols)], item.units, item.description, item.dims)
 
-    return replace(results, stored=changed(results.fields()))
+    survey = results.survey
+    if survey is not None:  # figures ask it what is left out
+        rows, cols = (np.arange(n) % m for n, m in zip(shape, survey.invalid.shape, strict=True))
+        survey = replace(survey, invalid=survey.invalid[np.ix_(rows, cols)], masked=None)
+    return replace(results, stored=changed(results.fields()), survey=survey)
 
 
 @pytest.mark.parametrize(("first", "second", "difference"), PUBLISHED)
