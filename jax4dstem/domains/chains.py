@@ -44,5 +44,9 @@ def linked_sets(points: np.ndarray, smallest: int) -> np.ndarray:
     among = sets >= 0
     if not among.any():
         return np.zeros(len(points), int)
-    tree = NearestNeighbors(n_neighbors=1).fit(points[among])
-    return sets[among][tree.kneighbors(points)[1][:, 0]]
+    return sets[among][nearest_of(points[among], points)]
+
+
+def nearest_of(some: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Which of some points ``(m, d)`` is nearest to each point ``(n, d)``, ``(n,)``."""
+    return NearestNeighbors(n_neighbors=1).fit(some).kneighbors(points)[1][:, 0]

@@ -228,9 +228,8 @@ def _typical(lattices: np.ndarray) -> np.ndarray:
 def _in_basis_of(middle: np.ndarray, lattices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each lattice in that of its bases that is nearest to another's, and how far that is, over the length of its shorter vector."""
     distance = np.zeros((len(CHANGES), len(lattices)))
-    for i, k in np.ndindex(
-        2, 2
-    ):  # entry by entry: products of many 2 x 2 matrices take 25 times as long
+    # Entry by entry: products of many 2 x 2 matrices take 25 times as long.
+    for i, k in np.ndindex(2, 2):
         value = CHANGES[:, i, :1] * lattices[:, 0, k] + CHANGES[:, i, 1:] * lattices[:, 1, k]
         np.maximum(distance, np.abs(value - middle[i, k]), out=distance)
     best = distance.argmin(axis=0)

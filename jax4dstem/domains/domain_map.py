@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import silhouette_samples
-from sklearn.neighbors import NearestNeighbors
 
 from jax4dstem.beam import Prepared
-from jax4dstem.domains.chains import SHARES, linked_sets, smallest_set
+from jax4dstem.domains.chains import SHARES, linked_sets, nearest_of, smallest_set
 from jax4dstem.domains.clustering import LEVEL, Domains
 from jax4dstem.domains.embedding import Scores, score_features
 from jax4dstem.domains.feature_kinds import AngularPatterns, DiskSums, FeatureKind
@@ -227,7 +226,7 @@ def _divide(signal: Signal, linear: Signal, valid: np.ndarray, seed: int) -> Div
     peaks = density_peaks(points[learned])
     like = np.arange(len(points))
     if len(learned) < len(points):
-        like = NearestNeighbors(n_neighbors=1).fit(points[learned]).kneighbors(points)[1][:, 0]
+        like = nearest_of(points[learned], points)
 
     def division(sets: np.ndarray, *how: Any) -> Division:
         labels = join_without_gaps(points[learned], sets, *how)[like]

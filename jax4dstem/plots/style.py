@@ -48,9 +48,8 @@ THIN = 0.15  # rows over columns below which there is no room for a bar
 NARROWEST = 200  # px that the numbers below an image need
 UNDER = 56  # px that a color bar below an image takes
 MISSING = "#d0d0d0"  # positions without a value
-LEFT_OUT = (
-    "#ffffff"  # of a map of labels, none of which is nearly white: positions that nothing counts
-)
+# In a map of labels, none of which is nearly white: positions that nothing counts.
+LEFT_OUT = "#ffffff"
 LINE, WARM, INK = "#4477AA", "#B8385A", "#444444"
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # no small exponents
 SIGNED, AMOUNT = "RdBu_r", "viridis"

@@ -404,10 +404,9 @@ def measure_strain(
         [each.learned for each in fitted],
         [_fixed(part.strain) for part in parts],
     )
-    whole = _joined(parts, number)
     there = int((~scan.missing).sum())
     return StrainMeasurement(
-        whole,
+        _joined(parts, number),
         parts[0].learned,
         lattice_id=number.astype(np.int16),
         lattice_probability=probability.astype(np.float32),
